@@ -1,0 +1,37 @@
+// Every bound in one place, with its unit in its name. Sizes that come from outside are compared
+// with these before anything is allocated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace fedctl::limits {
+
+// Wire.
+inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;         // after the handshake
+inline constexpr std::size_t kHandshakeFrameBytesMax = std::size_t{1} << 16;  // before it is over
+inline constexpr std::size_t kTensorsPerMessageMax = 4096;
+inline constexpr std::size_t kScalarsPerMessageMax = 1024;
+inline constexpr std::size_t kNameBytesMax = 255;
+inline constexpr std::size_t kTextBytesMax = std::size_t{1} << 20;
+inline constexpr std::size_t kRankMax = 8;
+inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
+
+// Peers and time.
+inline constexpr std::int64_t kClientsMax = 1'000'000;
+inline constexpr std::size_t kMailboxDepthMax = 64;      // envelopes a peer may have undelivered
+inline constexpr std::size_t kConnectionsPendingMax = 256;  // connections that have not joined yet
+inline constexpr int kHandshakeHelloMs = 5'000;          // from connect to the client's hello
+inline constexpr int kHandshakeReadyMs = 120'000;        // the client loads its model and data
+inline constexpr int kReconnectFirstMs = 100;
+inline constexpr int kReconnectLongestMs = 5'000;
+
+// Files.
+inline constexpr std::size_t kYamlBytesMax = std::size_t{1} << 20;
+inline constexpr std::size_t kYamlDepthMax = 32;
+inline constexpr std::size_t kJournalLineBytesMax = std::size_t{1} << 20;
+inline constexpr std::size_t kSafetensorsHeaderBytesMax = std::size_t{100} << 20;
+inline constexpr std::size_t kJsonlLineBytesMax = std::size_t{16} << 20;
+inline constexpr std::size_t kVocabularyMax = std::size_t{1} << 20;
+
+}  // namespace fedctl::limits

@@ -1,0 +1,61 @@
+// Dataset: examples by index. Batch: what a model takes in one step, tensors by name.
+//
+//   task "classify": "pixels" f32 [n,channels,height,width] or "features" f32 [n,width]
+//                    or "tokens" i64 [n,t];  "labels" i64 [n]
+//   task "language": "tokens" i64 [n,t]; "labels" i64 [n,t], the token to predict at each position,
+//                    kIgnore where nothing is to be predicted
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/tensor.hpp"
+
+namespace fedctl::data {
+
+using Batch = TensorMap;
+inline constexpr std::int64_t kIgnore = -100;
+
+enum class Task { classify, language, regress };
+
+// What a model needs to know of the data before it is built.
+struct DatasetInfo {
+  Task task = Task::classify;
+  std::vector<std::string> classes;  // names, in label order; empty for language
+  Shape input_shape;                 // [c,h,w], [features], or {} for tokens
+  std::int64_t vocabulary = 0;       // tokens only
+};
+
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual const DatasetInfo& info() const = 0;
+  virtual std::size_t size() const = 0;
+  // The class, or 0 for language. Precondition: index < size().
+  virtual std::int64_t label(std::size_t index) const = 0;
+  // Tokens in the example (1 for images and features): batches are formed of equal lengths.
+  virtual std::size_t length(std::size_t index) const = 0;
+  // Natural owner of the example ("hand 12", "ROMEO"), the key of partitioner by_field; "" if none.
+  virtual std::string field(std::size_t index) const = 0;
+  // The examples, in this order, as one batch. Precondition: at least one; all indices < size(); equal
+  // length() for language and token inputs.
+  virtual Batch gather(std::span<const std::size_t> indices) const = 0;
+};
+
+// Train and test parts. `test` may be empty (size 0): then the server's test set is made of the
+// clients' held-out examples.
+struct Source {
+  std::unique_ptr<Dataset> train;
+  std::unique_ptr<Dataset> test;
+};
+
+// One client's examples, as indices into Source::train.
+struct Share {
+  std::vector<std::size_t> train;
+  std::vector<std::size_t> holdout;
+};
+
+}  // namespace fedctl::data

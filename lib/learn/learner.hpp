@@ -1,0 +1,64 @@
+// Learner: a model with its trainable parameters in one flat vector, as methods see it. No torch here:
+// the torch families and the quadratic toy stand behind the same face, and everything that is not the
+// model itself (optimisers, epochs, hooks) is plain code in learn/train.hpp.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/layout.hpp"
+#include "data/dataset.hpp"
+
+namespace fedctl::learn {
+
+// Sums over the examples of a batch, so that batches add up in any grouping.
+struct Scores {
+  double loss_sum = 0;      // nats
+  std::int64_t correct = 0;
+  std::int64_t count = 0;   // predictions: examples, or target tokens
+  bool operator==(const Scores&) const = default;
+};
+
+class Learner {
+ public:
+  virtual ~Learner() = default;
+
+  virtual const Layout& layout() const = 0;
+  // The live trainable parameters; writing to them changes the model. layout().size() floats. Freshly
+  // made learners hold the initial values, which depend only on the experiment (spec, seed, base file).
+  virtual std::span<float> weights() = 0;
+  // The gradient left by the last call of loss_and_gradient().
+  virtual std::span<float> gradient() = 0;
+
+  // Mean loss over the predictions of the batch; nats. Throws DataError if the batch does not fit.
+  virtual double loss(const data::Batch& batch) = 0;
+  // The same, in training mode, and fills gradient() with d loss / d weights.
+  virtual double loss_and_gradient(const data::Batch& batch) = 0;
+  virtual Scores evaluate(const data::Batch& batch) = 0;
+
+  // Logits [n, classes] or [n, t, vocabulary] of a batch (labels may be missing).
+  virtual Tensor logits(const data::Batch& batch) = 0;
+
+  // The trained parameters as files people load elsewhere: tensor names and adapter_config.json of a PEFT
+  // adapter folder. Throws DataError if it cannot be written.
+  virtual void save_adapter(const std::string& folder,
+                            const std::map<std::string, std::string>& provenance) = 0;
+
+  // Frozen parameters: what both sides must have alike. Hash over names, shapes and bytes.
+  virtual std::string base_digest() const = 0;
+  virtual std::size_t base_parameters() const = 0;
+};
+
+// Makes learners that share one frozen base. Thread-safe: each worker makes its own learner.
+class LearnerFactory {
+ public:
+  virtual ~LearnerFactory() = default;
+  virtual std::unique_ptr<Learner> make() = 0;
+};
+
+}  // namespace fedctl::learn

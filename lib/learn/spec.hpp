@@ -1,0 +1,78 @@
+// What the experiment file says of model and adapter, and the registries of their kinds (families.def,
+// adapters.def). Torch-free, so that `check` and `list` never load LibTorch.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/rng.hpp"
+#include "config/fields.hpp"
+#include "data/dataset.hpp"
+#include "learn/learner.hpp"
+
+namespace fedctl::learn {
+
+// Options shared by all families; each kind adds its own (learn/families.cpp).
+struct ModelOptions : config::Options {
+  std::string path;      // HF folder, llama2.c .bin, or a folder of `fedctl backbone`; "" = random from the seed
+};
+struct MlpOptions : ModelOptions {
+  std::int64_t hidden = 128;  // width of each hidden layer
+  std::int64_t layers = 1;    // hidden layers
+  void fields(config::Fields& fields) override;
+};
+struct VitOptions : ModelOptions {
+  std::int64_t patch = 7, width = 64, depth = 3, heads = 4, mlp = 128;
+  void fields(config::Fields& fields) override;
+};
+struct LlamaOptions : ModelOptions {
+  // Used only without a path (tests, random models).
+  std::int64_t width = 64, hidden = 172, depth = 5, heads = 8, kv_heads = 4, context = 512;
+  void fields(config::Fields& fields) override;
+};
+// 0.5 * mean over examples of |w - example|^2: the toy back end, no torch. Trained in full.
+struct QuadraticOptions : ModelOptions {
+  void fields(config::Fields& fields) override;
+};
+
+struct LoraOptions : config::Options {
+  std::int64_t rank = 8;
+  double alpha = 16;
+  std::vector<std::string> targets = {"query", "value"};  // canonical names: query key value output gate up down fc1 fc2
+  bool train_head = true;
+  void fields(config::Fields& fields) override;
+};
+struct PromptOptions : config::Options {
+  std::int64_t tokens = 8;
+  bool train_head = true;
+  void fields(config::Fields& fields) override;
+};
+struct HeadOptions : config::Options {
+  void fields(config::Fields& fields) override;
+};
+struct FullOptions : config::Options {
+  void fields(config::Fields& fields) override;
+};
+
+struct FamilyEntry {
+  config::Kind kind;
+  bool needs_torch = true;
+};
+const std::vector<FamilyEntry>& families();
+const config::Kinds& family_kinds();
+const config::Kinds& adapter_kinds();
+
+// Everything a factory is made from.
+struct LearnerSpec {
+  config::Plugin model;
+  config::Plugin adapter;
+  data::DatasetInfo data;
+  Rng rng{0};  // the stream ("init"): initial weights, by parameter name
+};
+
+// Opens the model. Families that need torch load the module lib/fedctl/libfedctl_torch.so beside the
+// program on first use. Throws DataError (model file), ConfigError (kinds that do not fit together).
+std::unique_ptr<LearnerFactory> make_factory(const LearnerSpec& spec);
+
+}  // namespace fedctl::learn
