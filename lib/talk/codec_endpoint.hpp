@@ -1,0 +1,60 @@
+// CodecEndpoint: compression as a decorator. Every float32 tensor that is sent becomes a `coded` one, and
+// every coded one that arrives becomes float32 again, so methods never name a codec. Values that must stay
+// exact travel as scalars or float64.
+//
+// A broadcast through a chain without state is encoded once. With state (error feedback) there is one codec
+// per (peer, tensor name).
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/layout.hpp"
+#include "base/rng.hpp"
+#include "codec/codec.hpp"
+#include "talk/endpoint.hpp"
+
+namespace fedctl::talk {
+
+class CodecEndpoint final : public Endpoint {
+ public:
+  // Makes a chain for a vector of these blocks; nullptr: values travel as float32.
+  using Maker = std::function<std::unique_ptr<codec::Codec>(codec::Blocks)>;
+  struct Options {
+    Maker out, in;
+    bool out_has_state = false;
+    Layout layout;  // vectors of layout.size() floats have its blocks, others are one block
+    Rng rng{0};     // of this side: streams by (tensor name, exchange)
+  };
+  CodecEndpoint(Endpoint& inner, Options options);
+
+  std::vector<PeerId> peers() const override { return inner_.peers(); }
+  TimePoint now() const override { return inner_.now(); }
+  void spend(Duration modelled) override { inner_.spend(modelled); }
+  Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) override;
+  // A message that does not decode, or that holds a coded tensor larger than the layout, arrives as Rejected.
+  Task<std::optional<Envelope>> receive(TimePoint until) override;
+
+ private:
+  using Key = std::pair<PeerId, std::string>;
+  struct Stream {
+    std::size_t count = 0;
+    std::unique_ptr<codec::Codec> codec;
+  };
+  codec::Codec* stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
+                       std::size_t count);
+  Message encoded(PeerId to, ExchangeId exchange, const Message& message);
+  void decode(PeerId from, Message& message);
+
+  Endpoint& inner_;
+  Options options_;
+  std::map<Key, Stream> out_, in_;
+  SharedMessage last_in_, last_out_;
+  ExchangeId last_exchange_ = 0;
+};
+
+}  // namespace fedctl::talk

@@ -1,0 +1,68 @@
+#include "talk/endpoint.hpp"
+
+#include <set>
+
+namespace fedctl::talk {
+
+Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until) {
+  Answers answers;
+  std::set<PeerId> open;
+  for (const auto& [peer, request] : requests) {
+    open.insert(peer);
+    co_await net.send(peer, exchange, request);
+  }
+  // The Lost of a peer that is not among peers() has been received already: none will follow.
+  const std::vector<PeerId> present = net.peers();
+  const std::set<PeerId> reachable(present.begin(), present.end());
+  for (auto at = open.begin(); at != open.end();) {
+    if (reachable.contains(*at)) {
+      ++at;
+    } else {
+      answers.lost.emplace(*at, "left before it was asked");
+      at = open.erase(at);
+    }
+  }
+  while (!open.empty()) {
+    std::optional<Envelope> envelope = co_await net.receive(until);
+    if (!envelope) break;
+    if (std::holds_alternative<Closed>(envelope->event)) {
+      throw ProtocolError("the run was closed while answers were awaited");
+    }
+    const PeerId from = envelope->from;
+    if (const auto* lost = std::get_if<Lost>(&envelope->event)) {
+      if (open.erase(from) == 1) answers.lost.emplace(from, lost->reason);
+    } else if (const auto* rejected = std::get_if<Rejected>(&envelope->event)) {
+      if (envelope->exchange == exchange && open.erase(from) == 1) {
+        answers.rejected.emplace(from, rejected->reason);
+      }
+    } else if (auto* message = std::get_if<Message>(&envelope->event)) {
+      if (envelope->exchange == exchange && open.erase(from) == 1) {
+        answers.replies.emplace(from, std::move(*message));
+      } else {
+        answers.late.push_back(std::move(*envelope));
+      }
+    }
+  }
+  answers.silent.assign(open.begin(), open.end());
+  co_return answers;
+}
+
+Task<std::vector<Envelope>> drain(Endpoint& net) {
+  std::vector<Envelope> arrived;
+  while (true) {
+    std::optional<Envelope> envelope = co_await net.receive(net.now());
+    if (!envelope) break;
+    const bool closed = std::holds_alternative<Closed>(envelope->event);
+    arrived.push_back(std::move(*envelope));
+    if (closed) break;
+  }
+  co_return arrived;
+}
+
+Task<void> reply(Endpoint& net, const Envelope& request, Message answer) {
+  const PeerId to = request.from;
+  const ExchangeId exchange = request.exchange;
+  co_await net.send(to, exchange, wire::share(std::move(answer)));
+}
+
+}  // namespace fedctl::talk

@@ -1,0 +1,81 @@
+// Endpoint: the whole network as a method sees it. Behind it stand the in-process mesh, TCP, and
+// decorators that compress, count or fail; a method cannot tell them apart.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/clock.hpp"
+#include "talk/task.hpp"
+#include "wire/message.hpp"
+
+namespace fedctl::talk {
+
+using wire::Message;
+using wire::SharedMessage;
+
+// Clients are numbered from 0 by their --id; the server is kServer.
+using PeerId = std::int64_t;
+inline constexpr PeerId kServer = -1;
+
+// Which question a message asks or answers. The asking side numbers them; an answer repeats the number.
+using ExchangeId = std::uint64_t;
+
+// What arrives: a message, or news of a peer.
+struct Joined {};
+struct Lost {
+  std::string reason;
+};
+struct Rejected {  // a message that could not be decoded; the peer stays
+  std::string reason;
+};
+struct Closed {};  // the run is over: nothing will arrive any more
+struct Envelope {
+  PeerId from = kServer;
+  ExchangeId exchange = 0;
+  std::variant<Message, Joined, Lost, Rejected, Closed> event;
+};
+
+class Endpoint {
+ public:
+  virtual ~Endpoint() = default;
+  // Sorted; as of the Joined and Lost received so far. A client sees kServer and its neighbours.
+  virtual std::vector<PeerId> peers() const = 0;
+  virtual TimePoint now() const = 0;
+  // Declares that this side spent modelled time computing; moves the virtual clock, nothing elsewhere.
+  virtual void spend(Duration modelled) = 0;
+  // Hands the message over; does not wait for delivery. To a peer that is gone: no effect, its Lost
+  // arrives or has arrived.
+  virtual Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) = 0;
+  // The next envelope; nullopt when `until` has passed first. After Closed, always Closed.
+  virtual Task<std::optional<Envelope>> receive(TimePoint until) = 0;
+};
+
+using Requests = std::map<PeerId, SharedMessage>;
+using Replies = std::map<PeerId, Message>;  // ordered by peer, never by arrival
+
+// What came of a question. Every asked peer is in exactly one of replies, rejected, lost and silent.
+struct Answers {
+  Replies replies;
+  std::map<PeerId, std::string> rejected;  // its answer could not be decoded: why
+  std::map<PeerId, std::string> lost;      // why
+  std::vector<PeerId> silent;              // the deadline passed
+  std::vector<Envelope> late;              // answers to older questions that arrived meanwhile
+};
+
+// Sends every request and collects answers until each peer has answered or is lost, or `until` passes.
+// Tracks the set of open peers: a second answer, an answer from a peer not asked, or one to an older
+// exchange counts as late. Throws ProtocolError if the run closes meanwhile.
+Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until);
+
+// Everything that has arrived by now: news that changes peers(), late answers.
+Task<std::vector<Envelope>> drain(Endpoint& net);
+
+// Answers the sender of `request` in its exchange.
+Task<void> reply(Endpoint& net, const Envelope& request, Message answer);
+
+}  // namespace fedctl::talk

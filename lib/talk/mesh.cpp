@@ -1,0 +1,275 @@
+#include "talk/mesh.hpp"
+
+#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <tuple>
+
+#include <boost/asio/experimental/concurrent_channel.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "base/assert.hpp"
+
+namespace fedctl::talk {
+namespace {
+
+// What lies in an inbox: a frame, or news. Ordered by arrival, then sender, then order of sending.
+struct Arrival {
+  TimePoint at;
+  PeerId from;
+  std::uint64_t sequence;
+  ExchangeId exchange;
+  SharedFrame frame;                         // null: news
+  std::variant<Joined, Lost, Closed> news = Joined{};
+
+  auto key() const { return std::tie(at, from, sequence); }
+  bool operator<(const Arrival& other) const { return key() < other.key(); }
+};
+
+// nullopt: the deadline passed.
+using Delivery = std::optional<Arrival>;
+using Channel =
+    boost::asio::experimental::concurrent_channel<void(boost::system::error_code, Delivery)>;
+
+TimePoint after(TimePoint start, const Link& link, double mbit, std::size_t bytes,
+                std::uint64_t sendings) {
+  double each_ms = link.latency_ms;
+  if (mbit > 0) each_ms += static_cast<double>(bytes) * 8e-3 / mbit;
+  return start + seconds(each_ms * static_cast<double>(sendings) * 1e-3);
+}
+
+}  // namespace
+
+// One participant. All members but the channel are guarded by State::mutex.
+class Mesh::Port final : public Endpoint {
+ public:
+  Port(State& mesh, PeerId id, boost::asio::any_io_executor executor)
+      : mesh_(mesh), id_(id), channel_(std::move(executor), 1) {}
+
+  std::vector<PeerId> peers() const override;
+  TimePoint now() const override;
+  void spend(Duration modelled) override;
+  Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) override;
+  Task<std::optional<Envelope>> receive(TimePoint until) override;
+
+  State& mesh_;
+  const PeerId id_;
+  Channel channel_;
+  std::set<PeerId> peers_;
+  std::set<Arrival> inbox_;
+  TimePoint clock_{};
+  TimePoint until_{};       // of the receive in progress
+  bool waiting_ = false;
+  bool gone_ = false;
+  bool closed_ = false;
+  FrameCache cache_;
+};
+
+struct Mesh::State {
+  explicit State(Options options_) : options(std::move(options_)) {}
+
+  mutable std::mutex mutex;
+  Options options;
+  std::map<PeerId, std::unique_ptr<Port>> ports;
+  std::size_t busy = 0;  // participants that are not waiting and not gone
+  std::uint64_t sequence = 0;
+  std::size_t sends = 0;
+  std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival;  // a link keeps its order
+  // The participants that wait for quiescence, by the time of their next event.
+  std::set<std::pair<TimePoint, PeerId>> waiting;
+  std::function<bool(PeerId, std::size_t)> lose_hook;
+
+  Port* find(PeerId id) {
+    const auto found = ports.find(id);
+    return found == ports.end() || found->second->gone_ ? nullptr : found->second.get();
+  }
+  static bool eager(const Port& port) {
+    return port.peers_.size() <= 1 && port.until_ == kForever;
+  }
+  static TimePoint next_time(const Port& port) {
+    return port.inbox_.empty() ? port.until_ : std::min(port.until_, port.inbox_.begin()->at);
+  }
+
+  void put(Port& to, Arrival arrival);
+  void transfer(Port& from, Port& to, ExchangeId exchange, SharedFrame frame);
+  void wake(Port& port);
+  void progress();
+  void leave(Port& port, const std::string& reason, bool returns);
+};
+
+void Mesh::State::put(Port& to, Arrival arrival) {
+  arrival.sequence = sequence++;
+  const bool listed = to.waiting_ && !eager(to);
+  if (listed) waiting.erase({next_time(to), to.id_});
+  to.inbox_.insert(std::move(arrival));
+  if (listed) waiting.insert({next_time(to), to.id_});
+  if (to.waiting_ && eager(to)) wake(to);
+}
+
+// One frame over the client's link: delayed, perhaps repeated, perhaps lost together with the client.
+void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFrame frame) {
+  const bool down = from.id_ == kServer;
+  const PeerId client = down ? to.id_ : from.id_;
+  const Link link = options.link(client);
+  const auto number = static_cast<std::int64_t>(exchange);
+  if (down && link.dropout > 0 &&
+      options.rng.stream("dropout", client, number).uniform_double() < link.dropout) {
+    put(from, {from.clock_, client, 0, 0, nullptr, Lost{"dropped out (network.dropout)"}});
+    put(from, {from.clock_, client, 0, 0, nullptr, Joined{}});
+    return;
+  }
+  std::uint64_t sendings = 1;
+  if (link.loss > 0) {
+    Rng rng = options.rng.stream("loss", client, number, down ? 1 : 0);
+    while (rng.uniform_double() < link.loss) ++sendings;
+  }
+  if (options.ledger != nullptr) {
+    Traffic parts = frame->parts;
+    parts.resent = (sendings - 1) * frame->bytes.size();
+    options.ledger->add(client, down ? Direction::down : Direction::up, parts);
+  }
+  TimePoint at = after(from.clock_, link, down ? link.down_mbit : link.up_mbit,
+                       frame->bytes.size(), sendings);
+  TimePoint& last = last_arrival[{from.id_, to.id_}];
+  at = last = std::max(at, last);
+  put(to, {at, from.id_, 0, exchange, std::move(frame)});
+}
+
+// Precondition: port.waiting_. Gives it its next event: the first arrival, or its deadline.
+void Mesh::State::wake(Port& port) {
+  waiting.erase({next_time(port), port.id_});
+  Delivery delivery;
+  if (!port.inbox_.empty() && port.inbox_.begin()->at <= port.until_) {
+    delivery = std::move(port.inbox_.extract(port.inbox_.begin()).value());
+    port.clock_ = std::max(port.clock_, delivery->at);
+    if (!delivery->frame) {
+      if (std::holds_alternative<Joined>(delivery->news)) port.peers_.insert(delivery->from);
+      if (std::holds_alternative<Lost>(delivery->news)) port.peers_.erase(delivery->from);
+      if (std::holds_alternative<Closed>(delivery->news)) port.closed_ = true;
+    }
+  } else {
+    port.clock_ = std::max(port.clock_, port.until_);
+  }
+  port.waiting_ = false;
+  ++busy;
+  const bool sent = port.channel_.try_send(boost::system::error_code{}, std::move(delivery));
+  FEDCTL_ASSERT(sent);
+}
+
+void Mesh::State::progress() {
+  while (busy == 0 && !waiting.empty()) {
+    const auto [time, id] = *waiting.begin();
+    Port& port = *ports.at(id);
+    if (time == kForever) {
+      // Everyone waits for everyone: a conversation that ignores Lost. End it instead of hanging.
+      put(port, {port.clock_, id, 0, 0, nullptr, Closed{}});
+      if (!port.waiting_) continue;
+    }
+    wake(port);
+  }
+}
+
+// `returns`: the peers also see it join again (a client that comes back for the next task).
+void Mesh::State::leave(Port& port, const std::string& reason, bool returns) {
+  for (const auto& [id, other] : ports) {
+    if (id == port.id_ || other->gone_ || !other->peers_.contains(port.id_)) continue;
+    if (port.id_ == kServer) {
+      put(*other, {port.clock_, kServer, 0, 0, nullptr, Closed{}});
+    } else {
+      put(*other, {port.clock_, port.id_, 0, 0, nullptr, Lost{reason}});
+      if (returns) put(*other, {port.clock_, port.id_, 0, 0, nullptr, Joined{}});
+    }
+  }
+}
+
+std::vector<PeerId> Mesh::Port::peers() const {
+  const std::scoped_lock lock(mesh_.mutex);
+  return {peers_.begin(), peers_.end()};
+}
+
+TimePoint Mesh::Port::now() const {
+  const std::scoped_lock lock(mesh_.mutex);
+  return clock_;
+}
+
+void Mesh::Port::spend(Duration modelled) {
+  const std::scoped_lock lock(mesh_.mutex);
+  clock_ += modelled;
+}
+
+Task<void> Mesh::Port::send(PeerId to, ExchangeId exchange, SharedMessage message) {
+  const SharedFrame frame = cache_.frame(message, exchange);
+  const std::scoped_lock lock(mesh_.mutex);
+  if (id_ != kServer && mesh_.lose_hook && mesh_.lose_hook(id_, mesh_.sends++)) {
+    mesh_.leave(*this, "lost by the test", true);
+    co_return;
+  }
+  Port* const receiver = mesh_.find(to);
+  if (receiver != nullptr && peers_.contains(to)) {
+    mesh_.transfer(*this, *receiver, exchange, frame);
+  }
+}
+
+Task<std::optional<Envelope>> Mesh::Port::receive(TimePoint until) {
+  {
+    const std::scoped_lock lock(mesh_.mutex);
+    if (closed_) co_return Envelope{kServer, 0, Closed{}};
+    FEDCTL_ASSERT(!waiting_);
+    waiting_ = true;
+    until_ = until;
+    --mesh_.busy;
+    if (State::eager(*this) && !inbox_.empty()) {
+      mesh_.wake(*this);
+    } else {
+      if (!State::eager(*this)) mesh_.waiting.insert({State::next_time(*this), id_});
+      mesh_.progress();
+    }
+  }
+  Delivery delivery = co_await channel_.async_receive(boost::asio::use_awaitable);
+  if (!delivery) co_return std::nullopt;
+  Envelope envelope{delivery->from, delivery->exchange, Closed{}};
+  if (delivery->frame) {
+    // Decoded here, not under the lock: clients do it side by side.
+    wire::Header header;
+    envelope.event = wire::decode_frame(delivery->frame->bytes, header);
+  } else {
+    std::visit([&](const auto& news) { envelope.event = news; }, delivery->news);
+  }
+  co_return envelope;
+}
+
+Mesh::Mesh(Options options) : state_(std::make_shared<State>(std::move(options))) {}
+Mesh::~Mesh() = default;
+
+Endpoint& Mesh::attach(PeerId id, boost::asio::any_io_executor executor) {
+  const std::scoped_lock lock(state_->mutex);
+  auto port = std::make_unique<Port>(*state_, id, std::move(executor));
+  if (id == kServer) {
+    port->peers_.insert(state_->options.clients.begin(), state_->options.clients.end());
+  } else {
+    port->peers_.insert(kServer);
+    if (state_->options.neighbours) {
+      port->peers_.insert(state_->options.clients.begin(), state_->options.clients.end());
+      port->peers_.erase(id);
+    }
+  }
+  ++state_->busy;
+  return *state_->ports.insert_or_assign(id, std::move(port)).first->second;
+}
+
+void Mesh::detach(PeerId id, const std::string& reason) {
+  const std::scoped_lock lock(state_->mutex);
+  Port& port = *state_->ports.at(id);
+  FEDCTL_ASSERT(!port.waiting_);
+  port.gone_ = true;
+  --state_->busy;
+  state_->leave(port, reason, false);
+  state_->progress();
+}
+
+void Mesh::lose_at(std::function<bool(PeerId, std::size_t)> hook) {
+  const std::scoped_lock lock(state_->mutex);
+  state_->lose_hook = std::move(hook);
+}
+
+}  // namespace fedctl::talk

@@ -1,0 +1,46 @@
+// Frame: one message on a stream, with a header of 20 bytes in front (docs/protocol.md).
+//
+//   offset size  field
+//        0    2  magic 'f' 'c'
+//        2    1  version, kVersion
+//        3    1  type: 0 data (a method's message), 1 control (handshake, heartbeat, end)
+//        4    4  body bytes
+//        8    8  exchange: which question a message asks or answers; 0 in control frames
+//       16    4  CRC-32 (IEEE 802.3) of bytes 0-15 and the body
+//
+// A length in front, not a delimiter, so that a reader knows what to allocate (after checking it) and one
+// gathered write sends a frame. The checksum is for broken software and memory, not for attackers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "wire/message.hpp"
+
+namespace fedctl::wire {
+
+inline constexpr std::size_t kHeaderBytes = 20;
+inline constexpr std::uint8_t kVersion = 1;
+
+enum class FrameType : std::uint8_t { data = 0, control = 1 };
+
+struct Header {
+  FrameType type = FrameType::data;
+  std::uint32_t body_bytes = 0;
+  std::uint64_t exchange = 0;
+  std::uint32_t crc = 0;
+};
+
+// Header and body in one buffer. Throws WireError if the body exceeds limits::kFrameBytesMax.
+Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& message);
+
+// Throws WireError on another magic (a stranger), another version (naming both), an unknown type, or a
+// body longer than bytes_max. Nothing is allocated.
+Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max);
+// The body of a frame whose header was `raw`. Throws WireError if the checksum or the message is wrong.
+Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
+                    ByteView body);
+// A whole frame from one buffer.
+Message decode_frame(ByteView frame, Header& header);
+
+}  // namespace fedctl::wire
