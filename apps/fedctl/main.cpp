@@ -1,1 +1,282 @@
-int main() { return 0; }
+// The command line: a table of sub-commands, their options, exit codes. No logic.
+#include <cstdio>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include <boost/program_options.hpp>
+
+#include "base/errors.hpp"
+#include "run/commands.hpp"
+
+extern char** environ;
+
+namespace {
+
+namespace po = boost::program_options;
+using namespace fedctl;
+
+struct Command {
+  const char* name;
+  const char* summary;
+  const char* usage;
+  const char* examples;
+  std::function<void(po::options_description&)> options;
+  std::function<int(const po::variables_map&)> run;
+  const char* positional = nullptr;  // the option a bare word sets
+};
+
+using Text = std::string;
+
+template <class T>
+T get(const po::variables_map& values, const char* name, T otherwise) {
+  return values.count(name) > 0 ? values[name].as<T>() : otherwise;
+}
+bool flag(const po::variables_map& values, const char* name) { return values.count(name) > 0; }
+
+void output_options(po::options_description& options) {
+  options.add_options()("format", po::value<Text>()->value_name("auto|text|json"),
+                        "standard output: a table, or one JSON line a round (default: table on a terminal)")(
+      "quiet", "no progress, no messages")("verbose", "more messages");
+}
+void experiment_options(po::options_description& options) {
+  options.add_options()("config", po::value<Text>()->value_name("FILE"), "the experiment, YAML (required)")(
+      "set", po::value<std::vector<Text>>()->value_name("KEY.PATH=VALUE"),
+      "override a key, after the file; repeatable");
+}
+void run_options(po::options_description& options) {
+  experiment_options(options);
+  options.add_options()("run-dir", po::value<Text>()->value_name("DIR"), "run directory (default: runs/<name>)")(
+      "resume", "go on with the unfinished run in the run directory")(
+      "fresh", "discard the run in the run directory")("threads", po::value<std::int64_t>()->value_name("N"),
+                                                       "worker threads (default: one a core)");
+  output_options(options);
+}
+
+run::OutputOptions output_of(const po::variables_map& values) {
+  const Text format = get<Text>(values, "format", "auto");
+  run::OutputOptions output;
+  if (format == "text") {
+    output.format = run::Format::text;
+  } else if (format == "json") {
+    output.format = run::Format::json;
+  } else if (format != "auto") {
+    throw ConfigError("--format is \"" + format + "\", must be auto, text or json");
+  }
+  output.quiet = flag(values, "quiet");
+  output.verbose = flag(values, "verbose");
+  return output;
+}
+
+config::Source source_of(const po::variables_map& values) {
+  if (!flag(values, "config")) throw ConfigError("--config FILE is missing", "fedctl help shows examples");
+  config::Source source = config::read_source(values["config"].as<Text>());
+  source.overrides = config::environment_overrides(environ);
+  for (const Text& text : get<std::vector<Text>>(values, "set", {})) {
+    source.overrides.push_back(config::parse_override(text));
+  }
+  return source;
+}
+
+run::RunOptions run_of(const po::variables_map& values) {
+  run::RunOptions options;
+  options.source = source_of(values);
+  if (flag(values, "listen")) {
+    options.source.overrides.emplace_back("server.listen", values["listen"].as<Text>());
+  }
+  options.run_dir = get<Text>(values, "run-dir", "");
+  if (flag(values, "resume") && flag(values, "fresh")) {
+    throw ConfigError("--resume and --fresh exclude each other");
+  }
+  if (flag(values, "resume")) options.start = run::Start::resume;
+  if (flag(values, "fresh")) options.start = run::Start::discard;
+  options.threads = get<std::int64_t>(values, "threads", 0);
+  options.port_file = get<Text>(values, "port-file", "");
+  options.insecure = flag(values, "insecure");
+  options.output = output_of(values);
+  return options;
+}
+
+int run_client(const po::variables_map& values) {
+  run::ClientOptions options;
+  if (flag(values, "id") == flag(values, "ids")) {
+    throw ConfigError("client: give --id N or --ids A-B", "fedctl client --id 3");
+  }
+  options.ids = run::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
+  options.server = get<Text>(values, "server", "127.0.0.1:7143");
+  options.site = get<Text>(values, "site", "");
+  options.threads = get<std::int64_t>(values, "threads", 0);
+  options.retry_s = get<double>(values, "retry-s", 0);
+  options.insecure = flag(values, "insecure");
+  options.output = output_of(values);
+  options.version = FEDCTL_VERSION;
+  return run::join(options);
+}
+
+int run_backbone(const po::variables_map& values) {
+  run::BackboneOptions options;
+  options.source = source_of(values);
+  options.out = get<Text>(values, "out", "");
+  if (options.out.empty()) throw ConfigError("backbone: --out DIR is missing");
+  options.output = output_of(values);
+  return run::backbone(options);
+}
+
+int print_version(const po::variables_map&) {
+  std::printf("fedctl %s\n", FEDCTL_VERSION);
+  return run::kDone;
+}
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> kCommands = {
+      {"server", "serve one experiment to remote clients", "--config FILE [options]",
+       "  fedctl server --config configs/quickstart.yaml\n"
+       "  fedctl server --config exp.yaml --listen 127.0.0.1:0 --port-file port --set rounds=5\n"
+       "  fedctl server --config exp.yaml --resume\n",
+       [](po::options_description& options) {
+         run_options(options);
+         options.add_options()("listen", po::value<Text>()->value_name("HOST:PORT"),
+                               "overrides server.listen; port 0 picks a free one and prints it")(
+             "port-file", po::value<Text>()->value_name("FILE"), "write the port here once listening")(
+             "insecure", "allow plaintext on an address that is not loopback");
+       },
+       [](const po::variables_map& values) { return run::serve(run_of(values)); }},
+      {"client", "take part in an experiment; the server sends the plan", "--id N | --ids A-B [options]",
+       "  fedctl client --id 3\n"
+       "  fedctl client --ids 0-99 --server 127.0.0.1:7143 --threads 2\n"
+       "  fedctl client --id 3 --site site.yaml --retry-s 600\n",
+       [](po::options_description& options) {
+         options.add_options()("id", po::value<Text>()->value_name("N"), "the client's number")(
+             "ids", po::value<Text>()->value_name("A-B"), "host many clients in one process: 0-7, 0-3,8")(
+             "server", po::value<Text>()->value_name("HOST:PORT"), "default 127.0.0.1:7143")(
+             "site", po::value<Text>()->value_name("FILE"), "site file: own data and model paths")(
+             "retry-s", po::value<double>()->value_name("S"),
+             "keep trying to connect for S seconds (default: 1 at first, 60 once connected)")(
+             "threads", po::value<std::int64_t>()->value_name("N"), "worker threads (default: one a core)")(
+             "insecure", "allow plaintext to an address that is not loopback");
+         output_options(options);
+       },
+       run_client},
+      {"simulate", "server and all clients in one process, on virtual time", "--config FILE [options]",
+       "  fedctl simulate --config configs/quickstart.yaml --format text\n"
+       "  fedctl simulate --config exp.yaml --set seed=2 --run-dir runs/seed2\n",
+       run_options, [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
+      {"check", "validate an experiment file", "--config FILE [--explain]",
+       "  fedctl check --config exp.yaml\n"
+       "  fedctl check --config exp.yaml --explain --set codec.error_feedback=ef14\n"
+       "  fedctl check --schema > docs/experiment.schema.json\n",
+       [](po::options_description& options) {
+         experiment_options(options);
+         options.add_options()("explain", "print every key, its value, range and meaning")(
+             "schema", "print the JSON Schema of experiment files");
+       },
+       [](const po::variables_map& values) {
+         const bool schema = flag(values, "schema");
+         return run::check(schema ? config::Source{} : source_of(values), flag(values, "explain"), schema);
+       }},
+      {"list", "what the engine has: methods, codecs, models, ...", "[REGISTRY] [--format json]",
+       "  fedctl list methods\n  fedctl list --format json\n",
+       [](po::options_description& options) {
+         options.add_options()("registry", po::value<Text>()->value_name("NAME"),
+                               "methods codecs aggregators adapters models datasets partitioners "
+                               "optimizers server-optimizers")(
+             "format", po::value<Text>()->value_name("text|json"), "");
+       },
+       [](const po::variables_map& values) {
+         return run::list(get<Text>(values, "registry", ""), output_of(values).format == run::Format::json);
+       },
+       "registry"},
+      {"backbone", "train the small frozen model that an experiment adapts", "--config FILE --out DIR",
+       "  fedctl backbone --config configs/backbone.yaml --out runs/backbone\n",
+       [](po::options_description& options) {
+         experiment_options(options);
+         options.add_options()("out", po::value<Text>()->value_name("DIR"), "folder for config.json and model.safetensors");
+         output_options(options);
+       },
+       run_backbone},
+      {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {}, print_version},
+  };
+  return kCommands;
+}
+
+void print_help() {
+  std::printf("fedctl: federated fine-tuning in few bytes\n\nusage: fedctl COMMAND [options]\n\n");
+  for (const Command& command : commands()) std::printf("  %-10s %s\n", command.name, command.summary);
+  std::printf(
+      "\nfedctl COMMAND --help shows a command's options.\n\nexit status: 0 done, 1 failed, 2 bad command line or "
+      "configuration, 3 cannot connect or refused,\n4 quorum not reached, 5 data or model file unusable, 6 run "
+      "directory damaged or locked,\n130 SIGINT, 143 SIGTERM\n\nexamples:\n"
+      "  fedctl server --config configs/quickstart.yaml\n  fedctl client --id 3\n"
+      "  fedctl simulate --config configs/quickstart.yaml --format text\n");
+}
+
+int run_command(const Command& command, const std::vector<std::string>& arguments) {
+  po::options_description options("options");
+  command.options(options);
+  options.add_options()("help,h", "this text");
+  po::positional_options_description positional;
+  if (command.positional != nullptr) positional.add(command.positional, 1);
+  po::variables_map values;
+  try {
+    po::store(po::command_line_parser(arguments).options(options).positional(positional).style(
+                  po::command_line_style::unix_style & ~po::command_line_style::allow_guessing).run(), values);
+  } catch (const po::unknown_option& error) {
+    std::vector<std::string> known;
+    for (const auto& option : options.options()) known.push_back("--" + option->long_name());
+    const std::string near = config::nearest(error.get_option_name(), known);
+    throw ConfigError(std::string(command.name) + ": unknown option " + error.get_option_name(),
+                      near.empty() ? "fedctl " + std::string(command.name) + " --help" : "did you mean " + near + '?');
+  } catch (const po::error& error) {
+    throw ConfigError(std::string(command.name) + ": " + error.what(),
+                      "fedctl " + std::string(command.name) + " --help");
+  }
+  if (flag(values, "help")) {
+    std::printf("fedctl %s: %s\n\nusage: fedctl %s %s\n\n", command.name, command.summary, command.name, command.usage);
+    std::cout << options << "\nexamples:\n" << command.examples;
+    return run::kDone;
+  }
+  return command.run(values);
+}
+
+int dispatch(const std::vector<std::string>& words) {
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    print_help();
+    return words.empty() ? run::kUsage : run::kDone;
+  }
+  const std::string name = words[0] == "--version" ? "version" : words[0];
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (name == command.name) return run_command(command, {words.begin() + 1, words.end()});
+    names.emplace_back(command.name);
+  }
+  const std::string near = config::nearest(name, names);
+  throw ConfigError("unknown command \"" + name + '"', near.empty() ? "fedctl --help" : "did you mean " + near + '?');
+}
+
+int complain(const std::exception& error, int status) {
+  std::fprintf(stderr, "fedctl: error: %s\n", error.what());
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  if (ours != nullptr && !ours->hint().empty()) std::fprintf(stderr, "hint: %s\n", ours->hint().c_str());
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return dispatch({argv + 1, argv + argc});
+  } catch (const ConfigError& error) {
+    return complain(error, run::kUsage);
+  } catch (const ProtocolError& error) {
+    return complain(error, run::kRefused);
+  } catch (const QuorumError& error) {
+    return complain(error, run::kShortfall);
+  } catch (const DataError& error) {
+    return complain(error, run::kBadData);
+  } catch (const RunDirectoryError& error) {
+    return complain(error, run::kBadDirectory);
+  } catch (const std::exception& error) {
+    return complain(error, run::kFailed);
+  }
+}

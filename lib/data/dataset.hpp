@@ -27,6 +27,7 @@ struct DatasetInfo {
   std::vector<std::string> classes;  // names, in label order; empty for language
   Shape input_shape;                 // [c,h,w], [features], or {} for tokens
   std::int64_t vocabulary = 0;       // tokens only
+  std::string vocabulary_digest;     // of the tokenizer, compared in the handshake; "" if there is none
 };
 
 class Dataset {

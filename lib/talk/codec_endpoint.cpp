@@ -50,7 +50,12 @@ Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& me
 Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage message) {
   const bool repeated = !options_.out_has_state && message == last_in_ && exchange == last_exchange_;
   if (!repeated) {
-    last_out_ = wire::share(encoded(to, exchange, *message));
+    SharedMessage out = wire::share(encoded(to, exchange, *message));
+    if (to == kServer) {  // not a broadcast: nothing to keep
+      co_await inner_.send(to, exchange, std::move(out));
+      co_return;
+    }
+    last_out_ = std::move(out);
     last_in_ = std::move(message);
     last_exchange_ = exchange;
   }

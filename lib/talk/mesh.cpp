@@ -198,7 +198,9 @@ void Mesh::Port::spend(Duration modelled) {
 }
 
 Task<void> Mesh::Port::send(PeerId to, ExchangeId exchange, SharedMessage message) {
-  const SharedFrame frame = cache_.frame(message, exchange);
+  // Only the server broadcasts; a client's cache would keep its last update alive.
+  const SharedFrame frame =
+      id_ == kServer ? cache_.frame(message, exchange) : make_frame(exchange, *message);
   const std::scoped_lock lock(mesh_.mutex);
   if (id_ != kServer && mesh_.lose_hook && mesh_.lose_hook(id_, mesh_.sends++)) {
     mesh_.leave(*this, "lost by the test", true);
@@ -264,6 +266,13 @@ void Mesh::detach(PeerId id, const std::string& reason) {
   port.gone_ = true;
   --state_->busy;
   state_->leave(port, reason, false);
+  state_->progress();
+}
+
+void Mesh::interrupt() {
+  const std::scoped_lock lock(state_->mutex);
+  Port& server = *state_->ports.at(kServer);
+  state_->put(server, {server.clock_, kServer, 0, 0, nullptr, Closed{}});
   state_->progress();
 }
 

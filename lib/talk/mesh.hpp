@@ -46,6 +46,8 @@ class Mesh {
   Endpoint& attach(PeerId id, boost::asio::any_io_executor executor);
   // The participant's coroutine has ended; its peers see Lost (a client) or Closed (the server).
   void detach(PeerId id, const std::string& reason);
+  // From any thread: the server sees Closed as soon as nobody is busy.
+  void interrupt();
   // Test seam: called before the n-th send (from 0) of all; true loses the sending client at that point.
   void lose_at(std::function<bool(PeerId sender, std::size_t send_index)> hook);
 

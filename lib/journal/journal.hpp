@@ -1,0 +1,98 @@
+// Journal: one JSON object a line, appended and handed to the kernel at once (contract.md, section 5;
+// docs/journal.md). Every line begins t_ms, run, role, peer, round, event.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace fedctl::journal {
+
+class Object;
+using Value = std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string,
+                           std::shared_ptr<const Object>>;
+
+// Keys and values in the order of set(). A double that is not finite becomes null, with
+// "<key>_nonfinite": "nan" | "inf" | "-inf" beside it.
+class Object {
+ public:
+  Object& set(std::string_view key, Value value) {
+    fields_.emplace_back(key, std::move(value));
+    return *this;
+  }
+  Object& set(std::string_view key, const Object& value) {
+    return set(key, Value(std::make_shared<const Object>(value)));
+  }
+  const std::vector<std::pair<std::string, Value>>& fields() const { return fields_; }
+
+ private:
+  std::vector<std::pair<std::string, Value>> fields_;
+};
+
+class Event {
+ public:
+  explicit Event(std::string_view name) : name_(name) {}
+  // The client that the line concerns; without it, `peer` is that of the journal's identity.
+  Event& about(std::int64_t peer) {
+    peer_ = peer;
+    return *this;
+  }
+  template <class T>
+  Event& set(std::string_view key, const T& value) {
+    object_.set(key, value);
+    return *this;
+  }
+  const std::string& name() const { return name_; }
+  const std::optional<std::int64_t>& peer() const { return peer_; }
+  const Object& object() const { return object_; }
+
+ private:
+  std::string name_;
+  std::optional<std::int64_t> peer_;
+  Object object_;
+};
+
+struct Identity {
+  std::string run;
+  std::string role;  // server | client | simulate
+  std::optional<std::int64_t> peer;
+};
+
+class Journal {
+ public:
+  // Appends to the file (created if absent), or to nothing if `path` is empty. A torn last line, one without
+  // its newline, is cut off first. `now_ms` is wall time. Throws RunDirectoryError if the file cannot be opened.
+  Journal(std::string path, Identity identity, std::function<std::int64_t()> now_ms);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  // The line as it would be written, without its newline. At most limits::kJournalLineBytesMax: long texts are
+  // cut and end in "...".
+  std::string format(std::optional<std::int64_t> round, const Event& event) const;
+  // One write(2) of the line and its newline. Thread-safe. Throws RunDirectoryError (a full disk, say).
+  void append(const std::string& line);
+  // Both; returns the line.
+  std::string write(std::optional<std::int64_t> round, const Event& event);
+  void sync();  // fsync
+
+ private:
+  std::string path_;
+  Identity identity_;
+  std::function<std::int64_t()> now_ms_;
+  std::mutex mutex_;
+  int file_ = -1;
+};
+
+// The last `round` line's round, if there is one. Throws RunDirectoryError naming the first line that is not an
+// object with an event.
+std::optional<std::int64_t> last_round(const std::string& path);
+
+}  // namespace fedctl::journal

@@ -1,0 +1,99 @@
+#include "learn/pool.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <map>
+#include <thread>
+
+#include "base/assert.hpp"
+
+namespace fedctl::learn {
+namespace {
+
+std::vector<std::vector<std::size_t>> equal_length_batches(const data::Dataset& data,
+                                                           std::span<const std::size_t> indices,
+                                                           std::size_t batch_size) {
+  std::map<std::size_t, std::vector<std::size_t>> open;
+  std::vector<std::vector<std::size_t>> batches;
+  for (const std::size_t index : indices) {
+    std::vector<std::size_t>& batch = open[data.length(index)];
+    batch.push_back(index);
+    if (batch.size() == batch_size) batches.push_back(std::exchange(batch, {}));
+  }
+  for (auto& [length, batch] : open) {
+    if (!batch.empty()) batches.push_back(std::move(batch));
+  }
+  return batches;
+}
+
+}  // namespace
+
+LearnerPool::LearnerPool(std::unique_ptr<LearnerFactory> factory, std::size_t count_max)
+    : factory_(std::move(factory)), count_max_(count_max) {
+  FEDCTL_ASSERT(count_max_ > 0);
+}
+
+LearnerPool::Lease::~Lease() {
+  {
+    const std::scoped_lock lock(pool_.mutex_);
+    pool_.idle_.push_back(std::move(learner_));
+  }
+  pool_.returned_.notify_one();
+}
+
+LearnerPool::Lease LearnerPool::acquire() {
+  std::unique_lock lock(mutex_);
+  returned_.wait(lock, [&] { return !idle_.empty() || made_ < count_max_; });
+  if (idle_.empty()) {
+    std::unique_ptr<Learner> made = factory_->make();  // under the lock: factories need not be reentrant
+    ++made_;
+    return {*this, std::move(made)};
+  }
+  std::unique_ptr<Learner> learner = std::move(idle_.back());
+  idle_.pop_back();
+  return {*this, std::move(learner)};
+}
+
+Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,
+                std::span<const std::size_t> indices, std::size_t batch_size) {
+  const auto batches = equal_length_batches(data, indices, batch_size);
+  std::vector<Scores> scores(batches.size());
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    LearnerPool::Lease learner = pool.acquire();
+    std::ranges::copy(weights, learner->weights().begin());
+    for (std::size_t i = next++; i < batches.size(); i = next++) {
+      scores[i] = learner->evaluate(data.gather(batches[i]));
+    }
+  };
+  std::vector<std::exception_ptr> errors(std::min(pool.count_max(), batches.size()));
+  std::vector<std::thread> threads;
+  for (std::size_t t = 1; t < errors.size(); ++t) {
+    threads.emplace_back([&, t] {
+      try {
+        work();
+      } catch (...) {
+        errors[t] = std::current_exception();
+      }
+    });
+  }
+  try {
+    if (!batches.empty()) work();
+  } catch (...) {
+    errors[0] = std::current_exception();
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+  Scores sum;
+  for (const Scores& part : scores) {
+    sum.loss_sum += part.loss_sum;
+    sum.correct += part.correct;
+    sum.count += part.count;
+  }
+  return sum;
+}
+
+}  // namespace fedctl::learn

@@ -1,0 +1,118 @@
+#include "methods/detail/averaging.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace fedctl::methods {
+namespace {
+
+constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
+
+class AveragingServer final : public RoundServer {
+ public:
+  explicit AveragingServer(std::unique_ptr<aggregate::ServerOptimizer> optimizer)
+      : optimizer_(std::move(optimizer)) {}
+
+  SharedMessage instruct(std::int64_t round, PeerId, ServerContext& ctx) override {
+    if (round != task_round_) {
+      task_ = wire::share(
+          Message("train").with("round", round).with("weights", Tensor::of(ctx.weights, {})));
+      task_round_ = round;
+    }
+    return task_;
+  }
+
+  void inspect(const Message& reply, const ServerContext& ctx) const override {
+    const wire::Expect update(reply, "update");
+    update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
+    update.integer("examples", 1, kCountMax);
+    update.integer("steps", 0, kCountMax);
+    update.real("loss");
+  }
+
+  Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
+    std::vector<aggregate::Contribution> contributions;
+    Merged merged;
+    for (const auto& [peer, reply] : replies) {
+      const wire::Expect update(reply, "update");
+      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      contributions.push_back({peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
+      merged.examples += examples;
+      merged.train_loss += static_cast<double>(examples) * update.real("loss");
+    }
+    merged.train_loss /= static_cast<double>(merged.examples);
+    std::vector<float> delta(ctx.weights.size());
+    ctx.aggregator.combine(contributions, delta);
+    optimizer_->step(ctx.weights, delta);
+    return merged;
+  }
+
+  Message save() const override {
+    Message state("state");
+    state.tensors = optimizer_->state();
+    return state;
+  }
+  void load(const Message& state) override { optimizer_->restore(state.tensors); }
+
+ private:
+  std::unique_ptr<aggregate::ServerOptimizer> optimizer_;
+  std::int64_t task_round_ = 0;
+  SharedMessage task_;
+};
+
+class AveragingClient final : public RoundClient {
+ public:
+  explicit AveragingClient(MakeHook make_hook) : make_hook_(std::move(make_hook)) {}
+
+  Work work(const Message& task, ClientContext& ctx) override {
+    const wire::Expect expect(task, "train");
+    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const auto size = static_cast<std::int64_t>(ctx.plan.layout.size());
+    const std::span<const float> start = expect.f32("weights", {size});
+
+    learn::LearnerPool::Lease learner = ctx.learners.acquire();
+    std::ranges::copy(start, learner->weights().begin());
+    const learn::GradientHook hook = make_hook_ ? make_hook_(start) : learn::GradientHook{};
+    const learn::TrainReport report = learn::train(*learner, ctx.data, ctx.train, ctx.plan.train,
+                                                   hook, ctx.rng.stream("order", round));
+    Tensor delta = Tensor::zeros(DType::f32, {size});
+    std::ranges::transform(learner->weights(), start, delta.f32().begin(),
+                           [](float trained, float given) { return trained - given; });
+    return {Message("update")
+                .with("examples", report.examples)
+                .with("loss", report.loss)
+                .with("steps", report.steps)
+                .with("delta", std::move(delta)),
+            report.steps};
+  }
+
+ private:
+  MakeHook make_hook_;
+};
+
+}  // namespace
+
+AveragingOptions::AveragingOptions()
+    : server_optimizer(config::make_plugin(aggregate::server_optimizer_kinds(), "sgd")) {}
+
+void AveragingOptions::fields(config::Fields& fields) {
+  fields.plugin("server_optimizer", server_optimizer, aggregate::server_optimizer_kinds(),
+                "what the server does with the mean update");
+}
+
+std::unique_ptr<ServerMethod> make_averaging_server(const config::Options& options,
+                                                    const JobPlan& plan) {
+  const config::Plugin& chosen = dynamic_cast<const AveragingOptions&>(options).server_optimizer;
+  for (const aggregate::ServerOptimizerEntry& entry : aggregate::server_optimizers()) {
+    if (entry.kind.name == chosen.kind) {
+      return std::make_unique<AveragingServer>(entry.make(*chosen.options, plan.layout.size()));
+    }
+  }
+  throw ConfigError("no server optimizer \"" + chosen.kind + '"', "fedctl list optimizers");
+}
+
+std::unique_ptr<ClientMethod> make_averaging_client(MakeHook make_hook) {
+  return std::make_unique<AveragingClient>(std::move(make_hook));
+}
+
+}  // namespace fedctl::methods

@@ -1,0 +1,148 @@
+// A method is two conversations over an Endpoint, one for the server, one for the client (docs/adding.md).
+//
+// Level 0, ServerMethod and ClientMethod: `run`, as long as the job. Level 1, RoundServer and RoundClient: plain
+// functions called once a round, no co_await. A method depends on nothing but its endpoint, its context and its
+// named random streams.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "aggregate/aggregator.hpp"
+#include "base/layout.hpp"
+#include "base/rng.hpp"
+#include "config/fields.hpp"
+#include "data/dataset.hpp"
+#include "journal/journal.hpp"
+#include "learn/pool.hpp"
+#include "learn/train.hpp"
+#include "talk/endpoint.hpp"
+
+namespace fedctl::methods {
+
+using talk::Endpoint;
+using talk::ExchangeId;
+using talk::Message;
+using talk::PeerId;
+using talk::Replies;
+using talk::SharedMessage;
+using talk::Task;
+
+// The experiment as far as methods see it; the same on server and clients.
+struct JobPlan {
+  std::int64_t rounds = 1;
+  std::int64_t clients = 1;    // ids 0 .. clients - 1
+  std::int64_t per_round = 1;  // <= clients
+  double quorum = 1;           // share of the cohort that must answer
+  double deadline_s = 60;      // of one round
+  learn::TrainOptions train;
+  Layout layout;
+  double step_ms = 0;  // modelled cost of a training step, simulations only
+
+  std::int64_t quorum_count() const;  // ceil(quorum * per_round), at least 1
+};
+
+// What a round came to, for the journal.
+struct RoundReport {
+  std::int64_t round = 0;
+  std::int64_t clients = 0, replied = 0, lost = 0, rejected = 0;
+  std::int64_t examples = 0;
+  double train_loss = 0;   // weighted by examples
+  double update_norm = 0;  // Euclidean, of the change of the global weights
+  double wait_ms = 0, train_ms = 0, aggregate_ms = 0;
+};
+
+class ServerMethod;
+
+// Where a server method reports each round, at its boundary: evaluation, journal, checkpoint happen there.
+class RoundSink {
+ public:
+  virtual ~RoundSink() = default;
+  // False: stop here (interrupted, or a budget is spent).
+  virtual bool commit(const RoundReport& report, const ServerMethod& method) = 0;
+};
+
+struct ServerContext {
+  const JobPlan& plan;
+  std::vector<float>& weights;  // the global trainable parameters, plan.layout.size()
+  aggregate::Aggregator& aggregator;
+  Rng rng;  // stream ("server")
+  journal::Journal& journal;
+  RoundSink& sink;
+  std::int64_t first_round = 1;
+};
+
+struct ClientContext {
+  const JobPlan& plan;
+  PeerId id;
+  learn::LearnerPool& learners;
+  const data::Dataset& data;
+  std::span<const std::size_t> train;  // this client's examples
+  Rng rng;                             // stream ("client", id)
+};
+
+template <class Context>
+class Role {
+ public:
+  virtual ~Role() = default;
+  virtual Task<void> run(Endpoint& net, Context& ctx) = 0;
+  // State beside the global weights, at a round boundary: optimiser, control variates. load() throws
+  // WireError on a state that is not this method's.
+  virtual Message save() const { return Message("state"); }
+  virtual void load(const Message&) {}
+};
+class ServerMethod : public Role<ServerContext> {};
+class ClientMethod : public Role<ClientContext> {};
+
+// Level 1, server: sample, ask, inspect, merge, report; round after round.
+class RoundServer : public ServerMethod {
+ public:
+  struct Merged {
+    std::int64_t examples = 0;
+    double train_loss = 0;
+  };
+  // The message for one peer; the same pointer for all peers of a broadcast.
+  virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
+  // Throws ProtocolError if the reply cannot be used; the round goes on without it.
+  virtual void inspect(const Message& reply, const ServerContext& ctx) const = 0;
+  // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
+  virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
+
+  // Throws QuorumError when too few answer before the deadline.
+  Task<void> run(Endpoint& net, ServerContext& ctx) final;
+
+ private:
+  Task<RoundReport> conduct(Endpoint& net, ServerContext& ctx, std::int64_t round);
+};
+
+// Level 1, client: answers each task.
+class RoundClient : public ClientMethod {
+ public:
+  struct Work {
+    Message answer;
+    std::int64_t steps = 0;  // training steps, for the modelled time
+  };
+  virtual Work work(const Message& task, ClientContext& ctx) = 0;
+  Task<void> run(Endpoint& net, ClientContext& ctx) final;
+};
+
+// The cohort of a round: the first plan.per_round of a random order of all ids, as far as they are
+// present; sorted. Depends on the round and on who is present, not on who came first.
+std::vector<PeerId> sample_cohort(const JobPlan& plan, Rng rng, std::span<const PeerId> present);
+
+struct MethodEntry {
+  config::Kind kind;
+  std::string needs;    // of the learner: loss | gradients | parts
+  std::string payload;  // linear: updates add | needs_each_update | scalars | activations
+  int rung = 2;         // of the ladder in docs/adding.md
+  std::function<std::unique_ptr<ServerMethod>(const config::Options&, const JobPlan&)> make_server;
+  std::function<std::unique_ptr<ClientMethod>(const config::Options&, const JobPlan&)> make_client;
+};
+const std::vector<MethodEntry>& methods();
+const config::Kinds& method_kinds();
+const MethodEntry& method(std::string_view kind);  // throws ConfigError
+
+}  // namespace fedctl::methods

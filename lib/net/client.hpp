@@ -1,0 +1,72 @@
+// TcpClient: one client's Endpoint over TCP. Many of them share one network thread (ClientLoop). Reconnects with
+// back-off when the connection breaks; the conversation sees Lost and Joined of the server.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include "net/address.hpp"
+#include "net/connection.hpp"
+#include "net/mailbox.hpp"
+
+namespace fedctl::net {
+
+// The network thread of a client process.
+class ClientLoop {
+ public:
+  ClientLoop();
+  ~ClientLoop();
+  boost::asio::io_context& io() { return io_; }
+
+ private:
+  boost::asio::io_context io_{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> guard_;
+  std::thread thread_;
+};
+
+class TcpClient final : public talk::Endpoint {
+ public:
+  struct Options {
+    Address server;
+    talk::PeerId id = 0;
+    std::string version;
+    double first_retry_s = 1;   // how long to try to connect at first
+    double later_retry_s = 60;  // and after having been connected
+    // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take long. Throws
+    // Error to decline.
+    std::function<talk::Message(const std::string& plan)> prepare;
+    std::function<void(const std::string&)> notice;  // one line for people
+  };
+  TcpClient(Options options, ClientLoop& loop, boost::asio::any_io_executor executor);
+  ~TcpClient() override;
+
+  // Begins to connect. Call once.
+  void start();
+  // Hangs up; the conversation sees Closed. From any thread.
+  void stop();
+  // Why the conversation ended, when it was not the server's end of the run: to be rethrown.
+  std::exception_ptr failure() const;
+  // The server's word at the end of the run, if it came.
+  std::optional<std::string> end_status() const;
+
+  std::vector<talk::PeerId> peers() const override;
+  TimePoint now() const override { return std::chrono::steady_clock::now(); }
+  void spend(Duration) override {}
+  talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override;
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override;
+
+ private:
+  // Lives on the network thread, as long as its coroutines.
+  struct Link;
+  std::shared_ptr<Link> link_;
+  bool joined_ = false;
+};
+
+}  // namespace fedctl::net

@@ -1,0 +1,68 @@
+// Connection: frames over one TCP socket, every byte counted, heartbeat included. Lives on the network thread;
+// kept alive by its own coroutines.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "talk/frame_cache.hpp"
+
+namespace fedctl::net {
+
+// Seen from this socket.
+enum class Way { in, out };
+
+struct Received {
+  wire::Header header;
+  talk::Message message{""};
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  using Count = std::function<void(Way, const talk::Traffic&)>;
+  Connection(boost::asio::ip::tcp::socket socket, Count count);
+
+  // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError (the peer
+  // talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).
+  talk::Task<Received> read(std::size_t bytes_max);
+
+  void queue(talk::SharedFrame frame);
+  void queue_control(const talk::Message& message);
+
+  // Run beside the reader: writes what is queued until the connection closes.
+  talk::Task<void> write_loop();
+  // Run beside the reader: a ping after idle/3 of silence, close() after idle of it.
+  talk::Task<void> heartbeat_loop(Duration idle);
+  // Runs until the queue is written or the connection is closed.
+  talk::Task<void> flush();
+  // Closes when the deadline passes, unless disarmed by another call. kForever disarms.
+  void deadline(TimePoint until, std::string reason);
+
+  // Wakes all of the above. The first reason stands.
+  void close(const std::string& reason);
+  bool closed() const { return !socket_.is_open(); }
+  const std::string& close_reason() const { return reason_; }
+  std::string remote() const { return remote_; }
+
+ private:
+  talk::Task<void> fill(std::byte* out, std::size_t count);
+  talk::Task<void> write(talk::SharedFrame frame);
+
+  boost::asio::ip::tcp::socket socket_;
+  boost::asio::steady_timer queued_, drained_, beat_, deadline_;
+  Count count_;
+  std::string remote_;
+  std::deque<talk::SharedFrame> queue_;
+  TimePoint alive_;
+  std::size_t partial_ = 0;  // bytes of the frame being read
+  std::string reason_;
+};
+
+talk::SharedFrame control_frame(const talk::Message& message);
+
+}  // namespace fedctl::net

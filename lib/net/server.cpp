@@ -1,0 +1,225 @@
+#include "net/server.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "base/limits.hpp"
+
+namespace fedctl::net {
+namespace {
+
+namespace asio = boost::asio;
+using asio::use_awaitable;
+using asio::ip::tcp;
+using talk::Message;
+using talk::PeerId;
+
+// The ledger's key for bytes of connections that never said who they are.
+constexpr PeerId kStranger = -2;
+constexpr auto kGoodbye = std::chrono::seconds(2);
+
+TimePoint in_ms(int count) {
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(count);
+}
+
+// Not this time, but the client may try again.
+struct TryAgain : ProtocolError {
+  using ProtocolError::ProtocolError;
+};
+
+tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_t port) {
+  const std::string place = host + ':' + std::to_string(port);
+  try {
+    tcp::resolver resolver(io);
+    const tcp::endpoint endpoint =
+        *resolver.resolve(host, std::to_string(port), tcp::resolver::passive).begin();
+    return {io, endpoint, true};
+  } catch (const boost::system::system_error& error) {
+    throw ConfigError("server.listen: cannot listen on " + place + ": " + error.code().message(),
+                      "is another server on this port? --listen HOST:0 picks a free one");
+  }
+}
+
+}  // namespace
+
+struct TcpServer::Session {
+  std::shared_ptr<Connection> connection;
+  PeerId peer = kStranger;
+  bool joined = false;
+};
+
+TcpServer::TcpServer(Options options, asio::any_io_executor executor, talk::Ledger& ledger,
+                     journal::Journal& journal)
+    : options_(std::move(options)),
+      ledger_(ledger),
+      journal_(journal),
+      mailbox_(std::make_shared<Mailbox>(executor)),
+      acceptor_(listen(io_, options_.host, options_.port)),
+      port_(acceptor_.local_endpoint().port()),
+      left_(io_) {
+  asio::co_spawn(io_, accept_loop(), asio::detached);
+  thread_ = std::thread([this] { io_.run(); });
+}
+
+TcpServer::~TcpServer() {
+  io_.stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+talk::Task<void> TcpServer::accept_loop() {
+  while (acceptor_.is_open()) {
+    auto [error, socket] = co_await acceptor_.async_accept(asio::as_tuple(use_awaitable));
+    if (error == asio::error::operation_aborted) co_return;
+    if (error) {
+      // Out of descriptors, most likely: let some go before the next try.
+      asio::steady_timer pause(io_, std::chrono::milliseconds(50));
+      co_await pause.async_wait(asio::as_tuple(use_awaitable));
+      continue;
+    }
+    if (pending_ >= limits::kConnectionsPendingMax) continue;  // the socket closes here
+    auto session = std::make_shared<Session>();
+    session->connection = std::make_shared<Connection>(
+        std::move(socket), [this, raw = session.get()](Way way, const talk::Traffic& traffic) {
+          ledger_.add(raw->peer, way == Way::in ? talk::Direction::up : talk::Direction::down,
+                      traffic);
+        });
+    ++pending_;
+    asio::co_spawn(io_, serve(session), [session](std::exception_ptr) {});
+    asio::co_spawn(io_, session->connection->write_loop(), [session](std::exception_ptr) {});
+  }
+}
+
+void TcpServer::refuse(Session& session, const std::string& reason) {
+  journal::Event event("refuse");
+  if (session.peer != kStranger) event.about(session.peer);
+  journal_.write(std::nullopt, event.set("from", session.connection->remote()).set("reason", reason));
+}
+
+// The whole life of one connection.
+talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
+  Connection& connection = *session->connection;
+  std::string reason;
+  try {
+    co_await handshake(session);
+    --pending_;
+    co_await converse(session);
+  } catch (const boost::system::system_error& error) {
+    reason = connection.close_reason();
+    if (reason.empty()) {
+      reason = error.code() == asio::error::eof ? "connection closed" : error.code().message();
+    }
+  } catch (const Error& error) {
+    reason = error.what();
+    if (!session->joined) {
+      const bool retry = dynamic_cast<const TryAgain*>(&error) != nullptr;
+      connection.queue_control(Message("refuse").with("reason", reason).with("retry", retry));
+    }
+  }
+  if (!session->joined) {
+    --pending_;
+    if (!reason.empty()) refuse(*session, reason);
+    connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "refused");
+    co_await connection.flush();
+    connection.close(reason);
+    co_return;
+  }
+  connection.close(reason);
+  sessions_.erase(session->peer);
+  left_.cancel();
+  journal_.write(std::nullopt, journal::Event("leave").about(session->peer).set("reason", reason));
+  mailbox_->push({session->peer, 0, talk::Lost{reason}});
+}
+
+// Throws what serve() turns into a refusal.
+talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
+  Connection& connection = *session->connection;
+  connection.deadline(in_ms(limits::kHandshakeHelloMs), "no hello in time");
+  const Received hello = co_await connection.read(limits::kHandshakeFrameBytesMax);
+  const std::int64_t id =
+      wire::Expect(hello.message, "hello").integer("client", 0, options_.clients - 1);
+  if (sessions_.contains(id)) {
+    throw TryAgain("client " + std::to_string(id) + " is already connected from " +
+                   sessions_.at(id)->connection->remote());
+  }
+  session->peer = id;
+  connection.queue_control(Message("plan")
+                               .with("experiment", options_.plan)
+                               .with("idle_s", options_.idle_s));
+  connection.deadline(in_ms(limits::kHandshakeReadyMs), "not ready in time");
+  const Received ready = co_await connection.read(limits::kHandshakeFrameBytesMax);
+  if (ready.message.kind == "decline") {
+    throw ProtocolError("the client declined: " + wire::Expect(ready.message, "decline").text("reason"));
+  }
+  options_.admit(ready.message);
+  if (sessions_.contains(id)) throw TryAgain("two connections joined as one client");
+  connection.deadline(kForever, "");
+  connection.queue_control(Message("welcome"));
+  session->joined = true;
+  sessions_.emplace(id, session);
+  journal_.write(std::nullopt, journal::Event("join").about(id).set("from", connection.remote()));
+  mailbox_->push({id, 0, talk::Joined{}});
+  asio::co_spawn(io_, connection.heartbeat_loop(seconds(options_.idle_s)),
+                 [session](std::exception_ptr) {});
+}
+
+talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
+  Connection& connection = *session->connection;
+  while (true) {
+    Received received = co_await connection.read(options_.frame_bytes_max);
+    if (received.header.type == wire::FrameType::control) {
+      if (received.message.kind == "ping") connection.queue_control(Message("pong"));
+      continue;
+    }
+    if (mailbox_->messages_from(session->peer) >= limits::kMailboxDepthMax) {
+      throw ProtocolError("sends without being asked: " +
+                          std::to_string(limits::kMailboxDepthMax) + " messages wait");
+    }
+    mailbox_->push({session->peer, received.header.exchange, std::move(received.message)});
+  }
+}
+
+talk::Task<void> TcpServer::send(talk::PeerId to, talk::ExchangeId exchange,
+                                 talk::SharedMessage message) {
+  talk::SharedFrame frame = cache_.frame(message, exchange);
+  asio::post(io_, [this, to, frame = std::move(frame)]() mutable {
+    const auto found = sessions_.find(to);
+    if (found != sessions_.end()) found->second->connection->queue(std::move(frame));
+  });
+  co_return;
+}
+
+talk::Task<std::optional<talk::Envelope>> TcpServer::receive(TimePoint until) {
+  std::optional<talk::Envelope> envelope = co_await mailbox_->receive(until);
+  if (envelope) {
+    if (std::holds_alternative<talk::Joined>(envelope->event)) peers_.insert(envelope->from);
+    if (std::holds_alternative<talk::Lost>(envelope->event)) peers_.erase(envelope->from);
+  }
+  co_return envelope;
+}
+
+void TcpServer::interrupt() { mailbox_->push({talk::kServer, 0, talk::Closed{}}); }
+
+talk::Task<void> TcpServer::say_goodbye(std::string status) {
+  acceptor_.close();
+  const Message end = Message("end").with("status", status);
+  for (const auto& [peer, session] : sessions_) {
+    session->connection->queue_control(end);
+    session->connection->deadline(std::chrono::steady_clock::now() + kGoodbye, "the run is over");
+  }
+  // Clients hang up when they have read it; the deadlines above end the wait for those that do not.
+  while (!sessions_.empty()) {
+    left_.expires_at(TimePoint::max());
+    co_await left_.async_wait(asio::as_tuple(use_awaitable));
+  }
+}
+
+void TcpServer::finish(const std::string& status) {
+  asio::co_spawn(io_, say_goodbye(status), [this](std::exception_ptr) { io_.stop(); });
+  if (thread_.joinable()) thread_.join();
+}
+
+}  // namespace fedctl::net

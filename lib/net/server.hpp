@@ -1,0 +1,82 @@
+// TcpServer: the server's Endpoint over TCP. One network thread holds all sockets, heartbeats and handshakes; the
+// method's coroutine runs elsewhere and meets it in the mailbox.
+//
+// Handshake (docs/protocol.md): hello -> plan -> ready -> welcome, or refuse with a reason.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "journal/journal.hpp"
+#include "net/connection.hpp"
+#include "net/mailbox.hpp"
+#include "talk/ledger.hpp"
+
+namespace fedctl::net {
+
+class TcpServer final : public talk::Endpoint {
+ public:
+  struct Options {
+    std::string host;
+    std::uint16_t port = 0;  // 0: a free one
+    std::int64_t clients = 1;
+    double idle_s = 30;
+    std::size_t frame_bytes_max = 0;  // after the handshake
+    std::string plan;                 // the effective experiment, sent to every client
+    // Throws ProtocolError naming both values if this client may not take part.
+    std::function<void(const talk::Message& ready)> admit;
+  };
+  // Listens at once. `executor` runs the coroutine that receives. Throws ConfigError if the address cannot be
+  // used. The journal gets join, leave and refuse.
+  TcpServer(Options options, boost::asio::any_io_executor executor, talk::Ledger& ledger,
+            journal::Journal& journal);
+  ~TcpServer() override;
+
+  std::uint16_t port() const { return port_; }
+
+  std::vector<talk::PeerId> peers() const override { return {peers_.begin(), peers_.end()}; }
+  TimePoint now() const override { return std::chrono::steady_clock::now(); }
+  void spend(Duration) override {}
+  talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override;
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override;
+
+  // From any thread: the coroutine sees Closed.
+  void interrupt();
+  // Tells every client that the run is over, waits until they have heard it (at most two seconds), stops.
+  void finish(const std::string& status);
+
+ private:
+  struct Session;
+  talk::Task<void> accept_loop();
+  talk::Task<void> serve(std::shared_ptr<Session> session);
+  talk::Task<void> handshake(std::shared_ptr<Session> session);
+  talk::Task<void> converse(std::shared_ptr<Session> session);
+  talk::Task<void> say_goodbye(std::string status);
+  void refuse(Session& session, const std::string& reason);
+
+  Options options_;
+  talk::Ledger& ledger_;
+  journal::Journal& journal_;
+  std::shared_ptr<Mailbox> mailbox_;
+  talk::FrameCache cache_;          // work side
+  std::set<talk::PeerId> peers_;    // work side
+  boost::asio::io_context io_{1};
+  boost::asio::ip::tcp::acceptor acceptor_;
+  std::uint16_t port_ = 0;
+  std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread
+  std::size_t pending_ = 0;                                    // connections not yet joined
+  boost::asio::steady_timer left_;                             // cancelled when a session ends
+  std::thread thread_;
+};
+
+}  // namespace fedctl::net

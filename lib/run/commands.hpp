@@ -1,0 +1,62 @@
+// The sub-commands as functions. Options are checked values; every function throws an Error or returns the exit
+// status (contract.md, section 1).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "run/experiment.hpp"
+#include "run/printer.hpp"
+#include "run/run_directory.hpp"
+
+namespace fedctl::run {
+
+inline constexpr int kDone = 0, kFailed = 1, kUsage = 2, kRefused = 3, kShortfall = 4, kBadData = 5,
+                     kBadDirectory = 6;
+
+struct OutputOptions {
+  Format format = Format::automatic;
+  bool quiet = false, verbose = false;
+};
+
+struct RunOptions {
+  config::Source source;
+  std::string run_dir;  // "" = runs/<name>
+  Start start = Start::create;
+  OutputOptions output;
+  std::int64_t threads = 0;
+  std::string port_file;  // server
+  bool insecure = false;
+};
+int serve(const RunOptions& options);
+int simulate(const RunOptions& options);
+
+struct ClientOptions {
+  std::vector<std::int64_t> ids;
+  std::string server;
+  std::string site;  // site file or ""
+  OutputOptions output;
+  std::int64_t threads = 0;
+  double retry_s = 0;  // 0: 1 s at first, 60 s once connected
+  bool insecure = false;
+  std::string version;
+};
+int join(const ClientOptions& options);
+
+int check(const config::Source& source, bool explain, bool schema);
+// `what` is one of the registries' names or "" for all.
+int list(const std::string& what, bool json);
+
+struct BackboneOptions {
+  config::Source source;
+  std::string out;
+  OutputOptions output;
+};
+int backbone(const BackboneOptions& options);
+
+// "3", "0-7", "0-3,8". Throws ConfigError.
+std::vector<std::int64_t> parse_ids(const std::string& text);
+
+}  // namespace fedctl::run

@@ -1,0 +1,179 @@
+#include "run/experiment.hpp"
+
+#include "base/digest.hpp"
+#include "base/limits.hpp"
+#include "codec/codec.hpp"
+#include "data/registry.hpp"
+
+namespace fedctl::run {
+namespace {
+
+using config::Fields;
+
+// The dataset kinds, each with `partition` and `holdout` beside its own keys.
+const config::Kinds& data_kinds() {
+  static const config::Kinds kKinds = [] {
+    config::Kinds kinds = data::dataset_kinds();
+    for (config::Kind& kind : kinds) {
+      kind.make_options = [make = kind.make_options] {
+        return std::make_unique<DataOptions>(make());
+      };
+    }
+    return kinds;
+  }();
+  return kKinds;
+}
+
+std::string place_of(const std::map<std::string, std::string>& places, const std::string& key) {
+  const auto found = places.find(key);
+  return found == places.end() ? "" : found->second + ": ";
+}
+
+// Faults that show only when two keys are seen together.
+void check_together(const Experiment& experiment, const config::Source& source) {
+  const auto places = config::places(source);
+  const ClientsOptions& clients = experiment.clients;
+  if (clients.per_round > clients.count) {
+    throw ConfigError(place_of(places, "clients.per_round") + "clients.per_round is " +
+                          std::to_string(clients.per_round) + ", but clients.count is " +
+                          std::to_string(clients.count),
+                      "per_round may be at most count; leave it out to ask all of them");
+  }
+  const std::vector<std::size_t> blocks{64};
+  try {
+    codec::make_chain(experiment.codec.up, experiment.codec.error_feedback, blocks);
+  } catch (const ConfigError& error) {
+    throw ConfigError(place_of(places, "codec.up") + error.what(), error.hint());
+  }
+  if (!experiment.codec.down.empty()) {
+    const config::Plugin& first = experiment.codec.down.front();
+    for (const codec::CodecEntry& entry : codec::codecs()) {
+      if (entry.kind.name == first.kind && entry.promises.contractive && !entry.promises.unbiased &&
+          first.kind != "float16") {
+        throw ConfigError(place_of(places, "codec.down") + "codec.down[0].kind is " + first.kind +
+                              ", which drops most of the weights that clients start from",
+                          "sparsifiers belong under codec.up; use float16 or quantize here");
+      }
+    }
+  }
+  if (experiment.codec.error_feedback != "none" && experiment.codec.up.empty()) {
+    throw ConfigError(place_of(places, "codec.error_feedback") + "codec.error_feedback is " +
+                          experiment.codec.error_feedback + ", but codec.up is empty",
+                      "without a codec nothing is lost that could be fed back");
+  }
+}
+
+}  // namespace
+
+DataOptions::DataOptions(std::unique_ptr<config::Options> dataset_)
+    : dataset(std::move(dataset_)),
+      partition(config::make_plugin(data::partitioner_kinds(), "iid")) {}
+
+void DataOptions::fields(Fields& fields) {
+  dataset->fields(fields);
+  fields.plugin("partition", partition, data::partitioner_kinds(),
+                "how training examples are dealt out to clients");
+  fields.real("holdout", holdout, {.min = 0, .below = 1},
+              "share of each client's examples kept for testing");
+}
+
+void ClientsOptions::fields(Fields& fields) {
+  fields.integer("count", count, {1, limits::kClientsMax}, "clients in all; ids 0 to count - 1");
+  fields.integer("per_round", per_round, {0, limits::kClientsMax},
+                 "cohort of a round; 0: all clients");
+  fields.real("quorum", quorum, {.above = 0, .max = 1},
+              "share of the cohort that must answer before the deadline");
+  fields.real("deadline_s", deadline_s, {.above = 0, .max = 1e6}, "longest duration of a round, s");
+  fields.text("sampler", sampler, {.one_of = {"uniform"}}, "how the cohort is drawn");
+}
+
+void CodecOptions::fields(Fields& fields) {
+  fields.plugins("up", up, codec::codec_kinds(), 8, "codec chain from client to server");
+  fields.plugins("down", down, codec::codec_kinds(), 8, "codec chain from server to client");
+  fields.text("error_feedback", error_feedback, {.one_of = {"none", "ef14"}},
+              "what becomes of the uplink's coding error");
+}
+
+void NetworkOptions::fields(Fields& fields) {
+  fields.real("latency_ms", link.latency_ms, {.min = 0, .max = 1e7}, "one way, ms");
+  fields.real("up_mbit", link.up_mbit, {.min = 0}, "client to server, Mbit/s; 0: unlimited");
+  fields.real("down_mbit", link.down_mbit, {.min = 0}, "server to client, Mbit/s; 0: unlimited");
+  fields.real("loss", link.loss, {.min = 0, .max = 0.99}, "chance that a frame is sent again");
+  fields.real("dropout", link.dropout, {.min = 0, .max = 1},
+              "chance that a client is lost when it is asked");
+  fields.real("step_ms", step_ms, {.min = 0}, "modelled time of one training step, ms");
+}
+
+void EvaluateOptions::fields(Fields& fields) {
+  fields.integer("every", every, {1, 1'000'000}, "rounds between evaluations; the last is always one");
+  fields.integer("batch_size", batch_size, {1, 65536}, "examples evaluated at a time");
+}
+
+void ServerOptions::fields(Fields& fields) {
+  fields.text("listen", listen, {.kind = "HOST:PORT"}, "where the server listens; port 0: a free one");
+  fields.real("idle_s", idle_s, {.min = 0.1, .max = 86400}, "silence after which a peer counts as dead, s");
+}
+
+void LogOptions::fields(Fields& fields) {
+  fields.boolean("clients", clients, "one journal line per client and round too");
+}
+
+Experiment::Experiment()
+    : model(config::make_plugin(learn::family_kinds(), "vit")),
+      adapter(config::make_plugin(learn::adapter_kinds(), "lora")),
+      data(config::make_plugin(data_kinds(), "glyphs")),
+      method(config::make_plugin(methods::method_kinds(), "fedavg")),
+      aggregate(config::make_plugin(aggregate::aggregator_kinds(), "mean")) {}
+
+void Experiment::fields(Fields& fields) {
+  fields.text("name", name, {.kind = "[a-z0-9-]", .required = true}, "names the run directory");
+  fields.integer("seed", seed, {0, std::numeric_limits<std::int64_t>::max()},
+                 "root of every random stream");
+  fields.integer("rounds", rounds, {1, 10'000'000}, "rounds of training");
+  fields.plugin("model", model, learn::family_kinds(), "the model; its weights stay frozen unless adapter is full");
+  fields.plugin("adapter", adapter, learn::adapter_kinds(), "what is trained and sent");
+  fields.plugin("data", data, data_kinds(), "examples and how clients share them");
+  fields.section("clients", clients, "who takes part");
+  fields.section("train", train, "local training");
+  fields.plugin("method", method, methods::method_kinds(), "the federated method");
+  fields.plugin("aggregate", aggregate, aggregate::aggregator_kinds(), "how updates become one");
+  fields.section("codec", codec, "compression");
+  fields.section("privacy", privacy, "reserved");
+  fields.section("budget", budget, "reserved");
+  fields.section("network", network, "simulated links; simulate only");
+  fields.section("evaluate", evaluate, "testing of the global model");
+  fields.section("server", server, "the server's own settings");
+  fields.section("log", log, "journal detail");
+}
+
+std::int64_t Experiment::cohort() const {
+  return clients.per_round == 0 ? clients.count : clients.per_round;
+}
+
+Experiment read_experiment(const config::Source& source) {
+  Experiment experiment;
+  config::read(source, experiment);
+  const std::string& name = experiment.name;
+  if (name.empty() || name.size() > 64 ||
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != std::string::npos) {
+    const auto places = config::places(source);
+    throw ConfigError(place_of(places, "name") + "name is \"" + name +
+                          "\", must be 1 to 64 of the characters a-z, 0-9 and -",
+                      "it names the run directory runs/<name>");
+  }
+  check_together(experiment, source);
+  return experiment;
+}
+
+std::string plan_digest(Experiment& experiment) {
+  const ServerOptions server = std::exchange(experiment.server, {});
+  const LogOptions log = std::exchange(experiment.log, {});
+  const EvaluateOptions evaluate = std::exchange(experiment.evaluate, {});
+  const std::string text = config::write(experiment);
+  experiment.server = server;
+  experiment.log = log;
+  experiment.evaluate = evaluate;
+  return digest_of(as_bytes_of(text));
+}
+
+}  // namespace fedctl::run

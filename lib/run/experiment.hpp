@@ -1,0 +1,90 @@
+// Experiment: the YAML file as a struct (contract.md, section 2; docs/experiment.md). Every key, its default, range
+// and meaning stand in experiment.cpp and in the plugins' own files.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "learn/spec.hpp"
+#include "learn/train.hpp"
+#include "methods/method.hpp"
+#include "talk/mesh.hpp"
+
+namespace fedctl::run {
+
+// `data`: a dataset's own options, and beside them how its examples are dealt out.
+struct DataOptions final : config::Options {
+  explicit DataOptions(std::unique_ptr<config::Options> dataset_);
+  std::unique_ptr<config::Options> dataset;
+  config::Plugin partition;
+  double holdout = 0.1;
+  void fields(config::Fields& fields) override;
+};
+struct ClientsOptions final : config::Options {
+  std::int64_t count = 8;
+  std::int64_t per_round = 0;  // 0: all
+  double quorum = 0.8;
+  double deadline_s = 60;
+  std::string sampler = "uniform";
+  void fields(config::Fields& fields) override;
+};
+struct CodecOptions final : config::Options {
+  std::vector<config::Plugin> up, down;
+  std::string error_feedback = "none";
+  void fields(config::Fields& fields) override;
+};
+struct NetworkOptions final : config::Options {
+  talk::Link link;
+  double step_ms = 0;
+  void fields(config::Fields& fields) override;
+};
+struct EvaluateOptions final : config::Options {
+  std::int64_t every = 1;
+  std::int64_t batch_size = 256;
+  void fields(config::Fields& fields) override;
+};
+struct ServerOptions final : config::Options {
+  std::string listen = "127.0.0.1:7143";
+  double idle_s = 30;
+  void fields(config::Fields& fields) override;
+};
+struct LogOptions final : config::Options {
+  bool clients = false;
+  void fields(config::Fields& fields) override;
+};
+// Reserved sections of the contract; empty until their issues are built.
+struct EmptyOptions final : config::Options {
+  void fields(config::Fields&) override {}
+};
+
+struct Experiment final : config::Options {
+  std::string name;
+  std::int64_t seed = 1;
+  std::int64_t rounds = 20;
+  config::Plugin model, adapter, data;
+  ClientsOptions clients;
+  learn::TrainOptions train;
+  config::Plugin method, aggregate;
+  CodecOptions codec;
+  EmptyOptions privacy, budget;
+  NetworkOptions network;
+  EvaluateOptions evaluate;
+  ServerOptions server;
+  LogOptions log;
+
+  Experiment();
+  void fields(config::Fields& fields) override;
+
+  std::int64_t cohort() const;  // per_round, with 0 resolved
+};
+
+// Reads and checks everything that can be known without opening data or model. Throws ConfigError.
+Experiment read_experiment(const config::Source& source);
+// What the parties must agree on: the effective file without the keys that only one side or one attempt
+// concerns (server, log, evaluate).
+std::string plan_digest(Experiment& experiment);
+
+}  // namespace fedctl::run

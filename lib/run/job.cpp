@@ -1,0 +1,159 @@
+#include "run/job.hpp"
+
+#include <thread>
+
+#include "base/digest.hpp"
+
+namespace fedctl::run {
+namespace {
+
+std::string codec_digest(const Experiment& experiment) {
+  CodecOptions codec = experiment.codec;
+  return digest_of(as_bytes_of(config::write(codec)));
+}
+
+methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
+  methods::JobPlan plan;
+  plan.rounds = experiment.rounds;
+  plan.clients = experiment.clients.count;
+  plan.per_round = experiment.cohort();
+  plan.quorum = experiment.clients.quorum;
+  plan.deadline_s = experiment.clients.deadline_s;
+  plan.train = experiment.train;
+  plan.layout = layout;
+  plan.step_ms = experiment.network.step_ms;
+  return plan;
+}
+
+talk::CodecEndpoint::Maker maker(const std::vector<config::Plugin>& chain,
+                                 const std::string& error_feedback) {
+  return [chain, error_feedback](codec::Blocks blocks) {
+    return codec::make_chain(chain, error_feedback, blocks);
+  };
+}
+
+}  // namespace
+
+talk::Message Digests::message() const {
+  return talk::Message("ready")
+      .with("plan", plan)
+      .with("layout", layout)
+      .with("base", base)
+      .with("vocabulary", vocabulary)
+      .with("codec", codec);
+}
+
+void Digests::require_equal(const talk::Message& ready) const {
+  const wire::Expect theirs(ready, "ready");
+  const auto compare = [&](const char* name, const char* what, const std::string& ours) {
+    const std::string& other = theirs.text(name);
+    if (other != ours) {
+      throw ProtocolError(std::string(what) + " differs: the client has " + other + ", the server " + ours);
+    }
+  };
+  compare("plan", "plan", plan);
+  compare("codec", "codec chain", codec);
+  compare("vocabulary", "tokenizer", vocabulary);
+  compare("layout", "parameter layout", layout);
+  compare("base", "base model", base);
+}
+
+const data::Dataset& Job::test_set() const { return data.test->size() > 0 ? *data.test : *data.train; }
+
+std::vector<std::size_t> Job::test_indices() const {
+  std::vector<std::size_t> indices;
+  if (data.test->size() > 0) {
+    indices.resize(data.test->size());
+    for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = i;
+  } else {
+    for (const data::Share& share : shares) {
+      indices.insert(indices.end(), share.holdout.begin(), share.holdout.end());
+    }
+  }
+  return indices;
+}
+
+std::unique_ptr<methods::ServerMethod> Job::make_server() const {
+  return method().make_server(*experiment.method.options, plan);
+}
+
+std::unique_ptr<methods::ClientMethod> Job::make_client() const {
+  return method().make_client(*experiment.method.options, plan);
+}
+
+std::unique_ptr<aggregate::Aggregator> Job::make_aggregator() const {
+  const config::Plugin& chosen = experiment.aggregate;
+  for (const aggregate::AggregatorEntry& entry : aggregate::aggregators()) {
+    if (entry.kind.name == chosen.kind) return entry.make(*chosen.options);
+  }
+  throw ConfigError("no aggregator \"" + chosen.kind + '"', "fedctl list aggregators");
+}
+
+talk::CodecEndpoint::Options Job::server_codec() const {
+  talk::CodecEndpoint::Options options;
+  options.out = maker(experiment.codec.down, "none");
+  options.in = maker(experiment.codec.up, "none");
+  options.layout = plan.layout;
+  options.rng = rng().stream("codec", talk::kServer);
+  return options;
+}
+
+talk::CodecEndpoint::Options Job::client_codec(talk::PeerId id) const {
+  talk::CodecEndpoint::Options options;
+  options.out = maker(experiment.codec.up, experiment.codec.error_feedback);
+  options.in = maker(experiment.codec.down, "none");
+  options.out_has_state = experiment.codec.error_feedback != "none";
+  options.layout = plan.layout;
+  options.rng = rng().stream("codec", id);
+  return options;
+}
+
+Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
+  Job job;
+  const Rng root(static_cast<std::uint64_t>(experiment.seed));
+  const auto& dealing = experiment.data.as<DataOptions>();
+  const std::string& kind = experiment.data.kind;
+  for (const data::DatasetEntry& entry : data::datasets()) {
+    if (entry.kind.name == kind) job.data = entry.open(*dealing.dataset, root.stream("data"));
+  }
+  const auto count = static_cast<std::size_t>(experiment.clients.count);
+  if (own_data) {
+    const config::Plugin whole = config::make_plugin(data::partitioner_kinds(), "iid");
+    job.shares.assign(count, data::partition(whole, *job.data.train, 1, dealing.holdout,
+                                             root.stream("partition"))[0]);
+  } else {
+    job.shares = data::partition(dealing.partition, *job.data.train, count, dealing.holdout,
+                                 root.stream("partition"));
+  }
+
+  learn::LearnerSpec spec{experiment.model, experiment.adapter, job.data.train->info(),
+                          root.stream("init")};
+  job.learners = std::make_unique<learn::LearnerPool>(learn::make_factory(spec), threads);
+  {
+    learn::LearnerPool::Lease learner = job.learners->acquire();
+    job.plan = plan_of(experiment, learner->layout());
+    job.initial.assign(learner->weights().begin(), learner->weights().end());
+    job.digests.base = learner->base_digest();
+  }
+  job.digests.plan = plan_digest(experiment);
+  job.digests.layout = job.plan.layout.digest();
+  job.digests.vocabulary = job.data.train->info().vocabulary_digest;
+  job.digests.codec = codec_digest(experiment);
+  job.experiment = std::move(experiment);
+  return job;
+}
+
+std::size_t core_count() { return std::max(1U, std::thread::hardware_concurrency()); }
+
+std::size_t thread_count(std::int64_t wanted) {
+  const auto cores = static_cast<std::int64_t>(core_count());
+  if (wanted > cores) {
+    throw ConfigError("--threads is " + std::to_string(wanted) + ", this machine has " +
+                          std::to_string(cores) + " cores",
+                      "more workers than cores run many times slower; use at most " +
+                          std::to_string(cores));
+  }
+  return static_cast<std::size_t>(wanted <= 0 ? cores : wanted);
+}
+
+}  // namespace fedctl::run

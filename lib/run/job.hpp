@@ -1,0 +1,57 @@
+// Job: an experiment turned into objects, the same on every side: data, shares, model, plan.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/registry.hpp"
+#include "run/experiment.hpp"
+#include "talk/codec_endpoint.hpp"
+
+namespace fedctl::run {
+
+// What the handshake compares.
+struct Digests {
+  std::string plan, layout, base, vocabulary, codec;
+
+  talk::Message message() const;  // "ready"
+  // Throws ProtocolError naming the first digest that differs, with both values.
+  void require_equal(const talk::Message& ready) const;
+};
+
+struct Job {
+  Experiment experiment;
+  data::Source data;
+  std::vector<data::Share> shares;  // by client id
+  std::unique_ptr<learn::LearnerPool> learners;
+  methods::JobPlan plan;
+  Digests digests;
+  std::vector<float> initial;  // weights of round 0
+
+  // What the server evaluates on: the data's own test set, or all clients' held-out examples.
+  const data::Dataset& test_set() const;
+  std::vector<std::size_t> test_indices() const;
+
+  const methods::MethodEntry& method() const { return methods::method(experiment.method.kind); }
+  std::unique_ptr<methods::ServerMethod> make_server() const;
+  std::unique_ptr<methods::ClientMethod> make_client() const;
+  std::unique_ptr<aggregate::Aggregator> make_aggregator() const;
+  Rng rng() const { return Rng(static_cast<std::uint64_t>(experiment.seed)); }
+
+  // The codec decorator's settings on the server's side and on a client's.
+  talk::CodecEndpoint::Options server_codec() const;
+  talk::CodecEndpoint::Options client_codec(talk::PeerId id) const;
+};
+
+// Opens data and model, with at most `threads` learners. With `own_data` the data belongs to one client alone and is
+// not dealt out. Throws DataError, ConfigError.
+Job make_job(Experiment experiment, std::size_t threads, bool own_data = false);
+
+// Cores of this machine; the upper end of --threads.
+std::size_t core_count();
+// The thread count to use: `wanted`, or one a core if it is 0. Throws ConfigError if it is more than the cores.
+std::size_t thread_count(std::int64_t wanted);
+
+}  // namespace fedctl::run

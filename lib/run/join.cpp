@@ -1,0 +1,193 @@
+// Takes part in an experiment as one client or many.
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/limits.hpp"
+#include "net/client.hpp"
+#include "run/commands.hpp"
+#include "run/job.hpp"
+#include "run/signals.hpp"
+
+namespace fedctl::run {
+namespace {
+
+namespace asio = boost::asio;
+
+// What stays the site's own affair (contract.md, section 2).
+struct SiteOptions final : config::Options {
+  struct Path final : config::Options {
+    std::string path;
+    void fields(config::Fields& fields) override {
+      fields.text("path", path, {.kind = "a path"}, "used instead of the server's");
+    }
+  };
+  Path data, model;
+  std::int64_t threads = 0;
+  void fields(config::Fields& fields) override {
+    fields.section("data", data, "this site's own examples; all of them belong to its clients");
+    fields.section("model", model, "where this site keeps the base model");
+    fields.integer("threads", threads, {0, 1024}, "worker threads; 0: one a core");
+  }
+};
+
+// The job, built from the plan by whichever client gets it first; the others must get the same plan.
+class SharedJob {
+ public:
+  SharedJob(SiteOptions site, std::int64_t threads) : site_(std::move(site)), threads_(threads) {}
+
+  talk::Message prepare(const std::string& plan) {
+    const std::scoped_lock lock(mutex_);
+    if (!job_) {
+      build(plan);
+      plan_ = plan;
+    } else if (plan != plan_) {
+      throw ProtocolError("the server's plan has changed since this client started",
+                          "restart the client");
+    }
+    return job_->digests.message();
+  }
+  Job& job() { return *job_; }
+
+ private:
+  void build(const std::string& plan) {
+    config::Source source{plan, "plan from the server", {}};
+    Experiment agreed = read_experiment(source);
+    const std::string digest = plan_digest(agreed);
+    if (!site_.data.path.empty()) source.overrides.emplace_back("data.path", site_.data.path);
+    if (!site_.model.path.empty()) source.overrides.emplace_back("model.path", site_.model.path);
+    job_ = make_job(read_experiment(source), thread_count(threads_), !site_.data.path.empty());
+    job_->digests.plan = digest;
+  }
+
+  SiteOptions site_;
+  std::int64_t threads_;
+  std::mutex mutex_;
+  std::string plan_;
+  std::optional<Job> job_;
+};
+
+// One hosted client.
+class Guest {
+ public:
+  Guest(SharedJob& shared, net::TcpClient::Options options, net::ClientLoop& loop,
+        asio::any_io_executor seat)
+      : shared_(shared), id_(options.id), seat_(seat), tcp_(std::move(options), loop, seat) {}
+
+  void start() {
+    tcp_.start();
+    asio::co_spawn(seat_, converse(this), [this](std::exception_ptr failed) {
+      if (failed) error_ = failed;
+    });
+  }
+  void stop() { tcp_.stop(); }
+  std::exception_ptr error() const { return error_ ? error_ : tcp_.failure(); }
+
+ private:
+  static talk::Task<void> converse(Guest* self) {
+    // Until the server has sent the plan there is nothing to build a method from.
+    const std::optional<talk::Envelope> first = co_await self->tcp_.receive(kForever);
+    if (!std::holds_alternative<talk::Joined>(first->event)) co_return;
+    Job& job = self->shared_.job();
+    talk::CodecEndpoint endpoint(self->tcp_, job.client_codec(self->id_));
+    methods::ClientContext context{job.plan,
+                                   self->id_,
+                                   *job.learners,
+                                   *job.data.train,
+                                   job.shares[static_cast<std::size_t>(self->id_)].train,
+                                   job.rng().stream("client", self->id_)};
+    const std::unique_ptr<methods::ClientMethod> method = job.make_client();
+    try {
+      co_await method->run(endpoint, context);
+    } catch (...) {
+      self->error_ = std::current_exception();
+    }
+    if (self->error_) self->tcp_.stop();
+  }
+
+  SharedJob& shared_;
+  talk::PeerId id_;
+  asio::any_io_executor seat_;
+  net::TcpClient tcp_;
+  std::exception_ptr error_;
+};
+
+SiteOptions read_site(const std::string& path) {
+  SiteOptions site;
+  if (!path.empty()) config::read(config::read_source(path), site);
+  return site;
+}
+
+std::int64_t parse_id(std::string_view text, const std::string& whole) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value < 0 ||
+      value >= limits::kClientsMax) {
+    throw ConfigError("--ids is \"" + whole + "\", expected numbers and ranges", "for example 0-7 or 0-3,8");
+  }
+  return value;
+}
+
+}  // namespace
+
+std::vector<std::int64_t> parse_ids(const std::string& text) {
+  std::vector<std::int64_t> ids;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t end = std::min(text.find(',', at), text.size());
+    const std::string_view part = std::string_view(text).substr(at, end - at);
+    const std::size_t dash = part.find('-');
+    const std::int64_t first = parse_id(part.substr(0, dash), text);
+    const std::int64_t last = dash == std::string_view::npos ? first : parse_id(part.substr(dash + 1), text);
+    if (last < first) throw ConfigError("--ids is \"" + text + "\", a range must not fall", "for example 0-7");
+    for (std::int64_t id = first; id <= last; ++id) ids.push_back(id);
+    at = end + 1;
+  }
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+int join(const ClientOptions& options) {
+  const SiteOptions site = read_site(options.site);
+  const net::Address address = net::parse_address(options.server, "--server");
+  if (!net::is_loopback(address.host) && !options.insecure) {
+    throw ConfigError("--server is " + options.server +
+                          ", which is not a loopback address, and TLS is not configured",
+                      "--insecure, here and at the server, allows plaintext");
+  }
+  Printer printer(options.output.format, options.output.quiet, options.output.verbose);
+  const std::int64_t threads = options.threads > 0 ? options.threads : site.threads;
+  SharedJob shared(site, threads);
+  asio::thread_pool pool(thread_count(threads));
+  net::ClientLoop loop;
+  std::vector<std::unique_ptr<Guest>> guests;
+  for (const std::int64_t id : options.ids) {
+    net::TcpClient::Options guest;
+    guest.server = address;
+    guest.id = id;
+    guest.version = options.version;
+    if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;
+    guest.prepare = [&shared](const std::string& plan) { return shared.prepare(plan); };
+    guest.notice = [&printer](const std::string& text) { printer.notice(text); };
+    guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop, asio::make_strand(pool)));
+  }
+  const Signals signals([&] {
+    printer.notice("stopping (press again to end at once)");
+    for (const auto& guest : guests) guest->stop();
+  });
+  for (const auto& guest : guests) guest->start();
+  pool.join();
+  if (signals.caught() != 0) return 128 + signals.caught();
+  for (const auto& guest : guests) {
+    if (const std::exception_ptr error = guest->error()) std::rethrow_exception(error);
+  }
+  return kDone;
+}
+
+}  // namespace fedctl::run

@@ -1,0 +1,259 @@
+#include "run/keeper.hpp"
+
+#include <cmath>
+
+#include "base/digest.hpp"
+
+namespace fedctl::run {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using methods::RoundReport;
+using talk::Message;
+
+double ms_since(Clock::time_point start) { return to_ms(Clock::now() - start); }
+
+journal::Object parts(const talk::Traffic& traffic) {
+  journal::Object object;
+  object.set("payload", traffic.payload)
+      .set("framing", traffic.framing)
+      .set("tls", traffic.tls)
+      .set("resent", traffic.resent)
+      .set("control", traffic.control);
+  return object;
+}
+
+// The method's own state beside the keeper's, under a prefix.
+constexpr const char* kMethodPrefix = "method/";
+
+}  // namespace
+
+Keeper::Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, talk::Ledger& ledger,
+               Printer& printer)
+    : job_(job),
+      directory_(directory),
+      journal_(journal),
+      ledger_(ledger),
+      printer_(printer),
+      weights_(job.initial),
+      boundary_(Clock::now()) {}
+
+Keeper::Quality Keeper::evaluate() {
+  const auto start = Clock::now();
+  const std::vector<std::size_t> indices = job_.test_indices();
+  const data::Dataset& data = job_.test_set();
+  Quality quality;
+  const learn::Scores scores =
+      learn::evaluate(*job_.learners, weights_, data, indices,
+                      static_cast<std::size_t>(job_.experiment.evaluate.batch_size));
+  if (scores.count > 0) {
+    const auto count = static_cast<double>(scores.count);
+    quality.loss = scores.loss_sum / count;
+    if (data.info().task != data::Task::regress) {
+      quality.accuracy = static_cast<double>(scores.correct) / count;
+    }
+  }
+  quality.evaluate_ms = ms_since(start);
+  return quality;
+}
+
+journal::Event Keeper::round_event(const RoundReport& report, const std::optional<Quality>& quality,
+                                   const talk::Crossing& bytes, double round_ms) {
+  journal::Event event("round");
+  if (quality) {
+    if (quality->accuracy) {
+      event.set("accuracy", *quality->accuracy);
+    } else {
+      event.set("accuracy", nullptr);
+    }
+    event.set("loss", quality->loss);
+    if (job_.data.train->info().task == data::Task::language) {
+      event.set("perplexity", std::exp(quality->loss));
+    }
+  } else {
+    event.set("accuracy", nullptr).set("loss", nullptr);
+  }
+  if (report.round > 0) {
+    event.set("train_loss", report.train_loss);
+  } else {
+    event.set("train_loss", nullptr);
+  }
+  event.set("clients", report.clients)
+      .set("replied", report.replied)
+      .set("lost", report.lost)
+      .set("rejected", report.rejected)
+      .set("examples", report.examples)
+      .set("bytes_up", bytes.up.sum())
+      .set("bytes_down", bytes.down.sum());
+  journal::Object both;
+  both.set("up", parts(bytes.up)).set("down", parts(bytes.down));
+  event.set("bytes", both)
+      .set("bytes_up_total", bytes_up_total_)
+      .set("bytes_down_total", bytes_down_total_)
+      .set("update_norm", report.update_norm)
+      .set("digest", digest_of(as_bytes_of(std::span<const float>(weights_))))
+      .set("round_ms", round_ms)
+      .set("train_ms", report.train_ms)
+      .set("wait_ms", report.wait_ms)
+      .set("aggregate_ms", report.aggregate_ms)
+      .set("evaluate_ms", quality ? quality->evaluate_ms : 0.0);
+  return event;
+}
+
+void Keeper::journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer,
+                             std::int64_t round) {
+  for (const auto& [peer, crossing] : by_peer) {
+    if (peer < 0) continue;
+    journal_.write(round, journal::Event("client")
+                              .about(peer)
+                              .set("bytes_up", crossing.up.sum())
+                              .set("bytes_down", crossing.down.sum()));
+  }
+}
+
+void Keeper::start(methods::ServerMethod& method) {
+  const Experiment& experiment = job_.experiment;
+  if (directory_.resumed()) {
+    load_checkpoint(method);
+    journal_.write(round_, journal::Event("resume"));
+    boundary_ = Clock::now();
+    return;
+  }
+  Experiment& effective = job_.experiment;
+  directory_.write("experiment.yaml", config::write(effective));
+  journal_.write(std::nullopt, journal::Event("start")
+                                   .set("method", experiment.method.kind)
+                                   .set("model", experiment.model.kind)
+                                   .set("adapter", experiment.adapter.kind)
+                                   .set("data", experiment.data.kind)
+                                   .set("seed", experiment.seed)
+                                   .set("rounds", experiment.rounds)
+                                   .set("parameters", weights_.size())
+                                   .set("plan", job_.digests.plan)
+                                   .set("base", job_.digests.base));
+  commit(RoundReport{}, method);
+}
+
+bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& method) {
+  round_ = report.round;
+  const Experiment& experiment = job_.experiment;
+  const bool due = round_ % experiment.evaluate.every == 0 || round_ == experiment.rounds;
+  std::optional<Quality> quality;
+  if (due) quality = evaluate();
+
+  // Round 0 has no bytes: clients that have joined by then count in round 1.
+  std::map<talk::PeerId, talk::Crossing> by_peer;
+  if (round_ > 0) by_peer = ledger_.take();
+  const talk::Crossing bytes = talk::total(by_peer);
+  bytes_up_total_ += bytes.up.sum();
+  bytes_down_total_ += bytes.down.sum();
+  if (experiment.log.clients) journal_clients(by_peer, round_);
+
+  if (quality) {
+    // Higher is better: accuracy, or minus the loss where there is none.
+    const bool language = job_.data.train->info().task == data::Task::language;
+    const double score = quality->accuracy && !language ? *quality->accuracy : -quality->loss;
+    if (!best_ || score > *best_) {
+      best_ = score;
+      best_round_ = round_;
+      save_adapter("best");
+    }
+  }
+  const double round_ms = ms_since(boundary_);
+  boundary_ = Clock::now();
+  const std::string line =
+      journal_.format(round_, round_event(report, quality, bytes, round_ms));
+  save_checkpoint(method, line);
+  journal_.append(line);
+
+  Row row;
+  row.round = round_;
+  row.rounds = experiment.rounds;
+  row.evaluated = quality.has_value();
+  if (quality) {
+    row.loss = quality->loss;
+    row.has_accuracy = quality->accuracy.has_value();
+    row.accuracy = quality->accuracy.value_or(0);
+  }
+  row.train_loss = report.train_loss;
+  row.clients = report.clients;
+  row.replied = report.replied;
+  row.bytes_up = bytes.up.sum();
+  row.bytes_down = bytes.down.sum();
+  row.round_ms = round_ms;
+  printer_.round(row, line);
+  return !stopping_;
+}
+
+void Keeper::save_adapter(const std::string& name) {
+  learn::LearnerPool::Lease learner = job_.learners->acquire();
+  std::ranges::copy(weights_, learner->weights().begin());
+  learner->save_adapter(directory_.file("adapter/" + name),
+                        {{"run", job_.experiment.name},
+                         {"round", std::to_string(round_)},
+                         {"digest", digest_of(as_bytes_of(std::span<const float>(weights_)))},
+                         {"base", job_.digests.base}});
+}
+
+void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::string& line) {
+  Message state = Message("checkpoint")
+                      .with("round", round_)
+                      .with("plan", job_.digests.plan)
+                      .with("line", line)
+                      .with("bytes_up_total", static_cast<std::int64_t>(bytes_up_total_))
+                      .with("bytes_down_total", static_cast<std::int64_t>(bytes_down_total_))
+                      .with("best_round", best_round_)
+                      .with("weights", Tensor::of(weights_, {}));
+  if (best_) state = std::move(state).with("best", *best_);
+  Message inner = method.save();
+  for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
+  for (auto& [name, value] : inner.tensors) state.tensors.emplace(kMethodPrefix + name, std::move(value));
+  directory_.save_checkpoint(round_, state);
+}
+
+void Keeper::load_checkpoint(methods::ServerMethod& method) {
+  const std::optional<Message> state = directory_.load_checkpoint();
+  if (!state) throw RunDirectoryError(directory_.path() + ": no checkpoint", "--fresh starts anew");
+  constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
+  const wire::Expect fields(*state, "checkpoint");
+  if (fields.text("plan") != job_.digests.plan) {
+    throw ConfigError(directory_.path() + ": holds a run of another experiment: its plan is " +
+                          fields.text("plan") + ", this one's " + job_.digests.plan,
+                      "--fresh discards it, --run-dir goes elsewhere");
+  }
+  round_ = fields.integer("round", 0, kMax);
+  bytes_up_total_ = static_cast<std::uint64_t>(fields.integer("bytes_up_total", 0, kMax));
+  bytes_down_total_ = static_cast<std::uint64_t>(fields.integer("bytes_down_total", 0, kMax));
+  best_round_ = fields.integer("best_round", 0, kMax);
+  if (state->scalars.contains("best")) best_ = fields.real("best");
+  const auto saved = fields.f32("weights", {static_cast<std::int64_t>(weights_.size())});
+  weights_.assign(saved.begin(), saved.end());
+  const std::string prefix = kMethodPrefix;
+  Message inner("state");
+  for (const auto& [name, value] : state->scalars) {
+    if (name.starts_with(prefix)) inner.scalars.emplace(name.substr(prefix.size()), value);
+  }
+  for (const auto& [name, value] : state->tensors) {
+    if (name.starts_with(prefix)) inner.tensors.emplace(name.substr(prefix.size()), value);
+  }
+  method.load(inner);
+  // Killed between checkpoint and journal: the line is in the checkpoint.
+  if (journal::last_round(directory_.file("journal.jsonl")).value_or(-1) < round_) {
+    journal_.append(fields.text("line"));
+  }
+}
+
+void Keeper::end(const std::string& status, const std::string& reason) {
+  save_adapter("last");
+  const talk::Crossing rest = talk::total(ledger_.take());
+  journal::Event event("end");
+  event.set("status", status);
+  if (!reason.empty()) event.set("reason", reason);
+  event.set("best_round", best_round_)
+      .set("bytes_up_total", bytes_up_total_ + rest.up.sum())
+      .set("bytes_down_total", bytes_down_total_ + rest.down.sum());
+  journal_.write(round_, event);
+  journal_.sync();
+}
+
+}  // namespace fedctl::run

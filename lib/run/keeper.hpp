@@ -1,0 +1,66 @@
+// Keeper: what happens at every round boundary on the server: evaluation, ledger, checkpoint, journal line, output.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "run/job.hpp"
+#include "run/printer.hpp"
+#include "run/run_directory.hpp"
+#include "talk/ledger.hpp"
+
+namespace fedctl::run {
+
+class Keeper final : public methods::RoundSink {
+ public:
+  Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, talk::Ledger& ledger,
+         Printer& printer);
+
+  // A new run: writes the `start` line, round 0 (the untuned model) and its checkpoint. A resumed one: loads the
+  // checkpoint into weights() and `method`, and writes the `resume` line.
+  void start(methods::ServerMethod& method);
+
+  // The round's bytes reach the journal after the checkpoint: a line in the journal is never undone.
+  bool commit(const methods::RoundReport& report, const methods::ServerMethod& method) override;
+
+  // The `end` line, and adapter/last.
+  void end(const std::string& status, const std::string& reason);
+
+  // From any thread, also a signal handler's: commit() returns false from now on.
+  void stop() { stopping_ = true; }
+  bool stopping() const { return stopping_; }
+
+  std::vector<float>& weights() { return weights_; }
+  std::int64_t round() const { return round_; }  // the last committed one
+
+ private:
+  struct Quality {
+    std::optional<double> accuracy;
+    double loss = 0;
+    double evaluate_ms = 0;
+  };
+  Quality evaluate();
+  void save_adapter(const std::string& name);
+  void save_checkpoint(const methods::ServerMethod& method, const std::string& line);
+  void load_checkpoint(methods::ServerMethod& method);
+  void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer, std::int64_t round);
+  journal::Event round_event(const methods::RoundReport& report, const std::optional<Quality>& quality,
+                             const talk::Crossing& bytes, double round_ms);
+
+  Job& job_;
+  RunDirectory& directory_;
+  journal::Journal& journal_;
+  talk::Ledger& ledger_;
+  Printer& printer_;
+  std::vector<float> weights_;
+  std::int64_t round_ = 0;
+  std::uint64_t bytes_up_total_ = 0, bytes_down_total_ = 0;
+  std::optional<double> best_;
+  std::int64_t best_round_ = 0;
+  std::chrono::steady_clock::time_point boundary_;
+  std::atomic<bool> stopping_ = false;
+};
+
+}  // namespace fedctl::run

@@ -1,0 +1,148 @@
+#include "run/run_directory.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "wire/frame.hpp"
+
+namespace fedctl::run {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kGenerations = 2;
+
+[[noreturn]] void fail(const std::string& path, const char* what) {
+  throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
+                          "check permissions and free space, or choose another --run-dir");
+}
+
+void sync_path(const std::string& path, int flags) {
+  const int file = ::open(path.c_str(), flags | O_CLOEXEC);
+  if (file < 0) fail(path, "open");
+  const bool synced = ::fsync(file) == 0;
+  ::close(file);
+  if (!synced) fail(path, "sync");
+}
+
+std::vector<fs::path> checkpoints(const std::string& folder) {
+  std::vector<fs::path> files;
+  std::error_code absent;
+  for (const auto& entry : fs::directory_iterator(folder, absent)) {
+    if (entry.path().filename().string().starts_with("round-") && entry.path().extension() != ".tmp") {
+      files.push_back(entry.path());
+    }
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
+}  // namespace
+
+void write_atomically(const std::string& path, ByteView bytes) {
+  const std::string temporary = path + ".tmp";
+  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) fail(temporary, "create");
+  const auto* data = reinterpret_cast<const char*>(bytes.data());
+  for (std::size_t at = 0; at < bytes.size();) {
+    const ssize_t count = ::write(file, data + at, bytes.size() - at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      ::close(file);
+      fail(temporary, "write");
+    }
+    at += static_cast<std::size_t>(count);
+  }
+  const bool synced = ::fsync(file) == 0;
+  ::close(file);
+  if (!synced) fail(temporary, "sync");
+  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "rename into place");
+  sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
+}
+
+RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path)) {
+  std::error_code error;
+  fs::create_directories(path_, error);
+  if (error) {
+    throw RunDirectoryError(path_ + ": cannot create: " + error.message(),
+                            "choose another --run-dir");
+  }
+  lock();
+  const bool present = holds_run();
+  if (present && start == Start::create) {
+    throw ConfigError(path_ + ": holds a run already",
+                      "--resume goes on with it, --fresh discards it, --run-dir goes elsewhere");
+  }
+  if (!present && start == Start::resume) {
+    throw ConfigError(path_ + ": no run to resume", "leave out --resume to start one");
+  }
+  if (present && start == Start::discard) discard();
+  resumed_ = start == Start::resume;
+  fs::create_directories(file("checkpoint"));
+  fs::create_directories(file("spool"));
+}
+
+RunDirectory::~RunDirectory() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+void RunDirectory::lock() {
+  lock_ = ::open(file("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock_ < 0) fail(file("lock"), "create");
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    lock_ = -1;
+    throw RunDirectoryError(path_ + ": another fedctl is running here",
+                            "wait for it, stop it, or choose another --run-dir");
+  }
+}
+
+bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl")); }
+
+void RunDirectory::discard() const {
+  for (const char* name : {"experiment.yaml", "journal.jsonl", "checkpoint", "spool", "adapter"}) {
+    fs::remove_all(file(name));
+  }
+}
+
+void RunDirectory::write(const std::string& name, const std::string& text) const {
+  write_atomically(file(name), as_bytes_of(std::string_view(text)));
+}
+
+void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& state) const {
+  std::string number = std::to_string(round);
+  number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');
+  const Bytes frame = wire::encode_frame(wire::FrameType::control, 0, state);
+  write_atomically(file("checkpoint/round-" + number), frame);
+  std::vector<fs::path> files = checkpoints(file("checkpoint"));
+  for (std::size_t i = 0; i + kGenerations < files.size(); ++i) fs::remove(files[i]);
+}
+
+std::optional<wire::Message> RunDirectory::load_checkpoint() const {
+  const std::vector<fs::path> files = checkpoints(file("checkpoint"));
+  std::string problem;
+  for (auto at = files.rbegin(); at != files.rend(); ++at) {
+    std::ifstream in(*at, std::ios::binary);
+    std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
+    try {
+      wire::Header header;
+      return wire::decode_frame(std::as_bytes(std::span(bytes)), header);
+    } catch (const WireError& error) {
+      problem = at->string() + ": " + error.what();
+    }
+  }
+  if (!files.empty()) {
+    throw RunDirectoryError("no checkpoint is whole: " + problem, "--fresh starts anew");
+  }
+  return std::nullopt;
+}
+
+}  // namespace fedctl::run

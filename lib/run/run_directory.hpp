@@ -1,0 +1,48 @@
+// RunDirectory: what one run leaves on disk (contract.md, section 4): experiment.yaml, journal.jsonl, checkpoint/,
+// spool/, adapter/, lock.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "wire/message.hpp"
+
+namespace fedctl::run {
+
+enum class Start { create, resume, discard };  // (no option), --resume, --fresh
+
+class RunDirectory {
+ public:
+  // Makes or opens the directory and locks it until destruction. Throws RunDirectoryError if another process holds
+  // the lock or nothing can be written; ConfigError if a run is there and neither --resume nor --fresh was
+  // given, or there is none to resume.
+  RunDirectory(std::string path, Start start);
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string file(const std::string& name) const { return path_ + '/' + name; }
+  bool resumed() const { return resumed_; }
+
+  // Atomically: temporary file, fsync, rename, fsync of the folder. Throws RunDirectoryError.
+  void write(const std::string& name, const std::string& text) const;
+  // Keeps the newest two.
+  void save_checkpoint(std::int64_t round, const wire::Message& state) const;
+  // The newest one that is whole. Throws RunDirectoryError if there are some but none is.
+  std::optional<wire::Message> load_checkpoint() const;
+
+ private:
+  void lock();
+  bool holds_run() const;
+  void discard() const;
+
+  std::string path_;
+  int lock_ = -1;
+  bool resumed_ = false;
+};
+
+// The same atomic write for any file.
+void write_atomically(const std::string& path, ByteView bytes);
+
+}  // namespace fedctl::run

@@ -1,0 +1,67 @@
+// Serves one experiment to remote clients.
+#include <fstream>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include "base/limits.hpp"
+#include "net/address.hpp"
+#include "net/server.hpp"
+#include "run/commands.hpp"
+#include "run/server_run.hpp"
+
+namespace fedctl::run {
+namespace {
+
+// No frame of a sane method is larger than this many times the trained parameters.
+constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
+constexpr std::size_t kFramePerFloat = 16;
+
+}  // namespace
+
+int serve(const RunOptions& options) {
+  {
+    // Before any file is touched.
+    const Experiment experiment = read_experiment(options.source);
+    const net::Address address = net::parse_address(experiment.server.listen, "server.listen");
+    if (!net::is_loopback(address.host) && !options.insecure) {
+      throw ConfigError("server.listen is " + experiment.server.listen +
+                            ", which is not a loopback address, and TLS is not configured",
+                        "--insecure, here and at every client, allows plaintext");
+    }
+  }
+  boost::asio::io_context work(1);
+  ServerRun run(options, "server");
+  Job& job = run.job();
+  const net::Address address = net::parse_address(job.experiment.server.listen, "server.listen");
+
+  net::TcpServer::Options server_options;
+  server_options.host = address.host;
+  server_options.port = address.port;
+  server_options.clients = job.plan.clients;
+  server_options.idle_s = job.experiment.server.idle_s;
+  server_options.frame_bytes_max = std::min(limits::kFrameBytesMax,
+                                            kFrameSlack + kFramePerFloat * job.plan.layout.size());
+  server_options.plan = config::write(job.experiment);
+  server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
+  net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),
+                        run.journal());
+  const std::string place = address.host + ':' + std::to_string(server.port());
+  run.printer().notice("listening on " + place + ", waiting for " +
+                       std::to_string(job.plan.clients) + " clients");
+  if (!options.port_file.empty()) {
+    const std::string text = std::to_string(server.port()) + '\n';
+    write_atomically(options.port_file, as_bytes_of(std::string_view(text)));
+  }
+  run.on_interrupt([&server] { server.interrupt(); });
+
+  talk::CodecEndpoint endpoint(server, job.server_codec());
+  std::exception_ptr error;
+  boost::asio::co_spawn(work, run.conversation(endpoint),
+                        [&error](std::exception_ptr failed) { error = failed; });
+  work.run();
+  server.finish(run.status(error));
+  return run.finish(error);
+}
+
+}  // namespace fedctl::run

@@ -1,0 +1,87 @@
+#include "run/server_run.hpp"
+
+#include "base/clock.hpp"
+
+namespace fedctl::run {
+namespace {
+
+std::string run_directory_of(const RunOptions& options, const Experiment& experiment) {
+  return options.run_dir.empty() ? "runs/" + experiment.name : options.run_dir;
+}
+
+}  // namespace
+
+ServerRun::ServerRun(const RunOptions& options, const std::string& role)
+    : printer_(options.output.format, options.output.quiet, options.output.verbose),
+      experiment_(read_experiment(options.source)),
+      directory_(run_directory_of(options, experiment_), options.start),
+      journal_(std::make_unique<journal::Journal>(
+          directory_.file("journal.jsonl"),
+          journal::Identity{experiment_.name, "server", std::nullopt}, wall_ms)),
+      job_(make_job(std::move(experiment_), thread_count(options.threads))),
+      aggregator_(job_.make_aggregator()),
+      method_(job_.make_server()),
+      keeper_(job_, directory_, *journal_, ledger_, printer_),
+      context_{job_.plan, keeper_.weights(),       *aggregator_, job_.rng().stream("server"),
+               *journal_, keeper_, 1},
+      role_(role),
+      signals_([this] {
+        printer_.notice("stopping; the open round is given up (press again to end at once)");
+        keeper_.stop();
+        const std::scoped_lock lock(interrupt_mutex_);
+        if (interrupt_) interrupt_();
+      }) {
+  printer_.detail("run directory " + directory_.path() + ", " +
+                  std::to_string(job_.plan.layout.size()) + " trainable parameters, " +
+                  std::to_string(job_.learners->count_max()) + " worker threads");
+  keeper_.start(*method_);
+  context_.first_round = keeper_.round() + 1;
+}
+
+void ServerRun::on_interrupt(std::function<void()> action) {
+  const std::scoped_lock lock(interrupt_mutex_);
+  interrupt_ = std::move(action);
+  if (keeper_.stopping() && interrupt_) interrupt_();
+}
+
+talk::Task<void> ServerRun::conversation(talk::Endpoint& net) {
+  if (keeper_.stopping()) co_return;
+  co_await method_->run(net, context_);
+}
+
+std::string ServerRun::status(std::exception_ptr error) const {
+  if (signals_.caught() != 0) return "interrupted";
+  if (!error) return "done";
+  try {
+    std::rethrow_exception(error);
+  } catch (const QuorumError&) {
+    return "quorum";
+  } catch (...) {
+    return "failed";
+  }
+}
+
+int ServerRun::finish(std::exception_ptr error) {
+  on_interrupt({});
+  std::string reason;
+  if (error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const std::exception& exception) {
+      reason = exception.what();
+    }
+  }
+  const std::string how = status(error);
+  keeper_.end(how, how == "interrupted" ? "" : reason);
+  if (how == "interrupted") {
+    printer_.notice("interrupted after round " + std::to_string(keeper_.round()) + " of " +
+                    std::to_string(job_.plan.rounds) + "; go on with: fedctl " + role_ +
+                    " --config " + directory_.file("experiment.yaml") + " --run-dir " +
+                    directory_.path() + " --resume");
+    return 128 + signals_.caught();
+  }
+  if (error) std::rethrow_exception(error);
+  return kDone;
+}
+
+}  // namespace fedctl::run

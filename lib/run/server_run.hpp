@@ -1,0 +1,69 @@
+// ServerRun: what `server` and `simulate` have in common: run directory, journal, job, method, keeper, signals, the
+// end of the run.
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "run/commands.hpp"
+#include "run/keeper.hpp"
+#include "run/signals.hpp"
+
+namespace fedctl::run {
+
+// The first of several coroutines' errors.
+class FirstError {
+ public:
+  void keep(std::exception_ptr error) {
+    const std::scoped_lock lock(mutex_);
+    if (!error_) error_ = error;
+  }
+  std::exception_ptr get() const {
+    const std::scoped_lock lock(mutex_);
+    return error_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::exception_ptr error_;
+};
+
+class ServerRun {
+ public:
+  // Reads the experiment, opens the run directory, data and model, and evaluates round 0 or loads the checkpoint.
+  ServerRun(const RunOptions& options, const std::string& role);
+
+  Job& job() { return job_; }
+  talk::Ledger& ledger() { return ledger_; }
+  journal::Journal& journal() { return *journal_; }
+  Printer& printer() { return printer_; }
+
+  // What the first signal does beside asking for a stop at the next boundary.
+  void on_interrupt(std::function<void()> action);
+  // The server's side of the method; run it once, then finish().
+  talk::Task<void> conversation(talk::Endpoint& net);
+  // Writes the end of the run and returns the exit status; rethrows `error` unless a signal explains it.
+  int finish(std::exception_ptr error);
+  // The status of the end event, for the clients.
+  std::string status(std::exception_ptr error) const;
+
+ private:
+  Printer printer_;
+  Experiment experiment_;
+  RunDirectory directory_;
+  std::unique_ptr<journal::Journal> journal_;
+  talk::Ledger ledger_;
+  Job job_;
+  std::unique_ptr<aggregate::Aggregator> aggregator_;
+  std::unique_ptr<methods::ServerMethod> method_;
+  Keeper keeper_;
+  methods::ServerContext context_;
+  std::mutex interrupt_mutex_;
+  std::function<void()> interrupt_;
+  std::string role_;
+  Signals signals_;  // last: its thread uses the others
+};
+
+}  // namespace fedctl::run

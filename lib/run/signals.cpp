@@ -1,0 +1,28 @@
+#include "run/signals.hpp"
+
+#include <csignal>
+#include <cstdlib>
+
+namespace fedctl::run {
+
+Signals::Signals(std::function<void()> on_first) : set_(io_, SIGINT, SIGTERM) {
+  wait(std::move(on_first));
+  thread_ = std::thread([this] { io_.run(); });
+}
+
+void Signals::wait(std::function<void()> on_first) {
+  set_.async_wait([this, on_first = std::move(on_first)](auto error, int signal) {
+    if (error) return;
+    if (caught_ != 0) std::_Exit(128 + signal);
+    caught_ = signal;
+    on_first();
+    wait(on_first);
+  });
+}
+
+Signals::~Signals() {
+  io_.stop();
+  thread_.join();
+}
+
+}  // namespace fedctl::run

@@ -1,0 +1,73 @@
+// Server and all clients in one process: the same conversations over the same frames, on virtual time.
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include "run/commands.hpp"
+#include "run/keeper.hpp"
+#include "run/server_run.hpp"
+
+namespace fedctl::run {
+namespace {
+
+namespace asio = boost::asio;
+using talk::PeerId;
+
+// One simulated client: everything it owns.
+struct SimulatedClient {
+  SimulatedClient(Job& job, PeerId id, talk::Endpoint& port)
+      : method(job.make_client()),
+        endpoint(port, job.client_codec(id)),
+        context{job.plan, id, *job.learners, *job.data.train,
+                job.shares[static_cast<std::size_t>(id)].train, job.rng().stream("client", id)} {}
+
+  std::unique_ptr<methods::ClientMethod> method;
+  talk::CodecEndpoint endpoint;
+  methods::ClientContext context;
+};
+
+}  // namespace
+
+int simulate(const RunOptions& options) {
+  ServerRun run(options, "simulate");
+  Job& job = run.job();
+
+  talk::Mesh::Options mesh_options;
+  for (PeerId id = 0; id < job.plan.clients; ++id) mesh_options.clients.push_back(id);
+  mesh_options.link = [link = job.experiment.network.link](PeerId) { return link; };
+  mesh_options.rng = job.rng().stream("network");
+  mesh_options.ledger = &run.ledger();
+  const std::vector<PeerId> ids = mesh_options.clients;
+  talk::Mesh mesh(std::move(mesh_options));
+
+  asio::thread_pool pool(job.learners->count_max());
+  std::vector<std::unique_ptr<SimulatedClient>> clients;
+  std::vector<asio::any_io_executor> seats;
+  for (const PeerId id : ids) {
+    seats.emplace_back(asio::make_strand(pool));
+    clients.push_back(std::make_unique<SimulatedClient>(job, id, mesh.attach(id, seats.back())));
+  }
+  const asio::any_io_executor home = asio::make_strand(pool);
+  talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
+  run.on_interrupt([&mesh] { mesh.interrupt(); });
+
+  FirstError error;
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
+                   [&mesh, &error, id = ids[i]](std::exception_ptr failed) {
+                     if (failed) {
+                       error.keep(failed);
+                       mesh.interrupt();
+                     }
+                     mesh.detach(id, failed ? "failed" : "done");
+                   });
+  }
+  asio::co_spawn(home, run.conversation(server), [&mesh, &error](std::exception_ptr failed) {
+    if (failed) error.keep(failed);
+    mesh.detach(talk::kServer, "done");
+  });
+  pool.join();
+  return run.finish(error.get());
+}
+
+}  // namespace fedctl::run

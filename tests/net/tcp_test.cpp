@@ -1,0 +1,330 @@
+#include "net/server.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <fstream>
+#include <future>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/write.hpp>
+
+#include "base/limits.hpp"
+#include "base/rng.hpp"
+#include "net/client.hpp"
+
+using namespace fedctl;
+using namespace fedctl::net;
+using talk::Message;
+using talk::Task;
+namespace asio = boost::asio;
+
+namespace {
+
+// A server with its work loop on a thread of its own, and the journal's events by name.
+class Site {
+ public:
+  explicit Site(std::int64_t clients, double idle_s = 30)
+      : path_(std::filesystem::temp_directory_path() / ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")),
+        journal_((std::filesystem::remove(path_), path_.string()), {"test", "server", {}}, wall_ms) {
+    TcpServer::Options options;
+    options.host = "127.0.0.1";
+    options.clients = clients;
+    options.idle_s = idle_s;
+    options.frame_bytes_max = 4 << 20;
+    options.plan = "name: test";
+    options.admit = [](const Message& ready) {
+      if (wire::Expect(ready, "ready").text("base") != "right") {
+        throw ProtocolError("base model differs: the client has wrong, the server right");
+      }
+    };
+    server.emplace(std::move(options), work.get_executor(), ledger, journal_);
+  }
+  // Runs the conversation to its end and finishes the server.
+  template <class T>
+  T run(Task<T> conversation) {
+    std::optional<T> result;
+    asio::co_spawn(work, std::move(conversation), [&](std::exception_ptr error, T value) {
+      if (error) std::rethrow_exception(error);
+      result = std::move(value);
+    });
+    work.run();
+    work.restart();
+    return *result;
+  }
+  std::size_t events(const std::string& name) const {
+    std::ifstream in(path_);
+    std::size_t count = 0;
+    for (std::string line; std::getline(in, line);) {
+      count += line.find("\"event\":\"" + name + '"') != std::string::npos;
+    }
+    return count;
+  }
+
+  std::filesystem::path path_;
+  journal::Journal journal_;
+  talk::Ledger ledger;
+  asio::io_context work{1};
+  std::optional<TcpServer> server;
+};
+
+// Answers every message with one that holds the same tensor, until the run closes.
+Task<void> echo(talk::Endpoint& net) {
+  while (true) {
+    const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
+    if (std::holds_alternative<talk::Closed>(envelope->event)) co_return;
+    if (const auto* message = std::get_if<Message>(&envelope->event)) {
+      Message answer("echo");
+      answer.tensors = message->tensors;
+      co_await talk::reply(net, *envelope, std::move(answer));
+    }
+  }
+}
+
+class Echoers {
+ public:
+  Echoers(std::uint16_t port, std::vector<talk::PeerId> ids, const std::string& base = "right") {
+    for (const talk::PeerId id : ids) {
+      TcpClient::Options options;
+      options.server = {"127.0.0.1", port};
+      options.id = id;
+      options.version = "test";
+      options.prepare = [base](const std::string&) { return Message("ready").with("base", base); };
+      options.notice = [](const std::string&) {};
+      const auto seat = asio::make_strand(pool_);
+      clients.push_back(std::make_unique<TcpClient>(std::move(options), loop_, seat));
+      clients.back()->start();
+      asio::co_spawn(seat, echo(*clients.back()), [](std::exception_ptr error) {
+        if (error) std::rethrow_exception(error);
+      });
+    }
+  }
+  void join() { pool_.join(); }
+  std::vector<std::unique_ptr<TcpClient>> clients;
+
+ private:
+  asio::thread_pool pool_{2};
+  ClientLoop loop_;
+};
+
+TimePoint in_s(double count) { return std::chrono::steady_clock::now() + seconds(count); }
+
+// Waits for the clients, then asks each `rounds` times; returns the number of answers.
+Task<std::size_t> ask_all(TcpServer& server, std::size_t clients, int rounds, std::size_t floats) {
+  while (server.peers().size() < clients) {
+    const std::optional<talk::Envelope> envelope = co_await server.receive(in_s(20));
+    if (!envelope) co_return 0;
+  }
+  std::size_t answers = 0;
+  const std::vector<float> values(floats, 1.5F);
+  for (int round = 1; round <= rounds; ++round) {
+    const talk::SharedMessage message = wire::share(Message("say").with("w", Tensor::of(values, {})));
+    talk::Requests requests;
+    for (const talk::PeerId peer : server.peers()) requests.emplace(peer, message);
+    const talk::Answers got =
+        co_await talk::ask(server, static_cast<talk::ExchangeId>(round), std::move(requests), in_s(20));
+    answers += got.replies.size();
+  }
+  co_return answers;
+}
+
+// Waits until `count` envelopes of type Event have come.
+template <class Event>
+Task<std::size_t> await_events(TcpServer& server, std::size_t count) {
+  std::size_t seen = 0;
+  while (seen < count) {
+    const std::optional<talk::Envelope> envelope = co_await server.receive(in_s(20));
+    if (!envelope) break;
+    seen += std::holds_alternative<Event>(envelope->event);
+  }
+  co_return seen;
+}
+
+// A raw connection that says whatever it likes, and how much it heard before the other side hung up.
+std::size_t say(std::uint16_t port, ByteView bytes, bool half_close) {
+  asio::io_context io;
+  asio::ip::tcp::socket socket(io);
+  socket.connect({asio::ip::make_address("127.0.0.1"), port});
+  boost::system::error_code error;
+  asio::write(socket, asio::buffer(bytes.data(), bytes.size()), error);
+  if (half_close) socket.shutdown(asio::ip::tcp::socket::shutdown_send, error);
+  std::vector<char> heard(1 << 16);
+  std::size_t total = 0;
+  while (true) {
+    const std::size_t got = socket.read_some(asio::buffer(heard), error);
+    total += got;
+    if (error) return total;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("clients join, answer, and hear the end of the run", "[net]") {
+  Site site(4);
+  Echoers clients(site.server->port(), {0, 1, 2, 3});
+  CHECK(site.run(ask_all(*site.server, 4, 5, 200'000)) == 20);
+  site.server->finish("done");
+  clients.join();
+  for (const auto& client : clients.clients) {
+    CHECK(client->failure() == nullptr);
+    CHECK(client->end_status() == "done");
+  }
+  const talk::Crossing crossing = talk::total(site.ledger.take());
+  CHECK(crossing.up.payload == 20 * 800'000);
+  CHECK(crossing.down.payload == 20 * 800'000);
+  CHECK(crossing.up.control > 0);
+  CHECK(site.events("join") == 4);
+  CHECK(site.events("leave") == 4);
+}
+
+TEST_CASE("another base model is refused, naming both values", "[net]") {
+  Site site(1);
+  Echoers clients(site.server->port(), {0}, "wrong");
+  clients.join();
+  REQUIRE(clients.clients[0]->failure());
+  try {
+    std::rethrow_exception(clients.clients[0]->failure());
+  } catch (const ProtocolError& error) {
+    CHECK_THAT(error.what(), Catch::Contains("the client has wrong, the server right"));
+  }
+  CHECK(site.events("refuse") == 1);
+  site.server->finish("done");
+}
+
+TEST_CASE("an id outside the experiment is refused; nobody there is reported", "[net]") {
+  Site site(2);
+  const std::uint16_t port = site.server->port();
+  {
+    Echoers clients(port, {7});
+    clients.join();
+    CHECK_THROWS_WITH(std::rethrow_exception(clients.clients[0]->failure()),
+                      Catch::Contains("7 is not in [0, 1]"));
+  }
+  site.server->finish("done");
+  Echoers clients(port, {0});
+  clients.join();
+  CHECK_THROWS_WITH(std::rethrow_exception(clients.clients[0]->failure()),
+                    Catch::Contains("cannot connect"));
+}
+
+TEST_CASE("the server hears a client go and come back", "[net]") {
+  Site site(1);
+  {
+    Echoers clients(site.server->port(), {0});
+    CHECK(site.run(await_events<talk::Joined>(*site.server, 1)) == 1);
+    clients.clients[0]->stop();
+    clients.join();
+  }
+  CHECK(site.run(await_events<talk::Lost>(*site.server, 1)) == 1);
+  CHECK(site.server->peers().empty());
+  Echoers again(site.server->port(), {0});
+  CHECK(site.run(ask_all(*site.server, 1, 2, 10)) == 2);
+  site.server->finish("done");
+  again.join();
+}
+
+TEST_CASE("garbage at the port is refused and disturbs nobody", "[net][hostile]") {
+  Site site(1);
+  const std::uint16_t port = site.server->port();
+  Bytes noise(64 << 10);
+  Rng rng(3);
+  for (std::byte& byte : noise) byte = static_cast<std::byte>(rng.next_u32());
+  say(port, noise, false);
+
+  Bytes claim = wire::encode_frame(wire::FrameType::control, 0, Message("hello"));
+  const std::uint32_t huge = 0xffffffff;  // the largest claim a header can make
+  std::memcpy(claim.data() + 4, &huge, sizeof huge);
+  say(port, claim, false);
+
+  const Bytes hello = wire::encode_frame(wire::FrameType::control, 0, Message("hello").with("client", std::int64_t{0}));
+  say(port, ByteView(hello).first(hello.size() / 2), true);
+  CHECK(say(port, hello, true) > 0);  // the plan came, then the client was gone
+
+  Echoers clients(port, {0});
+  CHECK(site.run(ask_all(*site.server, 1, 3, 10)) == 3);
+  site.server->finish("done");
+  clients.join();
+  CHECK(site.events("refuse") == 4);
+  CHECK(talk::total(site.ledger.take()).up.control > 0);
+}
+
+TEST_CASE("a half frame and then silence is dropped after the hello limit", "[net][hostile]") {
+  Site site(1);
+  const Bytes hello = wire::encode_frame(wire::FrameType::control, 0, Message("hello").with("client", std::int64_t{0}));
+  const auto start = std::chrono::steady_clock::now();
+  say(site.server->port(), ByteView(hello).first(10), false);
+  const double waited_ms = to_ms(std::chrono::steady_clock::now() - start);
+  CHECK(waited_ms > 0.9 * limits::kHandshakeHelloMs);
+  CHECK(waited_ms < 3.0 * limits::kHandshakeHelloMs);
+  site.server->finish("done");
+  CHECK(site.events("refuse") == 1);
+}
+
+TEST_CASE("a peer that joined and fell silent is lost after idle_s", "[net]") {
+  Site site(1, 0.6);
+  asio::io_context io;
+  asio::ip::tcp::socket socket(io);
+  socket.connect({asio::ip::make_address("127.0.0.1"), site.server->port()});
+  const auto send = [&](const Message& message) {
+    const Bytes frame = wire::encode_frame(wire::FrameType::control, 0, message);
+    asio::write(socket, asio::buffer(frame.data(), frame.size()));
+  };
+  send(Message("hello").with("client", std::int64_t{0}));
+  send(Message("ready").with("base", std::string("right")));
+  CHECK(site.run(await_events<talk::Joined>(*site.server, 1)) == 1);
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(site.run(await_events<talk::Lost>(*site.server, 1)) == 1);
+  CHECK(to_ms(std::chrono::steady_clock::now() - start) < 5'000);
+  site.server->finish("done");
+}
+
+TEST_CASE("idle clients stay connected by their heartbeat", "[net]") {
+  Site site(2, 0.6);
+  Echoers clients(site.server->port(), {0, 1});
+  CHECK(site.run(await_events<talk::Joined>(*site.server, 2)) == 2);
+  const auto quiet = [](TcpServer& server) -> Task<std::size_t> {
+    const std::optional<talk::Envelope> envelope = co_await server.receive(in_s(2.0));
+    co_return envelope ? 1 : 0;
+  };
+  CHECK(site.run(quiet(*site.server)) == 0);
+  CHECK(site.run(ask_all(*site.server, 2, 1, 10)) == 2);
+  site.server->finish("done");
+  clients.join();
+}
+
+TEST_CASE("one id connects once", "[net]") {
+  Site site(1);
+  Echoers first(site.server->port(), {0});
+  CHECK(site.run(await_events<talk::Joined>(*site.server, 1)) == 1);
+  Echoers second(site.server->port(), {0});
+  second.join();  // gives up after its second of trying
+  CHECK_THROWS_WITH(std::rethrow_exception(second.clients[0]->failure()),
+                    Catch::Contains("already connected from 127.0.0.1"));
+  CHECK(site.run(ask_all(*site.server, 1, 1, 10)) == 1);
+  site.server->finish("done");
+  first.join();
+}
+
+TEST_CASE("a message that must not be interrupted: the coroutine sees Closed", "[net]") {
+  Site site(3);
+  site.server->interrupt();
+  CHECK(site.run(await_events<talk::Closed>(*site.server, 1)) == 1);
+  site.server->finish("interrupted");
+}
+
+TEST_CASE("addresses read as people write them", "[net]") {
+  CHECK(parse_address("127.0.0.1:0", "x").port == 0);
+  CHECK(parse_address("[::1]:9", "x").host == "::1");
+  CHECK(parse_address("::1", "x").port != 0);
+  CHECK(parse_address("host", "x").port == kDefaultPort);
+  CHECK(parse_address(":81", "x").host == "127.0.0.1");
+  CHECK_THROWS_WITH(parse_address("a:99999", "--listen"), Catch::Contains("--listen is \"a:99999\""));
+  CHECK(is_loopback("127.8.0.1"));
+  CHECK(is_loopback("::1"));
+  CHECK_FALSE(is_loopback("10.0.0.1"));
+  CHECK_FALSE(is_loopback("0.0.0.0"));
+}
