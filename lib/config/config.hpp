@@ -25,6 +25,9 @@ Source read_source(const std::string& path);
 // Splits "key.path=value". Throws ConfigError naming the argument if there is no '='.
 std::pair<std::string, std::string> parse_override(const std::string& argument);
 
+// FEDCTL_SERVER__LISTEN=... -> ("server.listen", ...): names with a double underscore, which nests; lower-cased.
+std::vector<std::pair<std::string, std::string>> environment_overrides(char** environment);
+
 // Fills `root` from the source. Throws ConfigError for bad YAML (duplicate keys, anchors that grow,
 // depth beyond limits::kYamlDepthMax, several documents), an unknown key (with the nearest known one),
 // a wrong type, a value out of range, an unknown kind (with the nearest). The message begins with

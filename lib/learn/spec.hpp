@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/rng.hpp"
@@ -15,19 +16,19 @@ namespace fedctl::learn {
 
 // Options shared by all families; each kind adds its own (learn/families.cpp).
 struct ModelOptions : config::Options {
-  std::string path;      // HF folder, llama2.c .bin, or a folder of `fedctl backbone`; "" = random from the seed
+  std::string path;  // HF folder, llama2.c .bin, or a folder of `fedctl backbone`; "" = random from the seed
 };
 struct MlpOptions : ModelOptions {
   std::int64_t hidden = 128;  // width of each hidden layer
   std::int64_t layers = 1;    // hidden layers
   void fields(config::Fields& fields) override;
 };
+// Used only without a path, as are the numbers of llama: with one, the file's config.json decides.
 struct VitOptions : ModelOptions {
   std::int64_t patch = 7, width = 64, depth = 3, heads = 4, mlp = 128;
   void fields(config::Fields& fields) override;
 };
 struct LlamaOptions : ModelOptions {
-  // Used only without a path (tests, random models).
   std::int64_t width = 64, hidden = 172, depth = 5, heads = 8, kv_heads = 4, context = 512;
   void fields(config::Fields& fields) override;
 };
@@ -55,13 +56,21 @@ struct FullOptions : config::Options {
   void fields(config::Fields& fields) override;
 };
 
+// The linear layers an adapter may target: canonical name, and the module's name below its layer in HF files.
+struct Target {
+  std::string name, module;
+};
 struct FamilyEntry {
   config::Kind kind;
   bool needs_torch = true;
+  std::vector<Target> targets;
 };
 const std::vector<FamilyEntry>& families();
 const config::Kinds& family_kinds();
+const FamilyEntry& family(std::string_view kind);  // throws ConfigError
 const config::Kinds& adapter_kinds();
+// Throws ConfigError if this adapter does not fit this family: an unknown target, a prompt for an mlp, ...
+void check_fit(const config::Plugin& model, const config::Plugin& adapter);
 
 // Everything a factory is made from.
 struct LearnerSpec {

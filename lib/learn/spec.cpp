@@ -1,0 +1,168 @@
+#include "learn/spec.hpp"
+
+#include <algorithm>
+
+#include "config/config.hpp"
+
+namespace fedctl::learn {
+namespace {
+
+using config::Fields;
+
+void path_field(ModelOptions& options, Fields& fields) {
+  fields.text("path", options.path, {.kind = "a path"},
+              "folder with config.json and model.safetensors, or a llama2.c .bin; absent: random weights");
+}
+
+template <class T>
+std::function<std::unique_ptr<config::Options>()> maker() {
+  return [] { return std::make_unique<T>(); };
+}
+
+FamilyEntry mlp() {
+  return {{"mlp", "fully connected layers with ReLU on pixels or features", "", maker<MlpOptions>()},
+          true,
+          {{"fc1", "layers"}}};
+}
+FamilyEntry vit() {
+  return {{"vit", "Vision Transformer", "Dosovitskiy et al., ICLR 2021, arXiv 2010.11929", maker<VitOptions>()},
+          true,
+          {{"query", "attention.attention.query"},
+           {"key", "attention.attention.key"},
+           {"value", "attention.attention.value"},
+           {"output", "attention.output.dense"},
+           {"fc1", "intermediate.dense"},
+           {"fc2", "output.dense"}}};
+}
+FamilyEntry llama() {
+  return {{"llama", "decoder language model of the Llama 2 layout", "Touvron et al. 2023, arXiv 2307.09288",
+           maker<LlamaOptions>()},
+          true,
+          {{"query", "self_attn.q_proj"},
+           {"key", "self_attn.k_proj"},
+           {"value", "self_attn.v_proj"},
+           {"output", "self_attn.o_proj"},
+           {"gate", "mlp.gate_proj"},
+           {"up", "mlp.up_proj"},
+           {"down", "mlp.down_proj"}}};
+}
+FamilyEntry quadratic() {
+  return {{"quadratic", "half the squared distance to a target vector; a toy without LibTorch", "",
+           maker<QuadraticOptions>()},
+          false,
+          {}};
+}
+
+config::Kind full() { return {"full", "every parameter of the model", "", maker<FullOptions>()}; }
+config::Kind head() { return {"head", "the output layer alone", "", maker<HeadOptions>()}; }
+config::Kind lora() {
+  return {"lora", "low-rank updates of linear layers", "Hu et al., ICLR 2022, arXiv 2106.09685", maker<LoraOptions>()};
+}
+config::Kind prompt() {
+  return {"prompt", "soft tokens in front of the sequence", "Lester et al., EMNLP 2021, arXiv 2104.08691",
+          maker<PromptOptions>()};
+}
+
+}  // namespace
+
+void MlpOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("hidden", hidden, {1, 1 << 16}, "width of each hidden layer");
+  fields.integer("layers", layers, {0, 64}, "hidden layers; 0: a linear model");
+}
+void VitOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("patch", patch, {1, 256}, "side of a patch, pixels");
+  fields.integer("width", width, {1, 1 << 14}, "width of a token");
+  fields.integer("depth", depth, {1, 256}, "blocks");
+  fields.integer("heads", heads, {1, 256}, "attention heads; must divide width");
+  fields.integer("mlp", mlp, {1, 1 << 16}, "width of the feed-forward layer");
+}
+void LlamaOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("width", width, {1, 1 << 14}, "width of a token");
+  fields.integer("hidden", hidden, {1, 1 << 16}, "width of the feed-forward layer");
+  fields.integer("depth", depth, {1, 256}, "blocks");
+  fields.integer("heads", heads, {1, 256}, "query heads; must divide width");
+  fields.integer("kv_heads", kv_heads, {1, 256}, "key and value heads; must divide heads");
+  fields.integer("context", context, {2, 1 << 20}, "longest sequence, tokens");
+}
+void QuadraticOptions::fields(Fields&) {}
+
+void LoraOptions::fields(Fields& fields) {
+  fields.integer("rank", rank, {1, 4096}, "rank of an update");
+  fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
+  fields.texts("targets", targets, "layers: query key value output gate up down fc1 fc2, as the family has them");
+  fields.boolean("train_head", train_head, "train the classifier too; nothing for language models");
+}
+void PromptOptions::fields(Fields& fields) {
+  fields.integer("tokens", tokens, {1, 1024}, "soft tokens");
+  fields.boolean("train_head", train_head, "train the classifier too; nothing for language models");
+}
+void HeadOptions::fields(Fields&) {}
+void FullOptions::fields(Fields&) {}
+
+const std::vector<FamilyEntry>& families() {
+#define TORCH_FAMILY(name) name(),
+#define PLAIN_FAMILY(name) name(),
+  static const std::vector<FamilyEntry> kTable = {
+#include "learn/families.def"
+  };
+#undef TORCH_FAMILY
+#undef PLAIN_FAMILY
+  return kTable;
+}
+
+const config::Kinds& family_kinds() {
+  static const config::Kinds kKinds = [] {
+    config::Kinds kinds;
+    for (const FamilyEntry& entry : families()) kinds.push_back(entry.kind);
+    return kinds;
+  }();
+  return kKinds;
+}
+
+const FamilyEntry& family(std::string_view kind) {
+  for (const FamilyEntry& entry : families()) {
+    if (entry.kind.name == kind) return entry;
+  }
+  throw ConfigError("no model kind \"" + std::string(kind) + '"', "fedctl list models");
+}
+
+const config::Kinds& adapter_kinds() {
+#define ADAPTER(name) name(),
+  static const config::Kinds kKinds = {
+#include "learn/adapters.def"
+  };
+#undef ADAPTER
+  return kKinds;
+}
+
+void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
+  const FamilyEntry& entry = family(model.kind);
+  const std::string both = "adapter.kind is " + adapter.kind + " and model.kind is " + model.kind + ": ";
+  if (!entry.needs_torch && adapter.kind != "full") {
+    throw ConfigError(both + "this model is trained in full", "adapter: {kind: full}");
+  }
+  if (adapter.kind == "prompt" && model.kind == "mlp") {
+    throw ConfigError(both + "a prompt needs a model that reads a sequence", "use lora, head or full");
+  }
+  if (const auto* lora_options = dynamic_cast<const LoraOptions*>(adapter.options.get())) {
+    std::vector<std::string> known;
+    std::string all;
+    for (const Target& target : entry.targets) {
+      known.push_back(target.name);
+      all += (all.empty() ? "" : ", ") + target.name;
+    }
+    for (const std::string& target : lora_options->targets) {
+      if (std::ranges::find(known, target) != known.end()) continue;
+      throw ConfigError("adapter.targets names \"" + target + "\", model.kind " + model.kind + " has " + all,
+                        config::nearest(target, known).empty() ? "" : "did you mean " + config::nearest(target, known) + '?');
+    }
+    if (lora_options->targets.empty()) {
+      throw ConfigError("adapter.targets is empty, model.kind " + model.kind + " has " + all);
+    }
+  }
+}
+
+}  // namespace fedctl::learn

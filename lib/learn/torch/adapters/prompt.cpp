@@ -1,0 +1,24 @@
+// prompt: Lester, Al-Rfou, Constant, "The power of scale for parameter-efficient prompt tuning", EMNLP 2021, arXiv
+// 2104.08691: trainable embeddings in front of the sequence. The families place them; see vit.cpp and llama.cpp.
+#include "learn/torch/adapters/adapters.hpp"
+
+namespace fedctl::learn {
+namespace {
+
+class Prompt final : public Adapter {
+ public:
+  explicit Prompt(const PromptOptions& options) : options_(options) {}
+  bool trains_head() const override { return options_.train_head; }
+  std::int64_t prompt_tokens() const override { return options_.tokens; }
+
+ private:
+  PromptOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Adapter> make_prompt(const config::Options& options) {
+  return std::make_unique<Prompt>(dynamic_cast<const PromptOptions&>(options));
+}
+
+}  // namespace fedctl::learn
