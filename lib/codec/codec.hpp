@@ -1,5 +1,5 @@
-// Codec: float values to bytes and back. A chain of them stands under codec.up or codec.down; a chain is
-// a Codec too. The registry is codecs.def.
+// Codec: float values to bytes and back. A chain of them stands under codec.up or codec.down; a
+// chain is a Codec too. The registry is codecs.def.
 #pragma once
 
 #include <functional>
@@ -26,7 +26,8 @@ class Codec {
   // Fills all of `out`; its size is the receiver's own knowledge, never the sender's claim. Throws
   // WireError on anything that encode() of this codec could not have written for out.size() values.
   virtual void decode(ByteView encoded, std::span<float> out) const = 0;
-  // State that must survive between rounds (error feedback); empty if none.
+  // State that must survive between rounds (error feedback); empty if none. restore() throws
+  // WireError on a state that state() of such an instance could not have returned.
   virtual std::vector<float> state() const { return {}; }
   virtual void restore(std::span<const float>) {}
 };
@@ -38,23 +39,32 @@ struct Promises {
   bool contractive = false;  // |decode(encode(x)) - x|^2 <= (1 - delta) |x|^2
 };
 
-// Blocks of the vector that share a scale (the parameters of the model); never empty, in order, without
-// gaps. A tensor that is not the model's vector is one block.
+// Blocks of the vector that share a scale (the parameters of the model); never empty, in order,
+// without gaps. A tensor that is not the model's vector is one block.
 using Blocks = std::span<const std::size_t>;  // counts
+
+// Makes the codec that stands behind a sparsifier, for the values it keeps.
+using MakeNext = std::function<std::unique_ptr<Codec>(Blocks blocks)>;
 
 struct CodecEntry {
   config::Kind kind;
   Promises promises;
+  // The codec alone. encode() and decode() then expect exactly the sum of `blocks` values.
   std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks)> make;
+  // Only for a sparsifier: the codec in front of another, which codes the kept values as one block.
+  std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks, const MakeNext& next)>
+      make_before = {};
 };
 const std::vector<CodecEntry>& codecs();
 const config::Kinds& codec_kinds();
 
-// A chain from the configuration. For the first three codecs a chain holds at most a sparsifier (topk)
-// followed by a value codec (float16, quantize), which then codes the kept values; an empty chain is
-// nullptr: values travel as float32. `error_feedback` is none | ef14. Throws ConfigError naming both
-// keys for a chain that does not compose.
+// A chain from the configuration. For the first three codecs a chain holds at most a sparsifier
+// (topk) followed by a value codec (float16, quantize), which then codes the kept values; an empty
+// chain is nullptr: values travel as float32. `error_feedback` is "none" or a name of
+// codec/error_feedback.hpp. `key` is where the chain stands in the file. Throws ConfigError naming
+// both keys for a chain that does not compose ("codec.up[0] and codec.up[1]: ...").
 std::unique_ptr<Codec> make_chain(const std::vector<config::Plugin>& chain,
-                                  const std::string& error_feedback, Blocks blocks);
+                                  const std::string& error_feedback, Blocks blocks,
+                                  const std::string& key = "codec.up");
 
 }  // namespace fedctl::codec

@@ -1,5 +1,5 @@
-// Local training: optimisers on flat vectors and the loop over batches. Torch-free, single-threaded,
-// the same for every Learner.
+// Local training: optimisers on flat vectors and the loop over batches. Torch-free,
+// single-threaded, the same for every Learner.
 #pragma once
 
 #include <functional>
@@ -47,8 +47,8 @@ struct TrainReport {
 // Edits the gradient before the optimiser sees it (FedProx: gradient += mu * (weights - start)).
 using GradientHook = std::function<void(std::span<const float> weights, std::span<float> gradient)>;
 
-// The batches of one epoch: a permutation by `rng`, grouped by equal length (no padding), groups cut into
-// batches, batches shuffled. Part of the reproducible data order.
+// The batches of one epoch: a permutation by `rng`, grouped by equal length (no padding), groups
+// cut into batches, batches shuffled. Part of the reproducible data order.
 std::vector<std::vector<std::size_t>> epoch_batches(const data::Dataset& data,
                                                     std::span<const std::size_t> indices,
                                                     std::size_t batch_size, Rng rng);

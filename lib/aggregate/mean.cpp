@@ -1,0 +1,54 @@
+// mean: sum of weight * values over sum of weights (McMahan, Moore, Ramage, Hampson, Aguera y
+// Arcas, "Communication-efficient learning of deep networks from decentralized data", AISTATS 2017,
+// algorithm 1: weights are example counts). Linear. One client that lies moves it anywhere.
+//
+// The sums are in double and in peer order, so the result is the same wherever it is computed and
+// equal inputs come out unchanged. Cost: O(clients * count), 8 KiB of scratch.
+
+#include <algorithm>
+#include <array>
+
+#include "aggregate/aggregator.hpp"
+#include "base/assert.hpp"
+
+namespace fedctl::aggregate {
+namespace {
+
+class Mean final : public Aggregator {
+ public:
+  void combine(std::span<const Contribution> in, std::span<float> out) override {
+    FEDCTL_ASSERT(!in.empty());
+    double total = 0;
+    for (const Contribution& from : in) {
+      FEDCTL_ASSERT(from.weight > 0 && from.values.size() == out.size());
+      total += from.weight;
+    }
+    // Piece by piece, so that the sums stay in the first-level cache.
+    std::array<double, 1024> sums;
+    for (std::size_t first = 0; first < out.size(); first += sums.size()) {
+      const auto piece = out.subspan(first, std::min(sums.size(), out.size() - first));
+      sums.fill(0);
+      for (const Contribution& from : in) {
+        const float* const values = from.values.data() + first;
+        for (std::size_t i = 0; i < piece.size(); ++i) sums[i] += from.weight * values[i];
+      }
+      for (std::size_t i = 0; i < piece.size(); ++i) piece[i] = static_cast<float>(sums[i] / total);
+    }
+  }
+};
+
+struct MeanOptions : config::Options {
+  void fields(config::Fields&) override {}
+};
+
+}  // namespace
+
+AggregatorEntry mean() {
+  return {.kind = {.name = "mean",
+                   .summary = "mean weighted by the clients' example counts",
+                   .paper = "McMahan et al., AISTATS 2017 (arXiv 1602.05629)",
+                   .make_options = [] { return std::make_unique<MeanOptions>(); }},
+          .make = [](const config::Options&) { return std::make_unique<Mean>(); }};
+}
+
+}  // namespace fedctl::aggregate

@@ -1,0 +1,47 @@
+#include "codec/codec.hpp"
+#include "codec/error_feedback.hpp"
+
+namespace fedctl::codec {
+
+#define CODEC(name) CodecEntry name();
+#include "codec/codecs.def"
+#undef CODEC
+
+#define ERROR_FEEDBACK(name) ErrorFeedbackEntry name();
+#include "codec/error_feedbacks.def"
+#undef ERROR_FEEDBACK
+
+const std::vector<CodecEntry>& codecs() {
+  static const std::vector<CodecEntry> entries = {
+#define CODEC(name) name(),
+#include "codec/codecs.def"
+#undef CODEC
+  };
+  return entries;
+}
+
+const config::Kinds& codec_kinds() {
+  static const config::Kinds kinds = [] {
+    config::Kinds all;
+    for (const CodecEntry& entry : codecs()) all.push_back(entry.kind);
+    return all;
+  }();
+  return kinds;
+}
+
+const std::vector<ErrorFeedbackEntry>& error_feedbacks() {
+  static const std::vector<ErrorFeedbackEntry> entries = {
+#define ERROR_FEEDBACK(name) name(),
+#include "codec/error_feedbacks.def"
+#undef ERROR_FEEDBACK
+  };
+  return entries;
+}
+
+std::vector<std::string> error_feedback_names() {
+  std::vector<std::string> names = {"none"};
+  for (const ErrorFeedbackEntry& entry : error_feedbacks()) names.push_back(entry.name);
+  return names;
+}
+
+}  // namespace fedctl::codec

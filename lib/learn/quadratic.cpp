@@ -1,0 +1,120 @@
+#include "learn/quadratic.hpp"
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/assert.hpp"
+#include "base/digest.hpp"
+#include "data/safetensors.hpp"
+
+namespace fedctl::learn {
+namespace {
+
+class Quadratic final : public Learner {
+ public:
+  explicit Quadratic(std::size_t dimension) : weights_(dimension), gradient_(dimension) {
+    layout_.add("w", "base", {static_cast<std::int64_t>(dimension)});
+  }
+
+  const Layout& layout() const override { return layout_; }
+  std::span<float> weights() override { return weights_; }
+  std::span<float> gradient() override { return gradient_; }
+
+  double loss(const data::Batch& batch) override {
+    const Scores scores = evaluate(batch);
+    return scores.loss_sum / static_cast<double>(scores.count);
+  }
+
+  double loss_and_gradient(const data::Batch& batch) override {
+    const std::span<const float> targets = targets_of(batch);
+    const std::size_t count = targets.size() / weights_.size();
+    for (std::size_t i = 0; i < weights_.size(); ++i) {
+      double sum = 0;
+      for (std::size_t n = 0; n < count; ++n) sum += targets[n * weights_.size() + i];
+      gradient_[i] = static_cast<float>(weights_[i] - sum / static_cast<double>(count));
+    }
+    return loss(batch);
+  }
+
+  Scores evaluate(const data::Batch& batch) override {
+    const std::span<const float> targets = targets_of(batch);
+    double squares = 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      const double distance = static_cast<double>(weights_[i % weights_.size()]) - targets[i];
+      squares += distance * distance;
+    }
+    return {.loss_sum = 0.5 * squares,
+            .count = static_cast<std::int64_t>(targets.size() / weights_.size())};
+  }
+
+  Tensor logits(const data::Batch&) override {
+    throw DataError("the quadratic model has no logits");
+  }
+
+  void save_adapter(const std::string& folder,
+                    const std::map<std::string, std::string>& provenance) override {
+    std::error_code failure;
+    std::filesystem::create_directories(folder, failure);
+    std::ofstream config(folder + "/config.json", std::ios::binary);
+    config << "{\"model_type\": \"quadratic\", \"dimension\": " << weights_.size() << "}\n";
+    config.close();
+    if (failure || !config) throw DataError(folder + "/config.json cannot be written");
+    data::write_safetensors(folder + "/model.safetensors",
+                            {{"w", Tensor::of(weights_, layout_.block("w").shape)}}, provenance);
+  }
+
+  // Nothing is frozen: the hash of no bytes.
+  std::string base_digest() const override { return digest_of({}); }
+  std::size_t base_parameters() const override { return 0; }
+
+ private:
+  // [n,d], n > 0, as one row after the other.
+  std::span<const float> targets_of(const data::Batch& batch) const {
+    const auto found = batch.find("target");
+    if (found == batch.end()) throw DataError("the quadratic model needs a batch with \"target\"");
+    const Tensor& target = found->second;
+    const auto dimension = static_cast<std::int64_t>(weights_.size());
+    if (target.dtype != DType::f32 || target.shape.size() != 2 || target.shape[0] < 1 ||
+        target.shape[1] != dimension) {
+      throw DataError("\"target\" is " + std::string(dtype_name(target.dtype)) +
+                      to_string(target.shape) + ", the quadratic model needs f32[n," +
+                      std::to_string(dimension) + "]");
+    }
+    return target.f32();
+  }
+
+  Layout layout_;
+  std::vector<float> weights_;
+  std::vector<float> gradient_;
+};
+
+class QuadraticFactory final : public LearnerFactory {
+ public:
+  explicit QuadraticFactory(std::size_t dimension) : dimension_(dimension) {}
+  std::unique_ptr<Learner> make() override { return std::make_unique<Quadratic>(dimension_); }
+
+ private:
+  const std::size_t dimension_;
+};
+
+}  // namespace
+
+std::unique_ptr<LearnerFactory> make_quadratic_factory(const LearnerSpec& spec) {
+  const auto fail = [](const config::Plugin& plugin, const std::string& what,
+                       const std::string& hint) {
+    throw ConfigError(plugin.place.empty() ? what : plugin.place + ": " + what, hint);
+  };
+  if (spec.adapter.kind != "full") {
+    fail(spec.adapter,
+         "model.kind and adapter.kind: quadratic is trained in full, not with " + spec.adapter.kind,
+         "adapter: {kind: full}");
+  }
+  const std::size_t dimension = element_count(spec.data.input_shape);
+  if (spec.data.input_shape.empty() || dimension == 0) {
+    fail(spec.model, "model.kind and data.kind: quadratic needs vectors, not tokens",
+         "data whose batches hold \"target\"");
+  }
+  return std::make_unique<QuadraticFactory>(dimension);
+}
+
+}  // namespace fedctl::learn

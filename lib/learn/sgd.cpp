@@ -1,0 +1,66 @@
+// sgd: stochastic gradient descent with heavy-ball momentum, as torch.optim.SGD with dampening 0
+// and nesterov false has it:
+//   g <- gradient + weight_decay * w;   b <- momentum * b + g;   w <- w - lr * b
+// b is 0 at first. Arithmetic in float. Memory: 4 bytes a weight with momentum, none without.
+
+#include "base/assert.hpp"
+#include "learn/detail/optimizer_options.hpp"
+#include "learn/train.hpp"
+
+namespace fedctl::learn {
+namespace {
+
+struct SgdOptions : detail::OptimizerOptions {
+  double momentum = 0.9;
+  double weight_decay = 0;
+  void fields(config::Fields& fields) override {
+    OptimizerOptions::fields(fields);
+    fields.real("momentum", momentum, {.min = 0, .below = 1}, "share of the last step kept");
+    fields.real("weight_decay", weight_decay, {.min = 0}, "times the weights, in the gradient");
+  }
+};
+
+class Sgd final : public Optimizer {
+ public:
+  Sgd(const SgdOptions& options, std::size_t size)
+      : momentum_(static_cast<float>(options.momentum)),
+        weight_decay_(static_cast<float>(options.weight_decay)),
+        size_(size),
+        velocity_(momentum_ > 0 ? size : 0) {}
+
+  void step(std::span<float> weights, std::span<const float> gradient, double lr) override {
+    FEDCTL_ASSERT(weights.size() == size_ && gradient.size() == size_);
+    const auto rate = static_cast<float>(lr);
+    float* const w = weights.data();
+    const float* const g = gradient.data();
+    float* const b = velocity_.data();
+    if (velocity_.empty()) {
+      for (std::size_t i = 0; i < size_; ++i) w[i] -= rate * (g[i] + weight_decay_ * w[i]);
+      return;
+    }
+    for (std::size_t i = 0; i < size_; ++i) {
+      b[i] = momentum_ * b[i] + (g[i] + weight_decay_ * w[i]);
+      w[i] -= rate * b[i];
+    }
+  }
+
+ private:
+  float momentum_;
+  float weight_decay_;
+  std::size_t size_;
+  std::vector<float> velocity_;  // b; empty without momentum
+};
+
+}  // namespace
+
+OptimizerEntry sgd() {
+  return {.kind = {.name = "sgd",
+                   .summary = "stochastic gradient descent with momentum",
+                   .paper = "Polyak, USSR Comput. Math. Math. Phys. 4(5), 1964",
+                   .make_options = [] { return std::make_unique<SgdOptions>(); }},
+          .make = [](const config::Options& options, std::size_t size) {
+            return std::make_unique<Sgd>(dynamic_cast<const SgdOptions&>(options), size);
+          }};
+}
+
+}  // namespace fedctl::learn

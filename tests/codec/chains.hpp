@@ -1,0 +1,65 @@
+// Every chain that the registry allows, for the conformance suite and the fuzz target.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codec/codec.hpp"
+#include "codec/error_feedback.hpp"
+#include "support/plugin.hpp"
+
+namespace fedctl::test {
+
+struct Chain {
+  std::string name;  // "topk+quantize, ef14"
+  std::vector<config::Plugin> stages;
+  std::string error_feedback = "none";
+
+  std::unique_ptr<codec::Codec> make(std::vector<std::size_t> blocks) const {
+    return codec::make_chain(stages, error_feedback, blocks);
+  }
+};
+
+// Options worth a run of their own, beside the defaults of every codec.
+inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
+  const config::Kinds& kinds = codec::codec_kinds();
+  std::vector<config::Plugin> all = {plugin(kinds, entry.kind.name)};
+  if (entry.kind.name == "quantize") {
+    for (const double bits : {2, 3, 5}) all.push_back(plugin(kinds, "quantize", {{"bits", bits}}));
+  }
+  if (entry.kind.name == "topk") {
+    for (const double ratio : {1e-9, 0.5, 1.0}) {
+      all.push_back(plugin(kinds, "topk", {{"ratio", ratio}}));
+    }
+  }
+  return all;
+}
+
+inline std::vector<Chain> all_chains() {
+  std::vector<Chain> chains;
+  for (const codec::CodecEntry& entry : codec::codecs()) {
+    for (const config::Plugin& first : variants(entry)) {
+      chains.push_back({entry.kind.name, {first}});
+      if (!entry.make_before) continue;
+      for (const codec::CodecEntry& next : codec::codecs()) {
+        if (next.make_before) continue;
+        for (const config::Plugin& second : variants(next)) {
+          chains.push_back({entry.kind.name + "+" + next.kind.name, {first, second}});
+        }
+      }
+    }
+  }
+  const std::size_t plain_count = chains.size();
+  for (const codec::ErrorFeedbackEntry& feedback : codec::error_feedbacks()) {
+    for (std::size_t i = 0; i < plain_count; ++i) {
+      Chain wrapped = chains[i];
+      wrapped.name += ", " + feedback.name;
+      wrapped.error_feedback = feedback.name;
+      chains.push_back(std::move(wrapped));
+    }
+  }
+  return chains;
+}
+
+}  // namespace fedctl::test

@@ -1,0 +1,212 @@
+#include "learn/train.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "learn/points.hpp"
+#include "learn/quadratic.hpp"
+#include "support/plugin.hpp"
+
+using namespace fedctl;
+
+namespace {
+
+test::Points random_points(std::size_t count, std::size_t dimension, std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<std::vector<float>> points(count, std::vector<float>(dimension));
+  for (auto& point : points) {
+    for (float& value : point) value = static_cast<float>(rng.normal());
+  }
+  return test::Points(std::move(points));
+}
+
+std::unique_ptr<learn::Learner> quadratic(const data::Dataset& data) {
+  learn::LearnerSpec spec;
+  spec.model.kind = "quadratic";
+  spec.adapter.kind = "full";
+  spec.data = data.info();
+  return learn::make_quadratic_factory(spec)->make();
+}
+
+learn::TrainOptions options(std::int64_t batch_size, double lr, double momentum = 0) {
+  learn::TrainOptions made;
+  made.batch_size = batch_size;
+  made.optimizer =
+      test::plugin(learn::optimizer_kinds(), "sgd", {{"lr", lr}, {"momentum", momentum}});
+  return made;
+}
+
+std::vector<std::size_t> all_of(const data::Dataset& data) {
+  std::vector<std::size_t> indices(data.size());
+  std::iota(indices.begin(), indices.end(), std::size_t{0});
+  return indices;
+}
+
+std::set<std::set<std::size_t>> as_sets(const std::vector<std::vector<std::size_t>>& batches) {
+  std::set<std::set<std::size_t>> sets;
+  for (const auto& batch : batches) sets.emplace(batch.begin(), batch.end());
+  return sets;
+}
+
+std::vector<float> weights_of(learn::Learner& learner) {
+  return {learner.weights().begin(), learner.weights().end()};
+}
+
+}  // namespace
+
+TEST_CASE("an epoch holds every index once, in batches of equal length", "[learn][batches]") {
+  const std::uint64_t seed = GENERATE(range<std::uint64_t>(0, 5));
+  Rng rng(seed);
+  const std::size_t count = 100;
+  std::vector<std::size_t> lengths(count);
+  for (std::size_t& length : lengths) length = 1 + rng.below(4);
+  const test::Points data(std::vector<std::vector<float>>(count, {0}), lengths);
+  std::vector<std::size_t> indices;
+  for (std::size_t i = 0; i < count; i += 1 + rng.below(2)) indices.push_back(i);
+
+  const auto batches = learn::epoch_batches(data, indices, 8, rng.stream("epoch", 0));
+  std::multiset<std::size_t> seen;
+  std::map<std::size_t, std::size_t> short_batches;
+  for (const auto& batch : batches) {
+    REQUIRE((!batch.empty() && batch.size() <= 8));
+    for (const std::size_t index : batch) CHECK(lengths[index] == lengths[batch[0]]);
+    seen.insert(batch.begin(), batch.end());
+    if (batch.size() < 8) ++short_batches[lengths[batch[0]]];
+  }
+  CHECK(seen == std::multiset<std::size_t>(indices.begin(), indices.end()));
+  for (const auto& [length, number] : short_batches) CHECK(number == 1);
+
+  CHECK(learn::epoch_batches(data, indices, 8, rng.stream("epoch", 0)) == batches);
+  const auto next = learn::epoch_batches(data, indices, 8, rng.stream("epoch", 1));
+  CHECK(as_sets(next) != as_sets(batches));  // other batches, not the same in another order
+}
+
+TEST_CASE("training goes through the batches of each epoch's stream", "[learn][train]") {
+  const test::Points data = random_points(12, 2, 8);
+  const Rng rng(9);
+  std::vector<std::vector<float>> expected;
+  for (const int epoch : {0, 1}) {
+    for (const auto& batch :
+         learn::epoch_batches(data, all_of(data), 5, rng.stream("epoch", epoch))) {
+      const Tensor target = data.gather(batch).at("target");
+      expected.emplace_back(target.f32().begin(), target.f32().end());
+    }
+  }
+  auto plan = options(5, 0.1);
+  plan.epochs = 2;
+  const auto learner = quadratic(data);
+  std::size_t step = 0;
+  // The gradient is w - mean(target): it tells which batch it came from.
+  const auto hook = [&](std::span<const float> weights, std::span<float> gradient) {
+    const auto rows = static_cast<float>(expected[step].size()) / 2;
+    float mean = 0;
+    for (std::size_t i = 0; i < expected[step].size(); i += 2) mean += expected[step][i] / rows;
+    CHECK(gradient[0] == Approx(weights[0] - mean).margin(1e-5));
+    ++step;
+  };
+  learn::train(*learner, data, all_of(data), plan, hook, rng);
+  CHECK(step == expected.size());
+}
+
+TEST_CASE("batches of different lengths are mixed over the epoch", "[learn][batches]") {
+  std::vector<std::size_t> lengths(200, 1);
+  std::fill(lengths.begin() + 100, lengths.end(), 2);
+  const test::Points data(std::vector<std::vector<float>>(200, {0}), lengths);
+  const auto batches = learn::epoch_batches(data, all_of(data), 4, Rng(1));
+  std::size_t changes = 0;
+  for (std::size_t i = 1; i < batches.size(); ++i) {
+    changes += lengths[batches[i][0]] != lengths[batches[i - 1][0]];
+  }
+  CHECK(changes > 10);  // 25 expected of 49
+}
+
+TEST_CASE("training follows the closed form of gradient descent", "[learn][train]") {
+  const test::Points data = random_points(20, 6, 1);
+  const auto learner = quadratic(data);
+  auto plan = options(20, 0.1);
+  plan.epochs = 15;
+  const auto report = learn::train(*learner, data, all_of(data), plan, nullptr, Rng(2));
+  CHECK(report.steps == 15);
+  CHECK(report.examples == 20);
+  // w after t full-batch steps from 0 is (1 - 0.9^t) times the mean.
+  const auto batch = data.gather(all_of(data));
+  for (std::size_t i = 0; i < 6; ++i) {
+    double mean = 0;
+    for (std::size_t n = 0; n < 20; ++n) mean += batch.at("target").f32()[n * 6 + i] / 20.0;
+    CHECK(learner->weights()[i] == Approx((1 - std::pow(0.9, 15)) * mean).margin(1e-6));
+  }
+  plan.epochs = 300;
+  learn::train(*learner, data, all_of(data), plan, nullptr, Rng(2));
+  learner->loss_and_gradient(batch);
+  for (const float slope : learner->gradient()) CHECK(std::abs(slope) < 1e-6F);
+}
+
+TEST_CASE("the reported loss is the mean over the steps", "[learn][train]") {
+  const test::Points data({{1}, {1}, {1}, {1}});
+  const auto learner = quadratic(data);
+  // w = 0, 0.5: losses 0.5 and 0.125.
+  const auto report = learn::train(*learner, data, all_of(data), options(2, 0.5), nullptr, Rng(0));
+  CHECK(report.loss == Approx((0.5 + 0.125) / 2));
+}
+
+TEST_CASE("equal streams give equal weights, others do not", "[learn][train]") {
+  const test::Points data = random_points(30, 4, 3);
+  std::vector<std::vector<float>> results;
+  for (const std::uint64_t seed : std::vector<std::uint64_t>{1, 1, 2}) {
+    const auto learner = quadratic(data);
+    learn::train(*learner, data, all_of(data), options(4, 0.1, 0.9), nullptr, Rng(seed));
+    results.push_back(weights_of(*learner));
+  }
+  CHECK(results[0] == results[1]);
+  CHECK(results[0] != results[2]);
+}
+
+TEST_CASE("steps count instead of epochs", "[learn][train]") {
+  const test::Points data = random_points(10, 3, 4);
+  for (const std::int64_t steps : {1, 5, 12}) {  // five batches an epoch
+    auto plan = options(2, 0.1);
+    plan.epochs = 7;
+    plan.steps = steps;
+    const auto learner = quadratic(data);
+    std::int64_t calls = 0;
+    const auto hook = [&](std::span<const float>, std::span<float>) { ++calls; };
+    CHECK(learn::train(*learner, data, all_of(data), plan, hook, Rng(5)).steps == steps);
+    CHECK(calls == steps);
+  }
+  // The first of two epochs is the same as one epoch alone.
+  auto five = options(2, 0.1), epoch = options(2, 0.1);
+  five.steps = 5;
+  const auto one = quadratic(data), other = quadratic(data);
+  learn::train(*one, data, all_of(data), five, nullptr, Rng(5));
+  learn::train(*other, data, all_of(data), epoch, nullptr, Rng(5));
+  CHECK(weights_of(*one) == weights_of(*other));
+}
+
+TEST_CASE("the hook edits the gradient before the optimizer sees it", "[learn][train]") {
+  const test::Points data = random_points(10, 3, 6);
+  const auto learner = quadratic(data);
+  std::fill(learner->weights().begin(), learner->weights().end(), 2.0F);
+  const auto stop = [](std::span<const float> weights, std::span<float> gradient) {
+    REQUIRE(weights.size() == gradient.size());
+    CHECK(weights[0] == 2.0F);
+    CHECK(gradient[0] != 0.0F);
+    std::fill(gradient.begin(), gradient.end(), 0.0F);
+  };
+  learn::train(*learner, data, all_of(data), options(5, 0.1), stop, Rng(7));
+  CHECK(weights_of(*learner) == std::vector<float>(3, 2.0F));
+}
+
+TEST_CASE("the default optimizer is sgd with lr 0.05 and momentum 0.9", "[learn][train]") {
+  const learn::TrainOptions defaults;
+  CHECK(defaults.optimizer.kind == "sgd");
+  CHECK(learn::learning_rate(defaults.optimizer) == 0.05);
+  const test::Points data(std::vector<std::vector<float>>{{1}});
+  auto plan = defaults;
+  plan.steps = 2;
+  const auto learner = quadratic(data);
+  learn::train(*learner, data, all_of(data), plan, nullptr, Rng(0));
+  // b = -1, -0.9 - 0.95.
+  CHECK(learner->weights()[0] == Approx(0.05 + 0.05 * 1.85));
+}
