@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aggregate/server_optimizer.hpp"
+#include "codec/codec.hpp"
 #include "data/registry.hpp"
 #include "net/address.hpp"
 #include "run/commands.hpp"
