@@ -1,7 +1,9 @@
-// by_field: the examples' natural owners (a hand, a speaking role) are the clients.
+// by_field: the examples' natural owners (a hand, a speaking role) are the clients: owner i is
+// client i, in natural order; with more owners than clients, owner i goes to client i % clients.
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <string_view>
 
 #include "base/errors.hpp"
 #include "data/registry.hpp"
@@ -12,7 +14,8 @@ namespace {
 struct ByFieldOptions final : config::Options {
   std::int64_t min_size = 1;
   void fields(config::Fields& fields) override {
-    fields.integer("min_size", min_size, {1, 1'000'000'000}, "owners with fewer examples are left out");
+    fields.integer("min_size", min_size, {1, 1'000'000'000},
+                   "owners with fewer examples are left out");
   }
 };
 
@@ -41,15 +44,20 @@ bool natural_less(const std::string& a, const std::string& b) {
   return a < b;
 }
 
-std::vector<std::vector<std::size_t>> split(const config::Options& given, const Dataset& train, std::size_t clients, Rng) {
-  const auto smallest = static_cast<std::size_t>(dynamic_cast<const ByFieldOptions&>(given).min_size);
-  std::map<std::string, std::vector<std::size_t>, bool (*)(const std::string&, const std::string&)> owners(natural_less);
-  for (std::size_t index = 0; index < train.size(); ++index) owners[train.field(index)].push_back(index);
+std::vector<std::vector<std::size_t>> split(const config::Options& given, const Dataset& train,
+                                            std::size_t clients, Rng) {
+  const auto smallest =
+      static_cast<std::size_t>(dynamic_cast<const ByFieldOptions&>(given).min_size);
+  std::map<std::string, std::vector<std::size_t>, decltype(&natural_less)> owners(natural_less);
+  for (std::size_t index = 0; index < train.size(); ++index)
+    owners[train.field(index)].push_back(index);
   std::erase_if(owners, [&](const auto& owner) { return owner.second.size() < smallest; });
   if (clients > owners.size()) {
-    throw ConfigError("data.partition: by_field finds " + std::to_string(owners.size()) + " owners of at least " +
-                          std::to_string(smallest) + " examples, clients.count is " + std::to_string(clients),
-                      "lower clients.count to at most " + std::to_string(owners.size()));
+    throw ConfigError(
+        "data.partition: by_field finds " + std::to_string(owners.size()) + " owners of at least " +
+            std::to_string(smallest) + " examples, clients.count is " + std::to_string(clients),
+        owners.size() < 2 ? "choose another partitioner: the data name no owners"
+                          : "lower clients.count to at most " + std::to_string(owners.size()));
   }
   std::vector<std::vector<std::size_t>> lists(clients);
   std::size_t next = 0;
@@ -65,7 +73,8 @@ std::vector<std::vector<std::size_t>> split(const config::Options& given, const 
 
 PartitionerEntry partition_by_field();
 PartitionerEntry partition_by_field() {
-  return {{"by_field", "natural owners are the clients, in natural order", "", [] { return std::make_unique<ByFieldOptions>(); }},
+  return {{"by_field", "natural owners are the clients, in natural order", "",
+           [] { return std::make_unique<ByFieldOptions>(); }},
           split};
 }
 

@@ -1,3 +1,4 @@
+// iid: every client is a random sample of the whole.
 #include <algorithm>
 
 #include "data/registry.hpp"
@@ -10,10 +11,12 @@ struct IidOptions final : config::Options {
 };
 
 // A random order dealt out like cards: sizes differ by at most one.
-std::vector<std::vector<std::size_t>> split(const config::Options&, const Dataset& train, std::size_t clients, Rng rng) {
+std::vector<std::vector<std::size_t>> split(const config::Options&, const Dataset& train,
+                                            std::size_t clients, Rng rng) {
   std::vector<std::vector<std::size_t>> lists(clients);
   std::size_t next = 0;
-  for (const std::size_t index : rng.permutation(train.size())) lists[next++ % clients].push_back(index);
+  for (const std::size_t index : rng.permutation(train.size()))
+    lists[next++ % clients].push_back(index);
   for (auto& list : lists) std::ranges::sort(list);
   return lists;
 }

@@ -1,6 +1,7 @@
-// phrases: short requests from a grammar, made on the spot. Twenty-four intents in six domains, in two styles; a client is a
-// domain and a style ("music casual"), so it sees a sixth of the intents and half of the ways to put them. For
-// classification (the intent) or language modelling (the next word).
+// phrases: short requests from a grammar, made on the spot. Twenty-four intents in six domains, in
+// two styles; a client is a domain and a style ("music casual"), so it sees a sixth of the intents
+// and half of the ways to put them. For classification (the intent) or language modelling (the next
+// word). The test set holds combinations of words that no training phrase has.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -23,24 +24,47 @@ struct Domain {
 };
 
 constexpr std::array<Domain, 6> kDomains = {{
-    {"music", {{{"play", "play|start <mood> music by <person>"}, {"pause", "pause|stop the <mood> song"},
-                {"volume", "turn the music up|down by <number>"}, {"rate", "rate|mark this song with <number> stars"}}}},
-    {"weather", {{{"rain", "will it rain|snow in <city> <day>"}, {"heat", "how warm|cold is <city> <day>"},
-                  {"wind", "tell me the wind in <city> <day>"}, {"sun", "when does the sun rise|set in <city>"}}}},
-    {"bank", {{{"send", "send|pay <number> coins to <person>"}, {"balance", "show my balance for <day>"},
-               {"block", "block|freeze my card from <day>"}, {"loan", "ask for a loan of <number> coins"}}}},
-    {"travel", {{{"book", "book|reserve a seat to <city> <day>"}, {"cancel", "cancel|drop my trip to <city>"},
-                 {"delay", "is the train to <city> late <day>"}, {"hotel", "find a room|bed in <city> for <number> nights"}}}},
-    {"home", {{{"light", "switch the light in the <room> on|off"}, {"warm", "set the <room> to <number> degrees"},
-               {"clean", "clean|sweep the <room> <day>"}, {"lock", "lock|open the door of the <room>"}}}},
-    {"calendar", {{{"add", "add|put lunch with <person> on <day>"}, {"move", "move the call with <person> to <day>"},
-                   {"remind", "remind me of <person> in <number> hours"}, {"list", "what is|comes next on <day>"}}}},
+    {"music",
+     {{{"play", "play|start <mood> music by <person>"},
+       {"pause", "pause|stop the <mood> song"},
+       {"volume", "turn the music up|down by <number>"},
+       {"rate", "rate|mark this song with <number> stars"}}}},
+    {"weather",
+     {{{"rain", "will it rain|snow in <city> <day>"},
+       {"heat", "how warm|cold is <city> <day>"},
+       {"wind", "tell me the wind in <city> <day>"},
+       {"sun", "when does the sun rise|set in <city>"}}}},
+    {"bank",
+     {{{"send", "send|pay <number> coins to <person>"},
+       {"balance", "show my balance for <day>"},
+       {"block", "block|freeze my card from <day>"},
+       {"loan", "ask for a loan of <number> coins"}}}},
+    {"travel",
+     {{{"book", "book|reserve a seat to <city> <day>"},
+       {"cancel", "cancel|drop my trip to <city>"},
+       {"delay", "is the train to <city> late <day>"},
+       {"hotel", "find a room|bed in <city> for <number> nights"}}}},
+    {"home",
+     {{{"light", "switch the light in the <room> on|off"},
+       {"warm", "set the <room> to <number> degrees"},
+       {"clean", "clean|sweep the <room> <day>"},
+       {"lock", "lock|open the door of the <room>"}}}},
+    {"calendar",
+     {{{"add", "add|put lunch with <person> on <day>"},
+       {"move", "move the call with <person> to <day>"},
+       {"remind", "remind me of <person> in <number> hours"},
+       {"list", "what is|comes next on <day>"}}}},
 }};
+// A combination is held out if the positions of its choices sum to a multiple of this. Every intent
+// has a slot of at least five values, so each has combinations of both sorts, and every word of it
+// occurs in training (tests/data/phrases_test.cpp).
+constexpr std::size_t kHeldOutOneIn = 5;
+
 constexpr std::array<const char*, 2> kStyles = {"polite", "casual"};
-constexpr std::array<std::array<const char*, 3>, 2> kOpenings = {{{"could you please", "would you kindly", "i would like you to"},
-                                                                  {"hey", "yo", "quick"}}};
-constexpr std::array<std::array<const char*, 3>, 2> kClosings = {{{"thank you", "if you may", "at your leisure"},
-                                                                  {"now", "ok", "asap"}}};
+constexpr std::array<std::array<const char*, 3>, 2> kOpenings = {
+    {{"could you please", "would you kindly", "i would like you to"}, {"hey", "yo", "quick"}}};
+constexpr std::array<std::array<const char*, 3>, 2> kClosings = {
+    {{"thank you", "if you may", "at your leisure"}, {"now", "ok", "asap"}}};
 
 const std::map<std::string, std::vector<std::string>>& slots() {
   static const std::map<std::string, std::vector<std::string>> kSlots = {
@@ -55,11 +79,13 @@ const std::map<std::string, std::vector<std::string>>& slots() {
 }
 
 struct PhrasesOptions final : config::Options {
-  std::string task = "language";
+  std::string task = "classify";
   std::int64_t per_client = 60, test_per_client = 20;
   void fields(config::Fields& fields) override {
-    fields.text("task", task, {.one_of = {"language", "classify"}}, "predict the next word, or the intent");
-    fields.integer("per_client", per_client, {1, 100'000}, "training phrases of each of the twelve clients");
+    fields.text("task", task, {.one_of = {"classify", "language"}},
+                "tell the intent, or predict the next word");
+    fields.integer("per_client", per_client, {1, 100'000},
+                   "training phrases of each of the twelve clients");
     fields.integer("test_per_client", test_per_client, {0, 100'000}, "test phrases of each");
   }
 };
@@ -105,22 +131,30 @@ std::map<std::string, std::int32_t> make_vocabulary() {
 
 struct Phrase {
   std::vector<std::int32_t> tokens;  // with start and end
+  bool held_out = false;             // its combination of words belongs to the test set
   std::int16_t intent = 0, client = 0;
 };
 
 Phrase say(std::size_t client, const std::map<std::string, std::int32_t>& vocabulary, Rng& rng) {
   const std::size_t domain = client / kStyles.size(), style = client % kStyles.size();
-  const auto pick = [&](const auto& options) { return options[static_cast<std::size_t>(rng.below(options.size()))]; };
+  const auto pick = [&](const auto& options) {
+    return options[static_cast<std::size_t>(rng.below(options.size()))];
+  };
   const auto which = static_cast<std::size_t>(rng.below(4));
   Phrase phrase;
   phrase.intent = static_cast<std::int16_t>(4 * domain + which);
   phrase.client = static_cast<std::int16_t>(client);
   std::string text;
   if (rng.uniform() < 0.7F) text += std::string(pick(kOpenings[style])) + ' ';
+  std::size_t combination = 0;
   for (const std::string& word : words_of(kDomains[domain].intents[which].pattern)) {
     const auto slot = slots().find(word);
-    text += (slot == slots().end() ? pick(alternatives(word)) : pick(slot->second)) + ' ';
+    const auto options = slot == slots().end() ? alternatives(word) : slot->second;
+    const auto choice = static_cast<std::size_t>(rng.below(options.size()));
+    combination += choice;
+    text += options[choice] + ' ';
   }
+  phrase.held_out = combination % kHeldOutOneIn == 0;
   if (rng.uniform() < 0.5F) text += pick(kClosings[style]);
   phrase.tokens.push_back(1);
   for (const std::string& word : words_of(text)) phrase.tokens.push_back(vocabulary.at(word));
@@ -130,17 +164,24 @@ Phrase say(std::size_t client, const std::map<std::string, std::int32_t>& vocabu
 
 class Phrases final : public Dataset {
  public:
-  Phrases(std::vector<Phrase> phrases, DatasetInfo info) : phrases_(std::move(phrases)), info_(std::move(info)) {}
+  Phrases(std::vector<Phrase> phrases, DatasetInfo info)
+      : phrases_(std::move(phrases)), info_(std::move(info)) {}
   const DatasetInfo& info() const override { return info_; }
   std::size_t size() const override { return phrases_.size(); }
-  std::int64_t label(std::size_t index) const override { return phrases_[index].intent; }
-  std::size_t length(std::size_t index) const override { return phrases_[index].tokens.size() - (language() ? 1 : 0); }
+  std::int64_t label(std::size_t index) const override {
+    return language() ? 0 : phrases_[index].intent;
+  }
+  std::size_t length(std::size_t index) const override {
+    return phrases_[index].tokens.size() - (language() ? 1 : 0);
+  }
   std::string field(std::size_t index) const override {
     const auto client = static_cast<std::size_t>(phrases_[index].client);
-    return std::string(kDomains[client / kStyles.size()].name) + ' ' + kStyles[client % kStyles.size()];
+    return std::string(kDomains[client / kStyles.size()].name) + ' ' +
+           kStyles[client % kStyles.size()];
   }
   Batch gather(std::span<const std::size_t> indices) const override {
-    const auto n = static_cast<std::int64_t>(indices.size()), t = static_cast<std::int64_t>(length(indices[0]));
+    const auto n = static_cast<std::int64_t>(indices.size()),
+               t = static_cast<std::int64_t>(length(indices[0]));
     Tensor tokens = Tensor::zeros(DType::i64, {n, t});
     Tensor labels = Tensor::zeros(DType::i64, language() ? Shape{n, t} : Shape{n});
     for (std::size_t i = 0; i < indices.size(); ++i) {
@@ -174,25 +215,33 @@ Source open_phrases(const config::Options& given, const Rng& root) {
   info.vocabulary_digest = digest.hex();
   if (info.task == Task::classify) {
     for (const Domain& domain : kDomains) {
-      for (const Intent& intent : domain.intents) info.classes.push_back(std::string(domain.name) + ' ' + intent.name);
+      for (const Intent& intent : domain.intents)
+        info.classes.push_back(std::string(domain.name) + ' ' + intent.name);
     }
   }
-  const auto make = [&](const char* part, std::int64_t count) {
+  const auto make = [&](const char* part, std::int64_t count, bool held_out) {
     std::vector<Phrase> phrases;
     for (std::size_t client = 0; client < kDomains.size() * kStyles.size(); ++client) {
       Rng rng = root.stream(part, client);
-      for (std::int64_t i = 0; i < count; ++i) phrases.push_back(say(client, vocabulary, rng));
+      for (std::int64_t i = 0; i < count;) {
+        Phrase phrase = say(client, vocabulary, rng);
+        if (phrase.held_out != held_out) continue;
+        phrases.push_back(std::move(phrase));
+        ++i;
+      }
     }
     return std::make_unique<Phrases>(std::move(phrases), info);
   };
-  return {make("phrases", options.per_client), make("test phrases", options.test_per_client)};
+  return {make("phrases", options.per_client, false),
+          make("test phrases", options.test_per_client, true)};
 }
 
 }  // namespace
 
 DatasetEntry phrases();
 DatasetEntry phrases() {
-  return {{"phrases", "short requests; a client is a domain and a style; embedded", "", [] { return std::make_unique<PhrasesOptions>(); }},
+  return {{"phrases", "short requests; a client is a domain and a style; embedded", "",
+           [] { return std::make_unique<PhrasesOptions>(); }},
           open_phrases};
 }
 

@@ -1,5 +1,7 @@
-// quadratic_targets: a toy whose optimum is known in closed form. Client k holds one matrix D + E_k; its objective is
-// f_k(W) = |W - D - E_k|_F^2 / 2, with D of low rank, |D|_F = 4, sum_k E_k = 0 and rms |E_k|_F = heterogeneity * |D|_F.
+// quadratic_targets: a toy whose optimum is known in closed form. Client k holds one matrix D +
+// E_k; its objective is f_k(W) = |W - D - E_k|_F^2 / 2, with D of low rank, |D|_F = 4, sum_k E_k =
+// 0 and rms_k |E_k|_F = heterogeneity * |D|_F. The test set is D itself. A single client has E = 0.
+#include <algorithm>
 #include <cmath>
 
 #include "base/errors.hpp"
@@ -9,6 +11,7 @@ namespace fedctl::data {
 namespace {
 
 constexpr double kNorm = 4;
+constexpr std::int64_t kValuesMax = std::int64_t{1} << 28;  // 1 GiB of targets
 
 struct QuadraticTargetsOptions final : config::Options {
   std::int64_t rows = 24, cols = 32, rank = 4, clients = 6;
@@ -18,7 +21,8 @@ struct QuadraticTargetsOptions final : config::Options {
     fields.integer("cols", cols, {1, 1 << 14}, "columns of the target matrix");
     fields.integer("rank", rank, {1, 1 << 10}, "rank of the common part");
     fields.integer("clients", clients, {1, 1'000'000}, "owners, one example each");
-    fields.real("heterogeneity", heterogeneity, {.min = 0, .max = 1e3}, "size of the clients' own parts against the common one");
+    fields.real("heterogeneity", heterogeneity, {.min = 0, .max = 1e3},
+                "size of the clients' own parts against the common one");
   }
 };
 
@@ -32,7 +36,8 @@ class Targets final : public Dataset {
   std::size_t length(std::size_t) const override { return 1; }
   std::string field(std::size_t index) const override { return owner_ + std::to_string(index); }
   Batch gather(std::span<const std::size_t> indices) const override {
-    Tensor target = Tensor::zeros(DType::f32, {static_cast<std::int64_t>(indices.size()), static_cast<std::int64_t>(width_)});
+    Tensor target = Tensor::zeros(
+        DType::f32, {static_cast<std::int64_t>(indices.size()), static_cast<std::int64_t>(width_)});
     for (std::size_t i = 0; i < indices.size(); ++i) {
       std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(indices[i] * width_), width_,
                   target.f32().begin() + static_cast<std::ptrdiff_t>(i * width_));
@@ -61,7 +66,8 @@ std::vector<double> low_rank(std::size_t rows, std::size_t cols, std::size_t ran
   for (double& value : right) value = rng.normal();
   for (std::size_t i = 0; i < rows; ++i) {
     for (std::size_t k = 0; k < rank; ++k) {
-      for (std::size_t j = 0; j < cols; ++j) product[i * cols + j] += left[i * rank + k] * right[k * cols + j];
+      for (std::size_t j = 0; j < cols; ++j)
+        product[i * cols + j] += left[i * rank + k] * right[k * cols + j];
     }
   }
   const double scale = kNorm / norm(product);
@@ -70,11 +76,13 @@ std::vector<double> low_rank(std::size_t rows, std::size_t cols, std::size_t ran
 }
 
 // `clients` rows that sum to zero, with the root of the mean squared row norm at `size`.
-std::vector<std::vector<double>> differences(std::size_t clients, std::size_t width, double size, Rng rng) {
+std::vector<std::vector<double>> differences(std::size_t clients, std::size_t width, double size,
+                                             Rng rng) {
   std::vector<std::vector<double>> rows(clients, std::vector<double>(width));
   std::vector<double> mean(width);
   for (auto& row : rows) {
-    for (std::size_t j = 0; j < width; ++j) mean[j] += (row[j] = rng.normal()) / static_cast<double>(clients);
+    for (std::size_t j = 0; j < width; ++j)
+      mean[j] += (row[j] = rng.normal()) / static_cast<double>(clients);
   }
   double squares = 0;
   for (auto& row : rows) {
@@ -92,10 +100,23 @@ std::vector<std::vector<double>> differences(std::size_t clients, std::size_t wi
 
 Source open_targets(const config::Options& given, const Rng& rng) {
   const auto& options = dynamic_cast<const QuadraticTargetsOptions&>(given);
-  const auto rows = static_cast<std::size_t>(options.rows), cols = static_cast<std::size_t>(options.cols);
+  if (options.rank > std::min(options.rows, options.cols)) {
+    throw ConfigError("data.rank is " + std::to_string(options.rank) + ", a matrix of " +
+                      std::to_string(options.rows) + " x " + std::to_string(options.cols) +
+                      " has at most " + std::to_string(std::min(options.rows, options.cols)));
+  }
+  if (options.clients > kValuesMax / (options.rows * options.cols)) {
+    throw ConfigError("data.rows x data.cols x data.clients is more than " +
+                          std::to_string(kValuesMax) + " values",
+                      "lower one of them");
+  }
+  const auto rows = static_cast<std::size_t>(options.rows),
+             cols = static_cast<std::size_t>(options.cols);
   const std::size_t width = rows * cols;
-  const std::vector<double> common = low_rank(rows, cols, static_cast<std::size_t>(options.rank), rng.stream("common"));
-  const auto own = differences(static_cast<std::size_t>(options.clients), width, options.heterogeneity * kNorm, rng.stream("own"));
+  const std::vector<double> common =
+      low_rank(rows, cols, static_cast<std::size_t>(options.rank), rng.stream("common"));
+  const auto own = differences(static_cast<std::size_t>(options.clients), width,
+                               options.heterogeneity * kNorm, rng.stream("own"));
   std::vector<float> train, test(common.begin(), common.end());
   train.reserve(own.size() * width);
   for (const auto& row : own) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/errors.hpp"
-#include "config/config.hpp"
 
 namespace fedctl::data {
 
@@ -25,7 +24,8 @@ config::Kinds kinds_of(const std::vector<Entry>& entries) {
 
 template <class Entry>
 const Entry& entry_of(const std::vector<Entry>& entries, const std::string& kind, const char* key) {
-  const auto found = std::ranges::find(entries, kind, [](const Entry& entry) { return entry.kind.name; });
+  const auto found =
+      std::ranges::find(entries, kind, [](const Entry& entry) { return entry.kind.name; });
   if (found == entries.end()) throw ConfigError(std::string(key) + ": no kind \"" + kind + '"');
   return *found;
 }
@@ -64,23 +64,25 @@ const config::Kinds& partitioner_kinds() {
   return kKinds;
 }
 
-std::vector<Share> partition(const config::Plugin& partitioner, const Dataset& train, std::size_t clients,
-                             double holdout, const Rng& rng) {
+std::vector<Share> partition(const config::Plugin& partitioner, const Dataset& train,
+                             std::size_t clients, double holdout, const Rng& rng) {
   const PartitionerEntry& entry = entry_of(partitioners(), partitioner.kind, "data.partition");
   const auto lists = entry.split(*partitioner.options, train, clients, rng.stream("split"));
   std::vector<Share> shares(clients);
   for (std::size_t client = 0; client < clients; ++client) {
     std::vector<std::size_t> order = lists[client];
-    if (order.empty()) {
-      throw DataError("data.partition: client " + std::to_string(client) + " of " + std::to_string(clients) +
-                          " has no training example",
+    // floor(holdout * size); the margin keeps 0.29 of 100 at 29, which is 28.999... in binary.
+    const auto held = static_cast<std::size_t>(holdout * static_cast<double>(order.size()) + 1e-9);
+    if (held >= order.size()) {
+      throw DataError("data.partition: client " + std::to_string(client) + " of " +
+                          std::to_string(clients) +
+                          " has no training example: " + std::to_string(order.size()) +
+                          " in all, " + std::to_string(held) + " held out",
                       "fewer clients, more data, or partition: {kind: iid}");
     }
     Rng draw = rng.stream("holdout", client);
     draw.shuffle(std::span(order));
-    // At least one example stays for training.
-    const auto wanted = static_cast<std::size_t>(holdout * static_cast<double>(order.size()));
-    const auto kept = static_cast<std::ptrdiff_t>(order.size() - std::min(wanted, order.size() - 1));
+    const auto kept = static_cast<std::ptrdiff_t>(order.size() - held);
     Share& share = shares[client];
     share.train.assign(order.begin(), order.begin() + kept);
     share.holdout.assign(order.begin() + kept, order.end());

@@ -10,8 +10,8 @@
 
 namespace fedctl::data {
 
-// A whole file, gunzipped if it is gzip. Throws DataError naming the file if it is absent, unreadable, damaged, or larger
-// than bytes_max when unpacked.
+// A whole file, gunzipped if it is gzip. Throws DataError naming the file if it is absent,
+// unreadable, damaged, or larger than bytes_max when unpacked.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t bytes_max);
 
 // The first of the names that exists in the folder; "" if none does.
