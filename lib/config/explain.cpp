@@ -1,22 +1,26 @@
 #include <algorithm>
+#include <array>
 
+#include "config/config.hpp"
 #include "config/detail/document.hpp"
-#include "config/detail/ranges.hpp"
+#include "config/detail/words.hpp"
 
 namespace fedctl::config {
 namespace {
 
-struct Row {
-  std::string key, value, rule, meaning;
-  bool given = false;
-};
+// Key, value, origin, rule, meaning.
+using Row = std::array<std::string, 5>;
+using Defaults = std::map<std::string, std::string>;  // by key
 
+// Collects one row a key. `given` is the map of the source that holds this level's keys, nullptr if
+// there is none.
 class Explainer final : public Fields {
  public:
-  Explainer(const std::map<std::string, std::string>& given, std::vector<Row>& rows, std::string path)
-      : given_(given), rows_(rows), path_(std::move(path)) {}
+  Explainer(const Node* given, std::string path, const Defaults& defaults, std::vector<Row>& rows)
+      : given_(given), path_(std::move(path)), defaults_(defaults), rows_(rows) {}
 
-  void integer(std::string_view key, std::int64_t& value, Whole range, std::string_view meaning) override {
+  void integer(std::string_view key, std::int64_t& value, Whole range,
+               std::string_view meaning) override {
     row(key, std::to_string(value), range_text(range), meaning);
   }
   void real(std::string_view key, double& value, Range range, std::string_view meaning) override {
@@ -25,77 +29,130 @@ class Explainer final : public Fields {
   void boolean(std::string_view key, bool& value, std::string_view meaning) override {
     row(key, value ? "true" : "false", "true or false", meaning);
   }
-  void text(std::string_view key, std::string& value, Text rule, std::string_view meaning) override {
-    std::string allowed = rule.kind;
-    for (const std::string& word : rule.one_of) allowed += (allowed.empty() ? "" : "|") + word;
-    row(key, value.empty() ? "\"\"" : value, allowed, meaning);
+  void text(std::string_view key, std::string& value, Text rule,
+            std::string_view meaning) override {
+    const std::string kind = rule.kind.empty() ? "a text" : rule.kind;
+    const std::string empty = rule.required ? "" : "\"\"";  // a required text has no default
+    row(key, value.empty() ? empty : shown(value),
+        rule.one_of.empty() ? kind : join(rule.one_of, "|"), meaning);
   }
-  void texts(std::string_view key, std::vector<std::string>& value, std::string_view meaning) override {
-    std::string list;
-    for (const std::string& word : value) list += (list.empty() ? "" : ", ") + word;
-    row(key, '[' + list + ']', "words", meaning);
+  void texts(std::string_view key, std::vector<std::string>& value,
+             std::string_view meaning) override {
+    row(key, shown('[' + join(value) + ']'), "list of texts", meaning);
   }
-  void section(std::string_view key, Options& value, std::string_view) override { inside(join_key(path_, key), value); }
-  void plugin(std::string_view key, Plugin& value, const Kinds& kinds, std::string_view meaning) override {
+  void section(std::string_view key, Options& value, std::string_view) override {
+    inside(find(key), join_key(path_, key), value, defaults_);
+  }
+  void plugin(std::string_view key, Plugin& value, const Kinds& kinds,
+              std::string_view meaning) override {
+    const Node* node = find(key);
     const std::string path = join_key(path_, key);
-    std::string allowed;
-    for (const std::string& name : names_of(kinds)) allowed += (allowed.empty() ? "" : "|") + name;
-    rows_.push_back({path + ".kind", value.kind, allowed, std::string(meaning), given_.contains(path)});
-    inside(path, *value.options);
+    // A bare word is short for {kind: word}.
+    const bool word = node != nullptr && node->type == Node::Type::scalar;
+    add(path + ".kind", value.kind, word ? node : find_in(node, "kind"), join(names_of(kinds), "|"),
+        meaning);
+    if (value.options) inside(node, path, *value.options, defaults_of(value, kinds, path));
   }
-  void plugins(std::string_view key, std::vector<Plugin>& value, const Kinds& kinds, std::size_t,
-               std::string_view meaning) override {
+  void plugins(std::string_view key, std::vector<Plugin>& value, const Kinds& kinds,
+               std::size_t count_max, std::string_view meaning) override {
+    const Node* node = find(key);
     const std::string path = join_key(path_, key);
-    std::string allowed;
-    for (const std::string& name : names_of(kinds)) allowed += (allowed.empty() ? "" : "|") + name;
-    rows_.push_back({path, std::to_string(value.size()) + " entries", "list of " + allowed, std::string(meaning),
-                     given_.contains(path)});
+    std::vector<std::string> chain;
+    for (const Plugin& item : value) chain.push_back(item.kind);
+    add(path, '[' + join(chain) + ']', node,
+        "list of at most " + std::to_string(count_max) + " of " + join(names_of(kinds), "|"),
+        meaning);
     for (std::size_t i = 0; i < value.size(); ++i) {
-      const std::string item = path + '[' + std::to_string(i) + ']';
-      rows_.push_back({item + ".kind", value[i].kind, "", "", true});
-      inside(item, *value[i].options);
+      const bool there = node != nullptr && i < node->children.size();
+      const std::string item = join_index(path, i);
+      inside(there ? &node->children[i] : nullptr, item, *value[i].options,
+             defaults_of(value[i], kinds, item));
     }
   }
 
  private:
-  void inside(const std::string& path, Options& value) {
-    Explainer inner(given_, rows_, path);
+  static const Node* find_in(const Node* node, std::string_view key) {
+    return node == nullptr ? nullptr : node->find(key);
+  }
+  const Node* find(std::string_view key) const { return find_in(given_, key); }
+
+  void inside(const Node* given, const std::string& path, Options& value,
+              const Defaults& defaults) {
+    Explainer inner(given, path, defaults, rows_);
     value.fields(inner);
   }
+  // Those of the plugin's kind: its options follow the kind in force, not the default one.
+  static Defaults defaults_of(const Plugin& value, const Kinds& kinds, const std::string& path) {
+    const Plugin fresh = make_plugin(kinds, value.kind);
+    std::vector<Row> rows;
+    const Defaults none;
+    Explainer explainer(nullptr, path, none, rows);
+    fresh.options->fields(explainer);
+    Defaults defaults;
+    for (const Row& row : rows) defaults.emplace(row[0], row[1]);
+    return defaults;
+  }
   void row(std::string_view key, std::string value, std::string rule, std::string_view meaning) {
-    const std::string path = join_key(path_, key);
-    rows_.push_back({path, std::move(value), std::move(rule), std::string(meaning), given_.contains(path)});
+    add(join_key(path_, key), std::move(value), find(key), std::move(rule), meaning);
+  }
+  void add(const std::string& key, std::string value, const Node* node, std::string rule,
+           std::string_view meaning) {
+    std::string origin = "default";
+    if (node != nullptr) origin = node->place.starts_with("--set ") ? "--set" : "file";
+    const auto standard = defaults_.find(key);
+    if (standard != defaults_.end() && !standard->second.empty() && standard->second != value) {
+      origin += ", default " + standard->second;
+    }
+    rows_.push_back(
+        {key, std::move(value), '(' + origin + ')', std::move(rule), std::string(meaning)});
   }
 
-  const std::map<std::string, std::string>& given_;
-  std::vector<Row>& rows_;
+  const Node* given_;
   std::string path_;
+  const Defaults& defaults_;
+  std::vector<Row>& rows_;
 };
 
-std::string padded(const std::string& text, std::size_t width) {
-  return text.size() < width ? text + std::string(width - text.size(), ' ') : text;
+std::string table(const std::vector<Row>& rows) {
+  constexpr std::size_t kWidthMax = 32;  // a longer cell pushes the rest of its own line only
+  std::array<std::size_t, std::tuple_size_v<Row>> widths{};
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (i == 0 || row[i].size() <= kWidthMax) widths[i] = std::max(widths[i], row[i].size());
+    }
+  }
+  std::string out;
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i + 1 < row.size(); ++i) {
+      const std::size_t pad = row[i].size() < widths[i] ? widths[i] - row[i].size() : 0;
+      out += row[i] + std::string(pad + 2, ' ');
+    }
+    out += row.back() + '\n';
+  }
+  return out;
+}
+
+std::string explained(const Source& source, Options& root, const Defaults& defaults) {
+  const Node given = load(source);
+  std::vector<Row> rows;
+  Explainer explainer(&given, "", defaults, rows);
+  root.fields(explainer);
+  return table(rows);
 }
 
 }  // namespace
 
-std::string explain(const Source& source, Options& root) {
-  const std::map<std::string, std::string> given = places(source);
+std::string explain(const Source& source, Options& root) { return explained(source, root, {}); }
+
+std::string explain(const Source& source, Options& root, Options& defaults) {
   std::vector<Row> rows;
-  Explainer explainer(given, rows, "");
-  root.fields(explainer);
-  std::size_t key_width = 0, value_width = 0;
-  for (const Row& row : rows) {
-    key_width = std::max(key_width, row.key.size());
-    value_width = std::max(value_width, std::min<std::size_t>(row.value.size(), 32));
-  }
-  std::string out;
-  for (const Row& row : rows) {
-    out += padded(row.key, key_width) + "  " + padded(row.value, value_width) + "  " +
-           (row.given ? "(file)   " : "(default)") + "  " + row.meaning;
-    if (!row.rule.empty()) out += (row.meaning.empty() ? "" : "; ") + row.rule;
-    out += '\n';
-  }
-  return out;
+  const Defaults none;
+  const Node nothing{Node::Type::map, ""};
+  Explainer explainer(&nothing, "", none, rows);
+  defaults.fields(explainer);
+  Defaults by_key;
+  for (const Row& row : rows) by_key.emplace(row[0], row[1]);
+  return explained(source, root, by_key);
 }
 
 }  // namespace fedctl::config

@@ -3,11 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
 #include <fstream>
-
 #include <nlohmann/json.hpp>
 
 #include "base/errors.hpp"
@@ -18,6 +19,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+// The first `bytes_max` bytes, or a few less: never a part of a UTF-8 sequence.
+std::string cut(const std::string& text, std::size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  std::size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end) + "...";
+}
+
 Json to_json(const Object& object, std::size_t text_bytes_max);
 
 Json to_json(const Value& value, std::size_t text_bytes_max) {
@@ -27,7 +36,7 @@ Json to_json(const Value& value, std::size_t text_bytes_max) {
         if constexpr (std::is_same_v<T, std::shared_ptr<const Object>>) {
           return to_json(*item, text_bytes_max);
         } else if constexpr (std::is_same_v<T, std::string>) {
-          return item.size() <= text_bytes_max ? item : item.substr(0, text_bytes_max) + "...";
+          return cut(item, text_bytes_max);
         } else if constexpr (std::is_same_v<T, double>) {
           return std::isfinite(item) ? Json(item) : Json(nullptr);
         } else {
@@ -57,10 +66,36 @@ Json to_json(const Object& object, std::size_t text_bytes_max) {
 // Cuts off a last line that was not written to its end.
 void repair_tail(const std::string& path, int file) {
   const off_t size = ::lseek(file, 0, SEEK_END);
-  off_t keep = size;
-  char byte = 0;
-  while (keep > 0 && ::pread(file, &byte, 1, keep - 1) == 1 && byte != '\n') --keep;
+  if (size < 0) fail(path, "seek");
+  std::array<char, 1 << 16> block;
+  off_t keep = size;  // bytes up to and with the last newline, searched backwards
+  while (keep > 0) {
+    const off_t start = std::max<off_t>(0, keep - static_cast<off_t>(block.size()));
+    const auto wanted = static_cast<std::size_t>(keep - start);
+    if (::pread(file, block.data(), wanted, start) != static_cast<ssize_t>(wanted)) {
+      fail(path, "read");
+    }
+    const std::size_t newline = std::string_view(block.data(), wanted).rfind('\n');
+    keep = start;
+    if (newline == std::string_view::npos) continue;
+    keep += static_cast<off_t>(newline) + 1;
+    break;
+  }
   if (keep != size && ::ftruncate(file, keep) != 0) fail(path, "cut the torn last line");
+}
+
+// Calls use(json, line) for every whole line.
+template <class Use>
+void for_each_line(const std::string& path, std::istream& in, const Use& use) {
+  std::string line;
+  for (std::size_t number = 1; std::getline(in, line) && !in.eof(); ++number) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("event") || !json["event"].is_string()) {
+      throw RunDirectoryError(path + ':' + std::to_string(number) + ": not a journal line",
+                              "the file was damaged or edited; --fresh starts anew");
+    }
+    use(json, line);
+  }
 }
 
 }  // namespace
@@ -87,7 +122,7 @@ std::string Journal::format(std::optional<std::int64_t> round, const Event& even
   head["round"] = round ? Json(*round) : Json(nullptr);
   head["event"] = event.name();
   std::string line;
-  for (std::size_t text_max = limits::kJournalLineBytesMax; ; text_max /= 4) {
+  for (std::size_t text_max = limits::kJournalLineBytesMax;; text_max /= 4) {
     Json json = head;
     json.update(to_json(event.object(), text_max));
     line = json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -100,12 +135,19 @@ void Journal::append(const std::string& line) {
   if (file_ < 0) return;
   const std::scoped_lock lock(mutex_);
   const std::string text = line + '\n';
+  const off_t start = ::lseek(file_, 0, SEEK_END);
   std::size_t at = 0;
   while (at < text.size()) {
     const ssize_t count = ::write(file_, text.data() + at, text.size() - at);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) fail(path_, "write");
-    at += static_cast<std::size_t>(count);
+    if (count >= 0) {
+      at += static_cast<std::size_t>(count);
+    } else if (errno != EINTR) {
+      const int reason = errno;
+      // Half a line would run into the next one.
+      if (at > 0 && ::ftruncate(file_, start) != 0) fail(path_, "cut a half-written line");
+      errno = reason;
+      fail(path_, "write");
+    }
   }
 }
 
@@ -119,21 +161,21 @@ void Journal::sync() {
   if (file_ >= 0 && ::fsync(file_) != 0) fail(path_, "sync");
 }
 
+std::vector<std::string> read_lines(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) throw RunDirectoryError(path + ": no such journal", "give the folder of a run");
+  std::vector<std::string> lines;
+  for_each_line(path, in, [&](const Json&, const std::string& line) { lines.push_back(line); });
+  return lines;
+}
+
 std::optional<std::int64_t> last_round(const std::string& path) {
   std::ifstream in(path);
   std::optional<std::int64_t> last;
-  std::string line;
-  for (std::size_t number = 1; std::getline(in, line); ++number) {
-    if (in.eof()) break;  // torn: no newline
-    const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("event") || !json["event"].is_string()) {
-      throw RunDirectoryError(path + ':' + std::to_string(number) + ": not a journal line",
-                              "the file was damaged or edited; --fresh starts anew");
-    }
-    if (json["event"] == "round" && json.contains("round") && json["round"].is_number_integer()) {
-      last = json["round"].get<std::int64_t>();
-    }
-  }
+  for_each_line(path, in, [&](const Json& json, const std::string&) {
+    if (json["event"] != "round" || !json.contains("round")) return;
+    if (json["round"].is_number_integer()) last = json["round"].get<std::int64_t>();
+  });
   return last;
 }
 

@@ -1,5 +1,5 @@
-// Journal: one JSON object a line, appended and handed to the kernel at once (contract.md, section 5;
-// docs/journal.md). Every line begins t_ms, run, role, peer, round, event.
+// Journal: one JSON object a line, appended and handed to the kernel at once (contract.md, section
+// 5; docs/journal.md). Every line begins t_ms, run, role, peer, round, event.
 #pragma once
 
 #include <cstdint>
@@ -67,17 +67,20 @@ struct Identity {
 
 class Journal {
  public:
-  // Appends to the file (created if absent), or to nothing if `path` is empty. A torn last line, one without
-  // its newline, is cut off first. `now_ms` is wall time. Throws RunDirectoryError if the file cannot be opened.
+  // Appends to the file (created if absent), or to nothing if `path` is empty. A torn last line,
+  // one without its newline, is cut off first. `now_ms` is wall time. Throws RunDirectoryError if
+  // the file cannot be opened.
   Journal(std::string path, Identity identity, std::function<std::int64_t()> now_ms);
   ~Journal();
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
-  // The line as it would be written, without its newline. At most limits::kJournalLineBytesMax: long texts are
-  // cut and end in "...".
+  // The line as it would be written, without its newline: t_ms, run, role, peer, round, event, then
+  // the fields as set. At most limits::kJournalLineBytesMax: long texts are cut and end in "...".
+  // Bytes that are not UTF-8 become U+FFFD.
   std::string format(std::optional<std::int64_t> round, const Event& event) const;
-  // One write(2) of the line and its newline. Thread-safe. Throws RunDirectoryError (a full disk, say).
+  // One write(2) of the line and its newline. Thread-safe. Throws RunDirectoryError (a full disk,
+  // say); nothing of the line is left in the file then.
   void append(const std::string& line);
   // Both; returns the line.
   std::string write(std::optional<std::int64_t> round, const Event& event);
@@ -91,8 +94,13 @@ class Journal {
   int file_ = -1;
 };
 
-// The last `round` line's round, if there is one. Throws RunDirectoryError naming the first line that is not an
-// object with an event.
+// The lines of a journal, each as JSON text. A last line without its newline is still being
+// written, or torn, and is left out. Throws RunDirectoryError if there is no such file, and naming
+// the first line that is not an object with an event.
+std::vector<std::string> read_lines(const std::string& path);
+
+// The last `round` line's round, if there is one (nor is there one without a file). Throws
+// RunDirectoryError as read_lines() does.
 std::optional<std::int64_t> last_round(const std::string& path);
 
 }  // namespace fedctl::journal

@@ -112,7 +112,8 @@ int check(const config::Source& source, bool explain, bool schema) {
   PathChecker paths("");
   experiment.fields(paths);
   if (explain) {
-    std::fputs(config::explain(source, experiment).c_str(), stdout);
+    Experiment defaults;
+    std::fputs(config::explain(source, experiment, defaults).c_str(), stdout);
   } else {
     std::printf("%s: ok\n", source.name.c_str());
   }

@@ -1,34 +1,48 @@
-// A YAML document as a tree of our own: places kept, duplicate keys refused, size bounded before it is built.
+// A YAML document as a tree of our own: places kept, duplicate keys refused, size and depth bounded
+// while it grows.
 #pragma once
 
-#include <cstdint>
-#include <optional>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "config/config.hpp"
 
 namespace fedctl::config {
 
-struct Node {
-  enum class Type { null, scalar, list, map };
-  Type type = Type::null;
-  std::string place;   // "file:line:column" or "--set key=value"
-  std::string scalar;
-  bool quoted = false;  // "12" in quotes is a text, not a number
-  std::vector<std::pair<std::string, Node>> entries;  // map, in file order
-  std::vector<Node> items;                            // list
+// What a text is called in messages.
+struct Origin {
+  std::string name;      // "configs/a.yaml" or "--set key=value"
+  bool numbered = true;  // whether lines and columns are worth telling
 
-  const Node* find(std::string_view key) const;
-  Node* find(std::string_view key);
+  std::string at(std::size_t line, std::size_t column) const;  // both from 1
 };
 
-// The document with all overrides applied. Throws ConfigError.
+struct Node {
+  enum class Type { null, scalar, list, map };
+
+  Type type = Type::null;
+  std::string place;  // Origin::at(), of the value
+  std::string scalar = {};
+  bool quoted = false;              // "12" in quotes is a text, not a number
+  std::vector<Node> children = {};  // of a list or a map, in the order of the file
+  std::string key = {};             // of a map's child; no two children have the same
+  std::string key_place = {};
+
+  const Node* find(std::string_view child_key) const;
+  Node* find(std::string_view child_key);
+};
+
+// One document, without overrides: null if it holds nothing. Throws ConfigError.
+Node parse(std::string_view text, const Origin& origin);
+
+// Puts one override in its place below `root`, making missing maps. Throws ConfigError.
+void apply_override(Node& root, const std::string& path, const std::string& value);
+
+// The source with all overrides applied: always a map. Throws ConfigError.
 Node load(const Source& source);
 
-// "codec.up[0]" + "ratio" -> "codec.up[0].ratio".
-std::string join_key(const std::string& path, std::string_view key);
-std::vector<std::string> names_of(const Kinds& kinds);
+[[noreturn]] void fail(const std::string& place, const std::string& what,
+                       const std::string& hint = "");
 
 }  // namespace fedctl::config
