@@ -1,93 +1,100 @@
 #include "learn/torch/builder.hpp"
 
+#include <cmath>
+
 #include "base/assert.hpp"
+#include "learn/torch/convert.hpp"
 
 namespace fedctl::learn {
 
-torch::Tensor view_of(const Tensor& tensor) {
-  torch::ScalarType type = torch::kFloat32;
-  if (tensor.dtype == DType::i64) type = torch::kInt64;
-  FEDCTL_ASSERT(tensor.dtype == DType::f32 || tensor.dtype == DType::i64);
-  // The blob is only read; torch has no const form.
-  return torch::from_blob(const_cast<std::byte*>(tensor.bytes.data()), tensor.shape, type);
+Init Init::linear(std::int64_t inputs) {
+  return uniform(1.0 / std::sqrt(static_cast<double>(inputs)));
 }
 
-void require_range(const Tensor& tensor, std::int64_t low, std::int64_t high, const char* what, bool ignore_allowed) {
-  for (const std::int64_t value : tensor.i64()) {
-    if (ignore_allowed && value == data::kIgnore) continue;
-    if (value < low || value >= high) {
-      throw DataError(std::string(what) + ' ' + std::to_string(value) + " is not in [" + std::to_string(low) + ", " +
-                      std::to_string(high) + ')');
-    }
-  }
+at::Tensor AdaptableLinear::operator()(const at::Tensor& x) const {
+  const at::Tensor y = at::linear(x, weight, bias);
+  return delta ? delta->add(y, x) : y;
 }
 
-torch::Tensor Builder::initial(const std::string& name, const Shape& shape, Init init) const {
-  torch::Tensor tensor = torch::empty(shape);
-  float* values = tensor.data_ptr<float>();
-  const auto count = static_cast<std::size_t>(tensor.numel());
-  Rng rng = base_.rng.stream(name);
-  for (std::size_t i = 0; i < count; ++i) {
+at::Tensor AdaptableLinear::onto(const at::Tensor& residual, const at::Tensor& x) const {
+  // In place is safe: a sum's gradient needs none of its terms.
+  at::Tensor y = at::addmm(residual, x, weight.t());
+  if (bias.defined()) y.add_(bias);
+  return delta ? delta->add(y, x) : y;
+}
+
+at::Tensor Builder::initial(const std::string& name, const Shape& shape, Init init) const {
+  at::Tensor tensor = at::empty(shape);
+  Rng rng = stream(name);
+  for (float& value : values_of(tensor)) {
     switch (init.kind) {
       case Init::Kind::zeros:
-        values[i] = 0;
+        value = 0;
         break;
       case Init::Kind::ones:
-        values[i] = 1;
+        value = 1;
         break;
       case Init::Kind::uniform:
-        values[i] = static_cast<float>(rng.uniform(-init.scale, init.scale));
+        value = static_cast<float>(rng.uniform(-init.scale, init.scale));
         break;
       case Init::Kind::normal:
-        values[i] = static_cast<float>(init.scale * rng.normal());
+        value = static_cast<float>(init.scale * rng.normal());
         break;
     }
   }
   return tensor;
 }
 
-torch::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init init) {
-  auto [at, fresh] = base_.tensors.try_emplace(name);
-  if (fresh) {
-    at->second = base_.file != nullptr ? view_of(base_.file->tensor(name, shape)).clone() : initial(name, shape, init);
-  }
-  return adapter_.trains_base() ? trainable(name, "base", at->second) : at->second;
+const at::Tensor& Builder::base_values(const std::string& name, const Shape& shape, Init init,
+                                       bool from_file) {
+  const auto found = base_.tensors.find(name);
+  if (found != base_.tensors.end()) return found->second;
+  FEDCTL_ASSERT(!base_.complete);
+  at::Tensor values =
+      from_file ? view_of(base_.file->tensor(name, shape)).clone() : initial(name, shape, init);
+  return base_.tensors.emplace(name, std::move(values)).first->second;
 }
 
-AdaptableLinear Builder::linear(const std::string& module, const std::string& target, std::int64_t in,
-                                std::int64_t out, bool bias) {
-  const Init init = Init::uniform(1.0 / std::sqrt(static_cast<double>(in)));
+at::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init init) {
+  const at::Tensor& values = base_values(name, shape, init, base_.file != nullptr);
+  return adapter_.trains_base() ? trainable(name, "base", values) : values;
+}
+
+AdaptableLinear Builder::linear(const std::string& module, const std::string& target,
+                                std::int64_t in, std::int64_t out, bool bias) {
+  modules_.emplace(target, module);
   AdaptableLinear layer;
-  layer.weight = parameter(module + ".weight", {out, in}, init);
+  layer.weight = parameter(module + ".weight", {out, in}, Init::linear(in));
   if (bias) layer.bias = parameter(module + ".bias", {out}, Init::zeros());
-  if (!target.empty()) layer.delta = adapter_.adapt(*this, module, target, in, out);
+  layer.delta = adapter_.adapt(*this, module, target, in, out);
   return layer;
 }
 
-AdaptableLinear Builder::head(const std::string& module, std::int64_t in, std::int64_t out, bool from_file) {
+AdaptableLinear Builder::head(const std::string& module, std::int64_t in, std::int64_t out,
+                              bool from_file) {
+  modules_.emplace("", module);
   const bool train = adapter_.trains_base() || adapter_.trains_head();
   const auto part = [&](const std::string& name, const Shape& shape, Init init) {
-    auto [at, fresh] = base_.tensors.try_emplace(name);
-    if (fresh) {
-      at->second = from_file ? view_of(base_.file->tensor(name, shape)).clone() : initial(name, shape, init);
-    }
-    return train ? trainable(name, "head", at->second) : at->second;
+    const at::Tensor& values = base_values(name, shape, init, from_file);
+    return train ? trainable(name, "head", values) : values;
   };
   AdaptableLinear layer;
-  layer.weight = part(module + ".weight", {out, in}, Init::uniform(1.0 / std::sqrt(static_cast<double>(in))));
+  layer.weight = part(module + ".weight", {out, in}, Init::linear(in));
   layer.bias = part(module + ".bias", {out}, Init::zeros());
   return layer;
 }
 
-torch::Tensor Builder::trainable(const std::string& name, const std::string& group, const torch::Tensor& first) {
+at::Tensor Builder::trainable(const std::string& name, const std::string& group,
+                              const at::Tensor& first) {
   layout_.add(name, group, Shape(first.sizes().begin(), first.sizes().end()));
-  torch::Tensor handle = torch::empty(first.sizes());
+  at::Tensor handle = at::empty({0});
   handle.set_requires_grad(true);
   trainable_.emplace_back(handle, first);
   return handle;
 }
 
-torch::Tensor Builder::trainable(const std::string& name, const std::string& group, const Shape& shape, Init init) {
+at::Tensor Builder::trainable(const std::string& name, const std::string& group, const Shape& shape,
+                              Init init) {
   return trainable(name, group, initial(name, shape, init));
 }
 
@@ -95,14 +102,15 @@ Builder::Flat Builder::finish() {
   Flat flat;
   flat.layout = layout_;
   const auto size = static_cast<std::int64_t>(layout_.size());
-  flat.weights = torch::empty({size});
-  flat.gradient = torch::zeros({size});
-  const torch::NoGradGuard guard;
+  flat.weights = at::empty({size});
+  flat.gradient = at::zeros({size});
+  const at::NoGradGuard guard;
   for (std::size_t i = 0; i < trainable_.size(); ++i) {
     auto& [handle, first] = trainable_[i];
     const Block& block = layout_.blocks()[i];
-    const auto offset = static_cast<std::int64_t>(block.offset), count = static_cast<std::int64_t>(block.count);
-    torch::Tensor window = flat.weights.narrow(0, offset, count).view(block.shape);
+    const auto offset = static_cast<std::int64_t>(block.offset);
+    const auto count = static_cast<std::int64_t>(block.count);
+    const at::Tensor window = flat.weights.narrow(0, offset, count).view(block.shape);
     window.copy_(first);
     handle.set_data(window);
     handle.mutable_grad() = flat.gradient.narrow(0, offset, count).view(block.shape);

@@ -1,8 +1,7 @@
-// How families and adapters are put together: named parameters, frozen or trainable, all trainable ones windows on one
+// How families and adapters are put together: named parameters, frozen or trainable. The frozen
+// ones are shared by all learners of a factory; the trainable ones of a learner are windows on one
 // flat buffer.
 #pragma once
-
-#include <torch/torch.h>
 
 #include <map>
 #include <memory>
@@ -10,11 +9,13 @@
 #include <vector>
 
 #include "learn/spec.hpp"
+#include "learn/torch/aten.hpp"
 #include "learn/torch/checkpoint.hpp"
 
 namespace fedctl::learn {
 
-// Initial values; they come from the stream of the parameter's name, never from torch's generator.
+// Initial values; they come from the stream of the parameter's name, never from torch's generator,
+// so they depend neither on the order of construction nor on the thread.
 struct Init {
   enum class Kind { zeros, ones, uniform, normal } kind = Kind::zeros;
   double scale = 0;  // bound of uniform, standard deviation of normal
@@ -22,22 +23,27 @@ struct Init {
   static Init ones() { return {Kind::ones, 0}; }
   static Init uniform(double bound) { return {Kind::uniform, bound}; }
   static Init normal(double deviation) { return {Kind::normal, deviation}; }
+  // 1 / sqrt(inputs): what PyTorch's linear layers start from.
+  static Init linear(std::int64_t inputs);
 };
 
-// The frozen parameters, shared by all learners of a factory. Filled while the first learner is built.
+// The base's parameters with the values that training starts from. Filled while the factory is
+// made; only read afterwards, by any number of threads.
 struct Base {
   const Checkpoint* file = nullptr;  // null: random
   Rng rng{0};
-  std::map<std::string, torch::Tensor> tensors;
+  std::map<std::string, at::Tensor> tensors;
+  bool complete = false;  // asking for a parameter that is not there is a bug from now on
 };
 
 class Builder;
 
-// What an adapter adds to a frozen linear layer: y = base(x) + delta(x); x (..., in), result (..., out).
+// What an adapter adds to a frozen linear layer: y = base(x) + delta(x).
 class Delta {
  public:
   virtual ~Delta() = default;
-  virtual torch::Tensor delta(const torch::Tensor& x) const = 0;
+  // y + delta(x), for x (rows, in) and y (rows, out). May overwrite y, which nobody else needs.
+  virtual at::Tensor add(const at::Tensor& y, const at::Tensor& x) const = 0;
 };
 
 class Adapter {
@@ -45,23 +51,27 @@ class Adapter {
   virtual ~Adapter() = default;
   virtual bool trains_base() const { return false; }
   virtual bool trains_head() const { return false; }
+  // Trains a language model's output matrix, on a copy of its own where it is tied to the
+  // embedding.
+  virtual bool trains_output() const { return false; }
   virtual std::int64_t prompt_tokens() const { return 0; }
   // The adapter's part of the layer `module`, or nullptr.
-  virtual std::unique_ptr<Delta> adapt(Builder&, const std::string& /*module*/, const std::string& /*target*/,
-                                       std::int64_t /*in*/, std::int64_t /*out*/) const {
+  virtual std::unique_ptr<Delta> adapt(Builder&, const std::string& /*module*/,
+                                       const std::string& /*target*/, std::int64_t /*in*/,
+                                       std::int64_t /*out*/) const {
     return nullptr;
   }
 };
 std::unique_ptr<Adapter> make_adapter(const config::Plugin& adapter);
 
+// A linear layer that an adapter may hang on: x (rows, in) -> (rows, out).
 struct AdaptableLinear {
-  torch::Tensor weight, bias;  // [out, in], [out] or undefined
+  at::Tensor weight, bias;  // [out, in], [out] or undefined
   std::unique_ptr<Delta> delta;
 
-  torch::Tensor operator()(const torch::Tensor& x) const {
-    torch::Tensor y = torch::linear(x, weight, bias);
-    return delta ? y + delta->delta(x) : y;
-  }
+  at::Tensor operator()(const at::Tensor& x) const;
+  // residual + the layer's output, without a pass of its own for the sum.
+  at::Tensor onto(const at::Tensor& residual, const at::Tensor& x) const;
 };
 
 class Builder {
@@ -70,50 +80,62 @@ class Builder {
 
   const Adapter& adapter() const { return adapter_; }
 
-  // A parameter of the base: from the file, or initialised. Trainable if the adapter trains the base.
-  torch::Tensor parameter(const std::string& name, const Shape& shape, Init init);
-  // A linear layer that adapters may target ("" = none may).
+  // A parameter of the base: from the file, or initialised. Trainable if the adapter trains the
+  // base.
+  at::Tensor parameter(const std::string& name, const Shape& shape, Init init);
+  // A linear layer that adapters may target.
   AdaptableLinear linear(const std::string& module, const std::string& target, std::int64_t in,
                          std::int64_t out, bool bias);
   // The classifier: from the file if its classes are the data's, else fresh.
-  AdaptableLinear head(const std::string& module, std::int64_t in, std::int64_t out, bool from_file);
+  AdaptableLinear head(const std::string& module, std::int64_t in, std::int64_t out,
+                       bool from_file);
   // A trainable parameter with given first values; the handle's data is set by finish().
-  torch::Tensor trainable(const std::string& name, const std::string& group, const torch::Tensor& first);
-  torch::Tensor trainable(const std::string& name, const std::string& group, const Shape& shape, Init init);
+  at::Tensor trainable(const std::string& name, const std::string& group, const at::Tensor& first);
+  at::Tensor trainable(const std::string& name, const std::string& group, const Shape& shape,
+                       Init init);
+
+  // The stream of a parameter's name, for initial values that Init cannot say.
+  Rng stream(const std::string& name) const { return base_.rng.stream(name); }
+
+  // Modules of the linear layers made so far, by target; those that cannot be targeted under "".
+  const std::multimap<std::string, std::string>& modules() const { return modules_; }
 
   // Lays all trainable parameters and their gradients into two flat buffers.
   struct Flat {
     Layout layout;
-    torch::Tensor weights, gradient;  // [layout.size()]
+    at::Tensor weights, gradient;  // [layout.size()]
   };
   Flat finish();
 
  private:
-  torch::Tensor initial(const std::string& name, const Shape& shape, Init init) const;
+  // The base's values of `name`, made when they are first asked for.
+  const at::Tensor& base_values(const std::string& name, const Shape& shape, Init init,
+                                bool from_file);
+  at::Tensor initial(const std::string& name, const Shape& shape, Init init) const;
 
   Base& base_;
   const Adapter& adapter_;
   Layout layout_;
-  std::vector<std::pair<torch::Tensor, torch::Tensor>> trainable_;  // handle, first values
+  std::vector<std::pair<at::Tensor, at::Tensor>> trainable_;  // handle, first values
+  std::multimap<std::string, std::string> modules_;
 };
 
 // A model: logits from a batch.
 class Family {
  public:
   virtual ~Family() = default;
-  // [n, classes], or [n, t, vocabulary] for language. Precondition: check() passed.
-  virtual torch::Tensor logits(const data::Batch& batch) const = 0;
+  // One row of logits a prediction: (n, classes), or (n * t, vocabulary) for language.
+  // Precondition: check() passed.
+  virtual at::Tensor logits(const data::Batch& batch) const = 0;
   // Throws DataError if the batch does not fit the model.
   virtual void check(const data::Batch& batch) const = 0;
-  // HF config.json of this model, as JSON text; `adapter` says that only an adapter is saved beside it.
+  // HF config.json of this model, as JSON text.
   virtual std::string config_json() const = 0;
-  virtual const char* task_type() const = 0;  // PEFT's
+  // What the shapes of the parameters do not say (heads, constants); part of the base's digest.
+  virtual std::string settings() const = 0;
+  virtual const char* task_type() const { return nullptr; }  // PEFT's, or null if it has none
 };
-std::unique_ptr<Family> make_family(const LearnerSpec& spec, Builder& builder, const Checkpoint* file);
-
-// Windows on host tensors of a batch; no copy.
-torch::Tensor view_of(const Tensor& tensor);
-// Throws DataError naming `what` if a value is outside [low, high).
-void require_range(const Tensor& tensor, std::int64_t low, std::int64_t high, const char* what, bool ignore_allowed);
+std::unique_ptr<Family> make_family(const LearnerSpec& spec, Builder& builder,
+                                    const Checkpoint* file);
 
 }  // namespace fedctl::learn

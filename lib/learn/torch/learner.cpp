@@ -1,163 +1,208 @@
-// TorchLearner: the Learner face on a Family. One thread each; all learners of a factory share the frozen base.
+// TorchLearner: the Learner face on a Family. One thread each; all learners of a factory share the
+// frozen base.
+#include <ATen/Parallel.h>
 #include <malloc.h>
 
-#include <algorithm>
+#include <set>
 
+#include "base/assert.hpp"
 #include "base/digest.hpp"
 #include "learn/torch/builder.hpp"
+#include "learn/torch/convert.hpp"
 #include "learn/torch/entry.hpp"
+#include "learn/torch/loops.hpp"
 #include "learn/torch/save.hpp"
 
 namespace fedctl::learn {
 namespace {
 
-namespace nn = torch::nn::functional;
+// Once a process. The allocator keeps freed pages: otherwise torch's buffers go back to the system
+// and come again, page fault by page fault, at every step, up to 2.3 times slower. One arena,
+// because those of further threads consist of pieces of 64 MiB, which these settings do not reach.
+bool prepare_process() {
+  at::set_num_interop_threads(1);
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 2'000'000'000);
+  mallopt(M_TOP_PAD, 64 << 20);
+  mallopt(M_ARENA_MAX, 1);
+  return true;
+}
 
-// Once a process. Torch's and BLAS's threads stay at one: parallelism is one learner per worker. The allocator keeps freed
-// pages: otherwise torch's buffers go back to the system at every step, up to 2.3 times slower.
-void prepare_process() {
-  static const bool kDone = [] {
+// Parallelism is one learner per worker; more threads below would fight for the same cores. OpenMP
+// keeps the count per thread, so every thread that calls a learner says so once.
+void use_one_thread() {
+  static const thread_local bool kDone = [] {
     at::set_num_threads(1);
-    at::set_num_interop_threads(1);
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    mallopt(M_TRIM_THRESHOLD, 2'000'000'000);
-    mallopt(M_TOP_PAD, 64 << 20);
     return true;
   }();
   static_cast<void>(kDone);
 }
 
+// Names of the base's parameters that are trained here, and so are not part of the base.
+std::set<std::string> trained_names(const Layout& layout) {
+  std::set<std::string> names;
+  for (const Block& block : layout.blocks()) names.insert(block.name);
+  return names;
+}
+
+struct BaseSummary {
+  std::string digest;
+  std::size_t parameters = 0;
+};
+
+// Of the frozen parameters. With nothing frozen the digest is that of the values training starts
+// from, so that two parties with different files differ.
+BaseSummary summarize(const Base& base, const Layout& layout, const std::string& settings) {
+  const std::set<std::string> trained = trained_names(layout);
+  bool all_trained = true;
+  for (const auto& [name, tensor] : base.tensors)
+    all_trained = all_trained && trained.contains(name);
+  BaseSummary summary;
+  Digest digest;
+  digest.add(settings);
+  for (const auto& [name, tensor] : base.tensors) {
+    const bool frozen = !trained.contains(name);
+    if (frozen) summary.parameters += static_cast<std::size_t>(tensor.numel());
+    if (!frozen && !all_trained) continue;
+    digest.add(name).add(to_string(shape_of(tensor)));
+    digest.add(std::as_bytes(values_of(tensor)));
+  }
+  summary.digest = digest.hex();
+  return summary;
+}
+
+// What all learners of a factory read.
+struct Shared {
+  LearnerSpec spec;
+  std::unique_ptr<Checkpoint> file;
+  Base base;
+  BaseSummary summary;
+};
+
 class TorchLearner final : public Learner {
  public:
-  TorchLearner(const LearnerSpec& spec, Base& base, const Checkpoint* file, const std::string& digest)
-      : spec_(spec), adapter_(make_adapter(spec.adapter)) {
-    Builder builder(base, *adapter_);
-    family_ = make_family(spec, builder, file);
+  explicit TorchLearner(std::shared_ptr<Shared> shared)
+      : shared_(std::move(shared)), adapter_(make_adapter(shared_->spec.adapter)) {
+    Builder builder(shared_->base, *adapter_);
+    family_ = make_family(shared_->spec, builder, shared_->base.file);
+    modules_ = builder.modules();
     flat_ = builder.finish();
-    if (flat_.layout.size() == 0) {
-      throw ConfigError("adapter.kind " + spec.adapter.kind + " trains nothing in this model");
-    }
-    digest_ = digest;
-    for (const auto& [name, tensor] : base.tensors) base_parameters_ += static_cast<std::size_t>(tensor.numel());
-    base_ = &base;
   }
 
   const Layout& layout() const override { return flat_.layout; }
-  std::span<float> weights() override { return window(flat_.weights); }
-  std::span<float> gradient() override { return window(flat_.gradient); }
+  std::span<float> weights() override { return values_of(flat_.weights); }
+  std::span<float> gradient() override { return values_of(flat_.gradient); }
 
-  double loss(const data::Batch& batch) override {
-    at::set_num_threads(1);  // the count is a property of the calling thread
-    const c10::InferenceMode guard;
-    return forward_loss(batch).item<double>();
-  }
+  double loss(const data::Batch& batch) override { return mean(evaluate(batch)); }
 
   double loss_and_gradient(const data::Batch& batch) override {
-    at::set_num_threads(1);
+    use_one_thread();
+    const std::int64_t* labels = labels_of(batch);
     flat_.gradient.zero_();
-    const torch::Tensor loss = forward_loss(batch);
-    loss.backward();
-    return loss.item<double>();
+    const at::Tensor logits = family_->logits(batch);
+    at::Tensor by_logits = at::empty_like(logits);
+    const loops::CrossEntropy result =
+        loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
+                                           labels, data::kIgnore, by_logits.data_ptr<float>());
+    logits.backward(by_logits);
+    return mean({result.loss_sum, result.correct, result.count});
   }
 
   Scores evaluate(const data::Batch& batch) override {
-    at::set_num_threads(1);
-    const c10::InferenceMode guard;
-    family_->check(batch);
-    const auto [logits, labels] = predictions(batch);
-    const torch::Tensor per_item =
-        nn::cross_entropy(logits, labels, nn::CrossEntropyFuncOptions().ignore_index(data::kIgnore).reduction(torch::kNone));
-    const torch::Tensor counted = labels.ne(data::kIgnore);
-    Scores scores;
-    scores.loss_sum = per_item.to(torch::kFloat64).sum().item<double>();
-    scores.correct = logits.argmax(1).eq(labels).logical_and(counted).sum().item<std::int64_t>();
-    scores.count = counted.sum().item<std::int64_t>();
-    return scores;
+    use_one_thread();
+    const std::int64_t* labels = labels_of(batch);
+    const at::NoGradGuard guard;
+    const at::Tensor logits = family_->logits(batch);
+    const loops::CrossEntropy result = loops::cross_entropy(
+        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
+    return {result.loss_sum, result.correct, result.count};
   }
 
   Tensor logits(const data::Batch& batch) override {
-    const c10::InferenceMode guard;
+    use_one_thread();
     family_->check(batch);
-    const torch::Tensor out = family_->logits(batch).contiguous();
-    return Tensor::of(std::span<const float>(out.data_ptr<float>(), static_cast<std::size_t>(out.numel())),
-                      Shape(out.sizes().begin(), out.sizes().end()));
+    const at::NoGradGuard guard;
+    Tensor out = copy_of(family_->logits(batch));
+    if (shared_->spec.data.task == data::Task::language) {
+      const Shape& tokens = batch.at("tokens").shape;
+      out.shape = {tokens[0], tokens[1], out.shape[1]};
+    }
+    return out;
   }
 
-  void save_adapter(const std::string& folder, const std::map<std::string, std::string>& provenance) override {
-    save_folder({spec_, *family_, flat_.layout, weights(), base_->tensors, folder, provenance});
+  void save_adapter(const std::string& folder,
+                    const std::map<std::string, std::string>& provenance) override {
+    save_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
+                 folder, provenance});
   }
 
-  std::string base_digest() const override { return digest_; }
-  std::size_t base_parameters() const override { return base_parameters_; }
+  std::string base_digest() const override { return shared_->summary.digest; }
+  std::size_t base_parameters() const override { return shared_->summary.parameters; }
 
  private:
-  static std::span<float> window(torch::Tensor& tensor) {
-    return {tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
+  static double mean(const Scores& scores) {
+    // A batch may have nothing to predict (texts whose answers were all cut off): no loss, no step.
+    return scores.count == 0 ? 0 : scores.loss_sum / static_cast<double>(scores.count);
   }
-  // Logits [predictions, classes] and their labels.
-  std::pair<torch::Tensor, torch::Tensor> predictions(const data::Batch& batch) const {
+  // The labels of a batch that fits.
+  const std::int64_t* labels_of(const data::Batch& batch) const {
+    family_->check(batch);
     const auto found = batch.find("labels");
     if (found == batch.end()) throw DataError("the batch has no labels");
-    const torch::Tensor logits = family_->logits(batch);
-    return {logits.flatten(0, -2), view_of(found->second).flatten()};
-  }
-  torch::Tensor forward_loss(const data::Batch& batch) const {
-    family_->check(batch);
-    const auto [logits, labels] = predictions(batch);
-    return nn::cross_entropy(logits, labels, nn::CrossEntropyFuncOptions().ignore_index(data::kIgnore));
+    return found->second.i64().data();
   }
 
-  LearnerSpec spec_;
+  // Kept alive by every learner: the factory may go first.
+  std::shared_ptr<Shared> shared_;
   std::unique_ptr<Adapter> adapter_;
   std::unique_ptr<Family> family_;
+  std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
-  std::string digest_;
-  std::size_t base_parameters_ = 0;
-  const Base* base_ = nullptr;
 };
-
-std::string digest_of_base(const Base& base) {
-  Digest digest;
-  for (const auto& [name, tensor] : base.tensors) {
-    const torch::Tensor values = tensor.contiguous();
-    digest.add(name).add(to_string(Shape(values.sizes().begin(), values.sizes().end())));
-    digest.add(std::as_bytes(std::span<const float>(values.data_ptr<float>(), static_cast<std::size_t>(values.numel()))));
-  }
-  return digest.hex();
-}
 
 class TorchFactory final : public LearnerFactory {
  public:
-  explicit TorchFactory(const LearnerSpec& spec) : spec_(spec) {
+  // Builds the model once, which fills the base and finds all that does not fit; after that the
+  // base is only read, by any thread.
+  explicit TorchFactory(const LearnerSpec& spec) : shared_(std::make_shared<Shared>()) {
+    use_one_thread();
     const std::string& path = dynamic_cast<const ModelOptions&>(*spec.model.options).path;
-    if (!path.empty()) file_ = Checkpoint::open(path, spec.model.kind);
-    base_.file = file_.get();
-    base_.rng = spec.rng;
+    Shared& s = *shared_;
+    s.spec = spec;
+    if (!path.empty()) s.file = Checkpoint::open(path, spec.model.kind);
+    s.base.file = s.file.get();
+    s.base.rng = spec.rng;
+    const std::unique_ptr<Adapter> adapter = make_adapter(spec.adapter);
+    Builder builder(s.base, *adapter);
+    const std::unique_ptr<Family> family = make_family(spec, builder, s.file.get());
+    const Layout layout = builder.finish().layout;
+    if (layout.size() == 0) {
+      throw ConfigError("adapter.kind is " + spec.adapter.kind +
+                        ": it leaves nothing to train in this model");
+    }
+    s.summary = summarize(s.base, layout, family->settings());
+    s.base.complete = true;
+    if (s.file) s.file->release();
   }
 
-  // The first learner fills the base; the file is not needed after it.
   std::unique_ptr<Learner> make() override {
-    if (digest_.empty()) {
-      const std::unique_ptr<Adapter> adapter = make_adapter(spec_.adapter);
-      Builder builder(base_, *adapter);
-      make_family(spec_, builder, file_.get());
-      digest_ = digest_of_base(base_);
-    }
-    return std::make_unique<TorchLearner>(spec_, base_, file_.get(), digest_);
+    use_one_thread();
+    return std::make_unique<TorchLearner>(shared_);
   }
 
  private:
-  LearnerSpec spec_;
-  std::unique_ptr<Checkpoint> file_;
-  Base base_;
-  std::string digest_;
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace
 }  // namespace fedctl::learn
 
-extern "C" std::unique_ptr<fedctl::learn::LearnerFactory> fedctl_learn_torch_v1(const fedctl::learn::LearnerSpec& spec);
-std::unique_ptr<fedctl::learn::LearnerFactory> fedctl_learn_torch_v1(const fedctl::learn::LearnerSpec& spec) {
-  fedctl::learn::prepare_process();
+extern "C" std::unique_ptr<fedctl::learn::LearnerFactory> fedctl_learn_torch_v1(
+    const fedctl::learn::LearnerSpec& spec);
+
+std::unique_ptr<fedctl::learn::LearnerFactory> fedctl_learn_torch_v1(
+    const fedctl::learn::LearnerSpec& spec) {
+  static const bool kPrepared = fedctl::learn::prepare_process();
+  FEDCTL_ASSERT(kPrepared);
   return std::make_unique<fedctl::learn::TorchFactory>(spec);
 }

@@ -1,15 +1,14 @@
 #include "learn/torch/save.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <set>
 
-#include <nlohmann/json.hpp>
+#include "learn/torch/convert.hpp"
 
 namespace fedctl::learn {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 void write_text(const std::string& path, const std::string& text) {
   const std::string temporary = path + ".tmp";
@@ -18,11 +17,13 @@ void write_text(const std::string& path, const std::string& text) {
   out.close();
   std::error_code error;
   if (out) std::filesystem::rename(temporary, path, error);
-  if (!out || error) throw DataError(path + ": cannot be written", "check permissions and free space");
+  if (!out || error) {
+    throw DataError(path + ": cannot be written", "check permissions and free space");
+  }
 }
 
-std::map<std::string, Tensor> trained(const Saved& saved, const std::string& prefix) {
-  std::map<std::string, Tensor> tensors;
+TensorMap trained(const Saved& saved, const std::string& prefix) {
+  TensorMap tensors;
   for (const Block& block : saved.layout.blocks()) {
     const std::string name = block.group == "prompt" ? block.name : prefix + block.name;
     tensors[name] = Tensor::of(saved.weights.subspan(block.offset, block.count), block.shape);
@@ -30,66 +31,102 @@ std::map<std::string, Tensor> trained(const Saved& saved, const std::string& pre
   return tensors;
 }
 
-// PEFT names target modules by the last part of their path, or several parts where that is ambiguous.
-Json target_modules(const Saved& saved, const LoraOptions& lora) {
-  Json modules = Json::array();
-  for (const Target& target : family(saved.spec.model.kind).targets) {
-    if (std::ranges::find(lora.targets, target.name) == lora.targets.end()) continue;
-    const std::size_t dot = target.module.rfind('.');
-    const std::string leaf = dot == std::string::npos ? target.module : target.module.substr(dot + 1);
-    modules.push_back(leaf == "dense" ? target.module : leaf);
-  }
-  return modules;
+std::string json_list(const std::vector<std::string>& texts) {
+  std::string list = "[";
+  for (const std::string& text : texts) list += (list.size() > 1 ? "," : "") + json_of(text);
+  return list + ']';
 }
 
-Json adapter_config(const Saved& saved) {
-  Json config;
-  config["base_model_name_or_path"] = dynamic_cast<const ModelOptions&>(*saved.spec.model.options).path;
-  config["inference_mode"] = true;
-  config["task_type"] = saved.family.task_type();
-  bool has_head = false;
-  for (const Block& block : saved.layout.blocks()) has_head = has_head || block.group == "head";
-  config["modules_to_save"] = has_head ? Json::array({"classifier"}) : Json(nullptr);
-  if (const auto* lora = dynamic_cast<const LoraOptions*>(saved.spec.adapter.options.get())) {
-    config["peft_type"] = "LORA";
-    config["r"] = lora->rank;
-    config["lora_alpha"] = lora->alpha;
-    config["lora_dropout"] = 0.0;
-    config["bias"] = "none";
-    config["fan_in_fan_out"] = false;
-    config["target_modules"] = target_modules(saved, *lora);
+std::vector<std::string> target_modules(const Saved& saved, const LoraOptions& lora) {
+  std::vector<std::string> chosen, others;
+  for (const auto& [target, module] : saved.modules) {
+    const bool wanted = std::ranges::find(lora.targets, target) != lora.targets.end();
+    (wanted ? chosen : others).push_back(module);
   }
-  if (const auto* prompt = dynamic_cast<const PromptOptions*>(saved.spec.adapter.options.get())) {
-    config["peft_type"] = "PROMPT_TUNING";
-    config["num_virtual_tokens"] = prompt->tokens;
-    for (const Block& block : saved.layout.blocks()) {
-      if (block.group == "prompt") config["token_dim"] = block.shape[1];
-    }
+  return peft_targets(chosen, others);
+}
+
+// Modules that are trained and saved as a whole: those of the parameters in group "head".
+std::vector<std::string> whole_modules(const Saved& saved) {
+  std::set<std::string> modules;
+  for (const Block& block : saved.layout.blocks()) {
+    if (block.group == "head") modules.insert(block.name.substr(0, block.name.rfind('.')));
   }
-  return config;
+  return {modules.begin(), modules.end()};
+}
+
+// PEFT 0.4 and later read this; keys it has no use for are left out.
+std::string adapter_config(const Saved& saved) {
+  const std::string& path = dynamic_cast<const ModelOptions&>(*saved.spec.model.options).path;
+  const char* task = saved.family.task_type();
+  const std::vector<std::string> whole = whole_modules(saved);
+  std::vector<std::pair<std::string, std::string>> members = {
+      {"base_model_name_or_path", path.empty() ? "null" : json_of(path)},
+      {"task_type", task == nullptr ? "null" : json_of(std::string(task))},
+      {"inference_mode", "true"}};
+  const config::Options* options = saved.spec.adapter.options.get();
+  if (const auto* lora = dynamic_cast<const LoraOptions*>(options)) {
+    members.emplace_back("peft_type", json_of("LORA"));
+    members.emplace_back("r", std::to_string(lora->rank));
+    members.emplace_back("lora_alpha", json_of(lora->alpha));
+    members.emplace_back("lora_dropout", "0.0");
+    members.emplace_back("bias", json_of("none"));
+    members.emplace_back("fan_in_fan_out", "false");
+    members.emplace_back("target_modules", json_list(target_modules(saved, *lora)));
+    members.emplace_back("modules_to_save", whole.empty() ? "null" : json_list(whole));
+  }
+  if (const auto* prompt = dynamic_cast<const PromptOptions*>(options)) {
+    const Block& block = saved.layout.block("prompt_embeddings");
+    members.emplace_back("peft_type", json_of("PROMPT_TUNING"));
+    members.emplace_back("prompt_tuning_init", json_of("RANDOM"));
+    members.emplace_back("num_virtual_tokens", std::to_string(prompt->tokens));
+    members.emplace_back("token_dim", std::to_string(block.shape[1]));
+    members.emplace_back("num_transformer_submodules", "1");
+    if (!whole.empty()) members.emplace_back("modules_to_save", json_list(whole));
+  }
+  return json_object(members);
 }
 
 }  // namespace
+
+std::vector<std::string> peft_targets(const std::vector<std::string>& chosen,
+                                      const std::vector<std::string>& others) {
+  std::set<std::string> endings;
+  for (const std::string& module : chosen) {
+    std::string ending = module;
+    for (std::size_t dot = module.rfind('.'); dot != std::string::npos && dot > 0;
+         dot = module.rfind('.', dot - 1)) {
+      const std::string shorter = module.substr(dot + 1);
+      const bool matches_other = std::ranges::any_of(others, [&](const std::string& other) {
+        return other == shorter || other.ends_with('.' + shorter);
+      });
+      if (matches_other) continue;
+      ending = shorter;
+      break;
+    }
+    endings.insert(ending);
+  }
+  return {endings.begin(), endings.end()};
+}
 
 void save_folder(const Saved& saved) {
   std::error_code error;
   std::filesystem::create_directories(saved.folder, error);
   if (error) throw DataError(saved.folder + ": cannot be made: " + error.message());
+  std::map<std::string, std::string> metadata = saved.provenance;
+  metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
   const std::string& kind = saved.spec.adapter.kind;
   if (kind == "lora" || kind == "prompt") {
-    data::write_safetensors(saved.folder + "/adapter_model.safetensors", trained(saved, "base_model.model."),
-                            saved.provenance);
-    write_text(saved.folder + "/adapter_config.json", adapter_config(saved).dump(2));
+    data::write_safetensors(saved.folder + "/adapter_model.safetensors",
+                            trained(saved, "base_model.model."), metadata);
+    write_text(saved.folder + "/adapter_config.json", adapter_config(saved));
     return;
   }
   TensorMap tensors = trained(saved, "");
   for (const auto& [name, tensor] : saved.base) {
-    if (tensors.contains(name)) continue;
-    const torch::Tensor values = tensor.contiguous();
-    tensors[name] = Tensor::of(std::span<const float>(values.data_ptr<float>(), static_cast<std::size_t>(values.numel())),
-                               Shape(values.sizes().begin(), values.sizes().end()));
+    if (!tensors.contains(name)) tensors[name] = copy_of(tensor);
   }
-  data::write_safetensors(saved.folder + "/model.safetensors", tensors, saved.provenance);
+  data::write_safetensors(saved.folder + "/model.safetensors", tensors, metadata);
   write_text(saved.folder + "/config.json", saved.family.config_json());
 }
 

@@ -8,14 +8,21 @@ namespace fedctl::learn {
 struct Saved {
   const LearnerSpec& spec;
   const Family& family;
+  const std::multimap<std::string, std::string>& modules;  // Builder::modules()
   const Layout& layout;
   std::span<const float> weights;
-  const std::map<std::string, torch::Tensor>& base;
+  const std::map<std::string, at::Tensor>& base;
   const std::string& folder;
   const std::map<std::string, std::string>& provenance;  // goes into __metadata__
 };
-// lora, prompt: adapter_config.json and adapter_model.safetensors. head, full: config.json and model.safetensors with every
-// parameter. Files replace older ones atomically. Throws DataError if the folder cannot be written.
+// lora, prompt: adapter_config.json and adapter_model.safetensors. head, full: config.json and
+// model.safetensors with every parameter. Files replace older ones atomically. Throws DataError if
+// the folder cannot be written.
 void save_folder(const Saved& saved);
+
+// The shortest endings ("q_proj", "0.output.dense"), in whole words between dots, that PEFT finds
+// exactly `chosen` by and none of `others`.
+std::vector<std::string> peft_targets(const std::vector<std::string>& chosen,
+                                      const std::vector<std::string>& others);
 
 }  // namespace fedctl::learn

@@ -1,4 +1,5 @@
-// The table of adapters, and the two that need no file of their own: `head` trains the output layer, `full` everything.
+// The table of adapters, and the two that need no file of their own: `head` trains the output
+// layer, `full` everything.
 #include "learn/torch/adapters/adapters.hpp"
 
 namespace fedctl::learn {
@@ -7,6 +8,7 @@ namespace {
 class Head final : public Adapter {
  public:
   bool trains_head() const override { return true; }
+  bool trains_output() const override { return true; }
 };
 class Full final : public Adapter {
  public:

@@ -1,5 +1,7 @@
-// prompt: Lester, Al-Rfou, Constant, "The power of scale for parameter-efficient prompt tuning", EMNLP 2021, arXiv
-// 2104.08691: trainable embeddings in front of the sequence. The families place them; see vit.cpp and llama.cpp.
+// prompt: Lester, Al-Rfou, Constant, "The power of scale for parameter-efficient prompt tuning",
+// EMNLP 2021, arXiv 2104.08691; for images Jia et al., "Visual prompt tuning", ECCV 2022, arXiv
+// 2203.12119, "shallow": trainable embeddings in front of the sequence. The families place them and
+// choose what they start from; see vit.cpp and llama.cpp.
 #include "learn/torch/adapters/adapters.hpp"
 
 namespace fedctl::learn {

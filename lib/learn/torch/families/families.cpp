@@ -1,10 +1,37 @@
 #include "learn/torch/families/families.hpp"
 
-#include "base/assert.hpp"
-
 namespace fedctl::learn {
+namespace {
 
-std::unique_ptr<Family> make_family(const LearnerSpec& spec, Builder& builder, const Checkpoint* file) {
+std::string kind_and_shape(const Tensor& tensor) {
+  return std::string(dtype_name(tensor.dtype)) + to_string(tensor.shape);
+}
+
+// Throws DataError unless `tensor` is of this kind and shape and its bytes are all there.
+void require_tensor(const Tensor& tensor, const std::string& what, DType dtype,
+                    const Shape& shape) {
+  if (tensor.dtype != dtype || tensor.shape != shape) {
+    throw DataError("the batch's " + what + " are " + kind_and_shape(tensor) + ", expected " +
+                    dtype_name(dtype) + to_string(shape));
+  }
+  if (tensor.bytes.size() != element_count(shape) * element_bytes(dtype)) {
+    throw DataError("the batch's " + what + " are " + kind_and_shape(tensor) + " in " +
+                    std::to_string(tensor.bytes.size()) + " bytes");
+  }
+}
+
+void require_range(const Tensor& tensor, const char* what, std::int64_t end, bool may_ignore) {
+  for (const std::int64_t value : tensor.i64()) {
+    if ((value >= 0 && value < end) || (may_ignore && value == data::kIgnore)) continue;
+    throw DataError(std::string(what) + ' ' + std::to_string(value) + " is not in [0, " +
+                    std::to_string(end) + ')');
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Family> make_family(const LearnerSpec& spec, Builder& builder,
+                                    const Checkpoint* file) {
 #define TORCH_FAMILY(name) \
   if (spec.model.kind == #name) return make_##name(spec, builder, file);
 #define PLAIN_FAMILY(name)
@@ -12,6 +39,19 @@ std::unique_ptr<Family> make_family(const LearnerSpec& spec, Builder& builder, c
 #undef TORCH_FAMILY
 #undef PLAIN_FAMILY
   throw ConfigError("model.kind " + spec.model.kind + " is not built on LibTorch");
+}
+
+void require_images(const LearnerSpec& spec, std::size_t rank) {
+  const std::string both = "model.kind is " + spec.model.kind + " and data.kind's ";
+  if (spec.data.task != data::Task::classify || spec.data.classes.empty()) {
+    throw ConfigError(both + "examples have no classes: they do not fit together",
+                      "fedctl list datasets");
+  }
+  const Shape& shape = spec.data.input_shape;
+  if (shape.empty() || (rank != 0 && shape.size() != rank) || element_count(shape) == 0) {
+    throw ConfigError(both + "inputs are " + (shape.empty() ? "tokens" : to_string(shape)) +
+                      ", expected " + (rank == 0 ? "numbers" : "[channels,height,width]"));
+  }
 }
 
 const Tensor& image_of(const data::Batch& batch) {
@@ -24,26 +64,37 @@ const Tensor& image_of(const data::Batch& batch) {
 
 void check_images(const data::Batch& batch, const data::DatasetInfo& info) {
   const Tensor& image = image_of(batch);
-  Shape expected = info.input_shape;
-  expected.insert(expected.begin(), image.shape.empty() ? 0 : image.shape[0]);
-  if (image.dtype != DType::f32 || image.shape != expected) {
-    throw DataError("the batch's inputs are " + to_string(image.shape) + ", expected " + to_string(expected));
+  if (image.shape.empty() || image.shape[0] < 1) {
+    throw DataError("the batch's inputs are " + kind_and_shape(image) + ": no example in them");
   }
+  Shape expected = info.input_shape;
+  expected.insert(expected.begin(), image.shape[0]);
+  require_tensor(image, "inputs", DType::f32, expected);
   const auto labels = batch.find("labels");
   if (labels == batch.end()) return;
-  if (labels->second.shape != Shape{image.shape[0]}) {
-    throw DataError("labels are " + to_string(labels->second.shape) + ", expected one an example");
-  }
-  require_range(labels->second, 0, static_cast<std::int64_t>(info.classes.size()), "label", false);
+  require_tensor(labels->second, "labels", DType::i64, {image.shape[0]});
+  require_range(labels->second, "label", static_cast<std::int64_t>(info.classes.size()), false);
 }
 
-torch::Tensor attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                        const torch::Tensor& mask) {
-  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
-  torch::Tensor scores = torch::matmul(q * scale, k.transpose(2, 3));
-  if (mask.defined()) scores = scores + mask;
-  const torch::Tensor mixed = torch::matmul(torch::softmax(scores, -1), v);
-  return mixed.transpose(1, 2).reshape({q.size(0), q.size(2), q.size(1) * q.size(3)});
+void check_tokens(const data::Batch& batch, std::int64_t vocabulary, std::int64_t longest) {
+  const auto found = batch.find("tokens");
+  if (found == batch.end()) throw DataError("the batch has no tokens", "this model reads text");
+  const Tensor& tokens = found->second;
+  if (tokens.shape.size() != 2 || tokens.shape[0] < 1 || tokens.shape[1] < 1) {
+    throw DataError("the batch's tokens are " + kind_and_shape(tokens) + ", expected i64[n,t]");
+  }
+  require_tensor(tokens, "tokens", DType::i64, tokens.shape);
+  if (tokens.shape[1] > longest) {
+    throw DataError("a sequence has " + std::to_string(tokens.shape[1]) +
+                        " tokens, the model and its prompt leave room for " +
+                        std::to_string(longest),
+                    "cut the texts shorter");
+  }
+  require_range(tokens, "token", vocabulary, false);
+  const auto labels = batch.find("labels");
+  if (labels == batch.end()) return;
+  require_tensor(labels->second, "labels", DType::i64, tokens.shape);
+  require_range(labels->second, "label", vocabulary, true);
 }
 
 }  // namespace fedctl::learn

@@ -1,192 +1,238 @@
-// llama: decoder language model of the Llama 2 layout (Touvron et al. 2023): RMSNorm, rotary positions (halves rotate, as
-// in HF; Su et al. 2021), grouped-query attention, SwiGLU, tied or untied output. Parameter names of HF's
-// LlamaForCausalLM. Soft prompt tokens stand in front of the text.
+// llama: decoder language model of the Llama 2 layout (Touvron et al. 2023, arXiv 2307.09288):
+// RMSNorm, rotary positions (Su et al., arXiv 2104.09864; halves rotate, as in HF), grouped-query
+// attention, SwiGLU, tied or untied output. Parameter names of HF's LlamaForCausalLM. Soft prompt
+// tokens stand in front of the text and take the first positions.
+#include <algorithm>
+#include <cmath>
+
+#include "learn/torch/convert.hpp"
 #include "learn/torch/families/families.hpp"
+#include "learn/torch/ops.hpp"
 
 namespace fedctl::learn {
 namespace {
 
+constexpr double kEmbeddingDeviation = 0.02;  // HF's initializer_range
+
 struct Dimensions {
-  std::int64_t width, hidden, depth, heads, kv_heads, vocabulary, context;
+  std::int64_t width, hidden, depth, heads, kv_heads, head_width, vocabulary, context;
   double eps, theta;
   bool tied;
 };
 
-torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double eps) {
-  return x * torch::rsqrt(x.square().mean(-1, true) + eps) * weight;
+Dimensions from_options(const LearnerSpec& spec) {
+  const auto& o = spec.model.as<LlamaOptions>();
+  const auto fail = [](const std::string& what) { throw ConfigError("model." + what); };
+  if (o.width % o.heads != 0 || o.width / o.heads % 2 != 0) {
+    fail("heads is " + std::to_string(o.heads) + ", must divide model.width, " +
+         std::to_string(o.width) + ", into even parts");
+  }
+  if (o.heads % o.kv_heads != 0) {
+    fail("kv_heads is " + std::to_string(o.kv_heads) + ", must divide model.heads, " +
+         std::to_string(o.heads));
+  }
+  return {
+      o.width,   o.hidden, o.depth, o.heads, o.kv_heads, o.width / o.heads, spec.data.vocabulary,
+      o.context, 1e-5,     1e4,     true};
 }
 
-struct Block {
-  torch::Tensor attention_norm, mlp_norm;
-  AdaptableLinear query, key, value, output, gate, up, down;
+Dimensions from_file(const Checkpoint& file) {
+  file.require_text("model_type", "llama");
+  file.require_text("hidden_act", "silu");
+  file.require_off("attention_bias");
+  file.require_off("mlp_bias");
+  for (const char* key :
+       {"rope_scaling.rope_type", "rope_scaling.type", "rope_parameters.rope_type"}) {
+    file.require_text(key, "default");
+  }
+  const std::int64_t heads = file.integer("num_attention_heads", 1, 1 << 12);
+  const std::int64_t width = file.integer("hidden_size", 1, 1 << 16);
+  const double theta = file.real_or("rope_theta", 1e4, 1, 1e12);
+  const Dimensions d{
+      width,
+      file.integer("intermediate_size", 1, 1 << 18),
+      file.integer("num_hidden_layers", 1, 1 << 10),
+      heads,
+      file.integer_or("num_key_value_heads", heads, 1, 1 << 12),
+      file.integer_or("head_dim", std::max<std::int64_t>(width / heads, 1), 1, 1 << 12),
+      file.integer("vocab_size", 1, 1 << 20),
+      file.integer_or("max_position_embeddings", 2048, 1, 1 << 24),
+      file.real_or("rms_norm_eps", 1e-6, 0, 1),
+      file.real_or("rope_parameters.rope_theta", theta, 1, 1e12),
+      file.boolean_or("tie_word_embeddings", false)};
+  if (d.heads % d.kv_heads != 0 || d.head_width % 2 != 0) {
+    throw DataError(file.path() + ": num_key_value_heads is " + std::to_string(d.kv_heads) +
+                    " and head_dim " + std::to_string(d.head_width) +
+                    ": they must divide num_attention_heads, " + std::to_string(heads) +
+                    ", and be even");
+  }
+  return d;
+}
 
-  Block(Builder& builder, const std::string& name, const Dimensions& shape)
-      : attention_norm(builder.parameter(name + ".input_layernorm.weight", {shape.width}, Init::ones())),
-        mlp_norm(builder.parameter(name + ".post_attention_layernorm.weight", {shape.width}, Init::ones())) {
-    const std::int64_t kv = shape.width / shape.heads * shape.kv_heads;
+Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
+  if (spec.data.task != data::Task::language || spec.data.vocabulary < 1) {
+    throw ConfigError("model.kind is llama, but data.kind's examples are no text to continue",
+                      "fedctl list datasets");
+  }
+  const Dimensions d = file == nullptr ? from_options(spec) : from_file(*file);
+  if (spec.data.vocabulary > d.vocabulary) {
+    throw ConfigError("data's tokenizer has " + std::to_string(spec.data.vocabulary) +
+                          " tokens, model.path " + std::to_string(d.vocabulary),
+                      "tokenizer and model must belong together");
+  }
+  return d;
+}
+
+// x + attention(norm x), then x + mlp(norm x); one row a token.
+struct Block {
+  at::Tensor attention_norm, mlp_norm;
+  AdaptableLinear query, key, value, output, gate, up, down;
+  double eps;
+
+  Block(Builder& builder, const std::string& name, const Dimensions& d)
+      : attention_norm(
+            builder.parameter(name + ".input_layernorm.weight", {d.width}, Init::ones())),
+        mlp_norm(
+            builder.parameter(name + ".post_attention_layernorm.weight", {d.width}, Init::ones())),
+        eps(d.eps) {
+    const std::int64_t q = d.heads * d.head_width, kv = d.kv_heads * d.head_width;
     const std::string self = name + ".self_attn.", mlp = name + ".mlp.";
-    query = builder.linear(self + "q_proj", "query", shape.width, shape.width, false);
-    key = builder.linear(self + "k_proj", "key", shape.width, kv, false);
-    value = builder.linear(self + "v_proj", "value", shape.width, kv, false);
-    output = builder.linear(self + "o_proj", "output", shape.width, shape.width, false);
-    gate = builder.linear(mlp + "gate_proj", "gate", shape.width, shape.hidden, false);
-    up = builder.linear(mlp + "up_proj", "up", shape.width, shape.hidden, false);
-    down = builder.linear(mlp + "down_proj", "down", shape.hidden, shape.width, false);
+    query = builder.linear(self + "q_proj", "query", d.width, q, false);
+    key = builder.linear(self + "k_proj", "key", d.width, kv, false);
+    value = builder.linear(self + "v_proj", "value", d.width, kv, false);
+    output = builder.linear(self + "o_proj", "output", q, d.width, false);
+    gate = builder.linear(mlp + "gate_proj", "gate", d.width, d.hidden, false);
+    up = builder.linear(mlp + "up_proj", "up", d.width, d.hidden, false);
+    down = builder.linear(mlp + "down_proj", "down", d.hidden, d.width, false);
+  }
+
+  at::Tensor operator()(const at::Tensor& x, const ops::AttentionOptions& options) const {
+    const at::Tensor y = ops::rms_norm(x, attention_norm, eps);
+    const at::Tensor mixed = ops::attention(query(y), key(y), value(y), options);
+    const at::Tensor z = output.onto(x, mixed);
+    const at::Tensor w = ops::rms_norm(z, mlp_norm, eps);
+    return down.onto(z, ops::swiglu(gate(w), up(w)));
   }
 };
 
 class Llama final : public Family {
  public:
-  Llama(const LearnerSpec& spec, Builder& builder, const Checkpoint* file) : shape_(read_shape(spec, file)) {
-    if (spec.data.task != data::Task::language) {
-      throw ConfigError("model.kind is llama, but the data set is not text for language modelling");
+  Llama(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
+      : d_(read_dimensions(spec, file)), untied_(!d_.tied) {
+    const Shape matrix = {d_.vocabulary, d_.width};
+    const Init normal = Init::normal(kEmbeddingDeviation);
+    embedding_ = builder.parameter("model.embed_tokens.weight", matrix, normal);
+    if (builder.adapter().prompt_tokens() > 0) make_prompt(builder);
+    for (std::int64_t i = 0; i < d_.depth; ++i) {
+      blocks_.emplace_back(builder, "model.layers." + std::to_string(i), d_);
     }
-    if (spec.data.vocabulary > shape_.vocabulary) {
-      throw DataError("the tokenizer has " + std::to_string(spec.data.vocabulary) + " tokens, the model " +
-                          std::to_string(shape_.vocabulary),
-                      "data.tokenizer and model.path must belong together");
+    norm_ = builder.parameter("model.norm.weight", {d_.width}, Init::ones());
+    output_ = d_.tied ? embedding_ : builder.parameter("lm_head.weight", matrix, normal);
+    if (builder.adapter().trains_output()) {
+      // A tied output cannot be trained without the embedding: its copy is.
+      output_ = builder.trainable("lm_head.weight", "head", output_);
+      untied_ = true;
     }
-    const double deviation = 0.02;
-    embedding_ = builder.parameter("model.embed_tokens.weight", {shape_.vocabulary, shape_.width}, Init::normal(deviation));
-    if (const std::int64_t tokens = builder.adapter().prompt_tokens(); tokens > 0) {
-      prompt_ = builder.trainable("prompt_embeddings", "prompt", {tokens, shape_.width}, Init::normal(deviation));
-    }
-    for (std::int64_t i = 0; i < shape_.depth; ++i) {
-      blocks_.emplace_back(builder, "model.layers." + std::to_string(i), shape_);
-    }
-    norm_ = builder.parameter("model.norm.weight", {shape_.width}, Init::ones());
-    // A tied output cannot be trained without the embedding: `head` trains a copy of it instead.
-    const bool own_head = builder.adapter().trains_head() && !builder.adapter().trains_base() && head_only(spec);
-    if (own_head) {
-      const torch::Tensor first = shape_.tied ? embedding_ : builder.parameter("lm_head.weight", {shape_.vocabulary, shape_.width}, Init::normal(deviation));
-      output_ = builder.trainable("lm_head.weight", "head", first);
-    } else {
-      output_ = shape_.tied ? embedding_
-                            : builder.parameter("lm_head.weight", {shape_.vocabulary, shape_.width}, Init::normal(deviation));
-    }
-    untied_now_ = own_head || !shape_.tied;
-    prepare_tables();
   }
 
-  torch::Tensor logits(const data::Batch& batch) const override {
-    const torch::Tensor tokens = view_of(batch.at("tokens"));
-    torch::Tensor x = torch::embedding(embedding_, tokens);
-    const std::int64_t soft = prompt_.defined() ? prompt_.size(0) : 0;
-    if (soft > 0) {
-      x = torch::cat({prompt_.unsqueeze(0).expand({x.size(0), soft, shape_.width}), x}, 1);
+  at::Tensor logits(const data::Batch& batch) const override {
+    const at::Tensor tokens = view_of(batch.at("tokens"));
+    const std::int64_t n = tokens.size(0), t = tokens.size(1) + prompt_tokens_;
+    at::Tensor x = at::embedding(embedding_, tokens);
+    if (prompt_tokens_ > 0) {
+      x = at::cat({prompt_.unsqueeze(0).expand({n, prompt_tokens_, d_.width}), x}, 1);
     }
-    const std::int64_t t = x.size(1);
-    const torch::Tensor cos = cos_.narrow(0, 0, t), sin = sin_.narrow(0, 0, t);
-    const torch::Tensor mask = mask_.narrow(0, 0, t).narrow(1, 0, t);
-    for (const Block& block : blocks_) x = step(block, x, cos, sin, mask);
-    if (soft > 0) x = x.narrow(1, soft, t - soft);
-    return torch::linear(rms_norm(x, norm_, shape_.eps), output_);
+    x = x.reshape({n * t, d_.width});
+    grow_tables(t);
+    const ops::AttentionOptions options{n, d_.heads, d_.kv_heads, true, cosine_, sine_};
+    for (const Block& block : blocks_) x = block(x, options);
+    if (prompt_tokens_ > 0) {
+      x = x.view({n, t, d_.width}).narrow(1, prompt_tokens_, t - prompt_tokens_).flatten(0, 1);
+    }
+    return at::linear(ops::rms_norm(x, norm_, d_.eps), output_);
   }
 
   void check(const data::Batch& batch) const override {
-    const auto found = batch.find("tokens");
-    if (found == batch.end() || found->second.dtype != DType::i64 || found->second.shape.size() != 2) {
-      throw DataError("the batch has no tokens of shape [n,t]", "a llama reads text");
-    }
-    const Tensor& tokens = found->second;
-    const std::int64_t soft = prompt_.defined() ? prompt_.size(0) : 0;
-    if (tokens.shape[1] < 1 || tokens.shape[1] + soft > shape_.context) {
-      throw DataError("a sequence of " + std::to_string(tokens.shape[1] + soft) + " tokens, the model takes 1 to " +
-                          std::to_string(shape_.context),
-                      "choose a shorter data.window");
-    }
-    require_range(tokens, 0, shape_.vocabulary, "token", false);
-    const auto labels = batch.find("labels");
-    if (labels == batch.end()) return;
-    if (labels->second.shape != tokens.shape) throw DataError("labels must have the shape of the tokens");
-    require_range(labels->second, 0, shape_.vocabulary, "label", true);
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens_);
   }
 
   std::string config_json() const override {
-    const auto field = [](const char* name, std::int64_t value) {
-      return std::string(",\"") + name + "\":" + std::to_string(value);
-    };
-    return R"({"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_act":"silu","rms_norm_eps":)" +
-           std::to_string(shape_.eps) + R"(,"rope_theta":)" + std::to_string(shape_.theta) +
-           field("hidden_size", shape_.width) + field("intermediate_size", shape_.hidden) +
-           field("num_hidden_layers", shape_.depth) + field("num_attention_heads", shape_.heads) +
-           field("num_key_value_heads", shape_.kv_heads) + field("vocab_size", shape_.vocabulary) +
-           field("max_position_embeddings", shape_.context) + R"(,"tie_word_embeddings":)" +
-           (untied_now_ ? "false}" : "true}");
+    return json_object({{"architectures", R"(["LlamaForCausalLM"])"},
+                        {"model_type", json_of("llama")},
+                        {"hidden_size", std::to_string(d_.width)},
+                        {"intermediate_size", std::to_string(d_.hidden)},
+                        {"num_hidden_layers", std::to_string(d_.depth)},
+                        {"num_attention_heads", std::to_string(d_.heads)},
+                        {"num_key_value_heads", std::to_string(d_.kv_heads)},
+                        {"head_dim", std::to_string(d_.head_width)},
+                        {"vocab_size", std::to_string(d_.vocabulary)},
+                        {"max_position_embeddings", std::to_string(d_.context)},
+                        {"hidden_act", json_of("silu")},
+                        {"rms_norm_eps", json_of(d_.eps)},
+                        {"rope_theta", json_of(d_.theta)},
+                        {"attention_bias", "false"},
+                        {"mlp_bias", "false"},
+                        {"tie_word_embeddings", untied_ ? "false" : "true"}});
   }
+
+  std::string settings() const override {
+    return "llama heads " + std::to_string(d_.heads) + " kv_heads " + std::to_string(d_.kv_heads) +
+           " eps " + json_of(d_.eps) + " theta " + json_of(d_.theta) + " context " +
+           std::to_string(d_.context) + (d_.tied ? " tied" : "");
+  }
+
   const char* task_type() const override { return "CAUSAL_LM"; }
 
  private:
-  static bool head_only(const LearnerSpec& spec) {
-    return dynamic_cast<const HeadOptions*>(spec.adapter.options.get()) != nullptr;
-  }
-
-  static Dimensions read_shape(const LearnerSpec& spec, const Checkpoint* file) {
-    const auto& options = spec.model.as<LlamaOptions>();
-    if (file == nullptr) {
-      return {options.width, options.hidden, options.depth, options.heads, options.kv_heads,
-              std::max<std::int64_t>(spec.data.vocabulary, 2), options.context, 1e-5, 1e4, true};
+  // Lester et al., section 3.2, "sampled vocabulary": rows of the embedding, drawn at random.
+  void make_prompt(Builder& builder) {
+    const std::string name = "prompt_embeddings";
+    prompt_tokens_ = builder.adapter().prompt_tokens();
+    if (prompt_tokens_ >= d_.context) {
+      throw ConfigError("adapter.tokens is " + std::to_string(prompt_tokens_) +
+                        ", the model's context has " + std::to_string(d_.context));
     }
-    const std::int64_t heads = file->integer("num_attention_heads", 1, 1 << 12);
-    Dimensions shape{file->integer("hidden_size", 1, 1 << 16),
-                 file->integer("intermediate_size", 1, 1 << 18),
-                 file->integer("num_hidden_layers", 1, 1 << 10),
-                 heads,
-                 file->integer_or("num_key_value_heads", heads, 1, 1 << 12),
-                 file->integer("vocab_size", 2, 1 << 20),
-                 file->integer_or("max_position_embeddings", 2048, 1, 1 << 20),
-                 file->real_or("rms_norm_eps", 1e-6),
-                 file->real_or("rope_theta", 1e4),
-                 file->boolean_or("tie_word_embeddings", false)};
-    if (shape.width % shape.heads != 0 || shape.heads % shape.kv_heads != 0) {
-      throw DataError(file->path() + ": heads must divide the width, and key/value heads the heads");
+    Rng rng = builder.stream(name);
+    std::vector<std::int64_t> rows;
+    for (std::int64_t i = 0; i < prompt_tokens_; ++i) {
+      rows.push_back(
+          static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(d_.vocabulary))));
     }
-    return shape;
+    prompt_ = builder.trainable(name, "prompt", at::embedding(embedding_, at::tensor(rows)));
   }
 
-  void prepare_tables() {
-    const std::int64_t size = shape_.width / shape_.heads, half = size / 2;
-    const torch::Tensor inverse = torch::pow(shape_.theta, -torch::arange(0, half, torch::kFloat64) * 2 / size);
-    const torch::Tensor angle = torch::outer(torch::arange(0, shape_.context, torch::kFloat64), inverse);
-    const torch::Tensor both = torch::cat({angle, angle}, 1);
-    cos_ = both.cos().to(torch::kFloat32);
-    sin_ = both.sin().to(torch::kFloat32);
-    const double never = -std::numeric_limits<double>::infinity();
-    mask_ = torch::full({shape_.context, shape_.context}, never).triu(1);
-  }
-
-  // x (n, heads, t, d), rotated by position; the halves of d are the planes.
-  static torch::Tensor rotate(const torch::Tensor& x, const torch::Tensor& cos, const torch::Tensor& sin) {
-    const std::int64_t half = x.size(3) / 2;
-    const torch::Tensor turned = torch::cat({-x.narrow(3, half, half), x.narrow(3, 0, half)}, 3);
-    return x * cos + turned * sin;
-  }
-
-  torch::Tensor step(const Block& block, const torch::Tensor& x, const torch::Tensor& cos, const torch::Tensor& sin,
-                     const torch::Tensor& mask) const {
-    const torch::Tensor y = rms_norm(x, block.attention_norm, shape_.eps);
-    const torch::Tensor q = rotate(split_heads(block.query(y), shape_.heads), cos, sin);
-    torch::Tensor k = rotate(split_heads(block.key(y), shape_.kv_heads), cos, sin);
-    torch::Tensor v = split_heads(block.value(y), shape_.kv_heads);
-    if (shape_.kv_heads != shape_.heads) {
-      const std::int64_t repeats = shape_.heads / shape_.kv_heads;
-      k = k.repeat_interleave(repeats, 1);
-      v = v.repeat_interleave(repeats, 1);
+  // Cosine and sine of position * theta^(-2 i / head_width) for all positions below `length`,
+  // doubled as longer texts come: a context may be far longer than any text.
+  void grow_tables(std::int64_t length) const {
+    if (cosine_.defined() && cosine_.size(0) >= length) return;
+    const std::int64_t rows = std::min(d_.context, std::max<std::int64_t>(128, 2 * length));
+    const std::int64_t half = d_.head_width / 2;
+    cosine_ = at::empty({rows, half});
+    sine_ = at::empty({rows, half});
+    float* c = cosine_.data_ptr<float>();
+    float* s = sine_.data_ptr<float>();
+    for (std::int64_t i = 0; i < half; ++i) {
+      const double power = -2.0 * static_cast<double>(i) / static_cast<double>(d_.head_width);
+      const double frequency = std::pow(d_.theta, power);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        c[row * half + i] = static_cast<float>(std::cos(static_cast<double>(row) * frequency));
+        s[row * half + i] = static_cast<float>(std::sin(static_cast<double>(row) * frequency));
+      }
     }
-    const torch::Tensor z = x + block.output(attention(q, k, v, mask));
-    const torch::Tensor w = rms_norm(z, block.mlp_norm, shape_.eps);
-    return z + block.down(torch::silu(block.gate(w)) * block.up(w));
   }
 
-  Dimensions shape_;
-  torch::Tensor embedding_, prompt_, norm_, output_, cos_, sin_, mask_;
+  Dimensions d_;
+  bool untied_;
+  std::int64_t prompt_tokens_ = 0;
+  at::Tensor embedding_, prompt_, norm_, output_;
+  mutable at::Tensor cosine_, sine_;  // a learner has one thread
   std::vector<Block> blocks_;
-  bool untied_now_ = false;
 };
 
 }  // namespace
 
-std::unique_ptr<Family> make_llama(const LearnerSpec& spec, Builder& builder, const Checkpoint* file) {
+std::unique_ptr<Family> make_llama(const LearnerSpec& spec, Builder& builder,
+                                   const Checkpoint* file) {
   return std::make_unique<Llama>(spec, builder, file);
 }
 

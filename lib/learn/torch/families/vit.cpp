@@ -1,117 +1,192 @@
-// vit: Vision Transformer (Dosovitskiy et al. 2021), pre-norm, class token, learned positions; parameter names of HF's
-// ViTForImageClassification. Soft prompt tokens stand between the class token and the patches.
+// vit: Vision Transformer (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929), pre-norm, class token,
+// learned positions; parameter names of HF's ViTForImageClassification. Soft prompt tokens stand
+// between the class token and the patches and have no position.
+#include <cmath>
+
+#include "learn/torch/convert.hpp"
 #include "learn/torch/families/families.hpp"
+#include "learn/torch/ops.hpp"
 
 namespace fedctl::learn {
 namespace {
 
-constexpr double kNormEps = 1e-12;
+struct Dimensions {
+  std::int64_t channels, rows, columns;  // of the image
+  std::int64_t patch, width, depth, heads, mlp;
+  double eps;
+
+  std::int64_t patches() const { return rows / patch * (columns / patch); }
+  std::int64_t patch_inputs() const { return channels * patch * patch; }
+};
+
+Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
+  require_images(spec, 3);
+  const Shape& image = spec.data.input_shape;
+  const auto& options = spec.model.as<VitOptions>();
+  Dimensions d{image[0],      image[1],      image[2],    options.patch, options.width,
+               options.depth, options.heads, options.mlp, 1e-12};
+  if (file != nullptr) {
+    file->require_text("model_type", "vit");
+    file->require_text("hidden_act", "gelu");
+    d.patch = file->integer(file->has("patch_size.0") ? "patch_size.0" : "patch_size", 1, 1 << 12);
+    d.width = file->integer("hidden_size", 1, 1 << 14);
+    d.depth = file->integer("num_hidden_layers", 1, 1 << 10);
+    d.heads = file->integer("num_attention_heads", 1, 1 << 10);
+    d.mlp = file->integer("intermediate_size", 1, 1 << 16);
+    d.eps = file->real_or("layer_norm_eps", 1e-12, 0, 1);
+  }
+  if (d.rows % d.patch != 0 || d.columns % d.patch != 0) {
+    throw ConfigError("model.patch is " + std::to_string(d.patch) + " and the images are " +
+                      to_string(image) + ": their sides must be multiples of it");
+  }
+  if (d.width % d.heads != 0) {
+    const std::string what = "heads is " + std::to_string(d.heads) + ", must divide the width, " +
+                             std::to_string(d.width);
+    if (file != nullptr) throw DataError(file->path() + "/config.json: num_attention_" + what);
+    throw ConfigError("model." + what);
+  }
+  return d;
+}
 
 struct Norm {
-  torch::Tensor weight, bias;
+  at::Tensor weight, bias;
+  double eps = 0;
   Norm() = default;
-  Norm(Builder& builder, const std::string& name, std::int64_t width)
-      : weight(builder.parameter(name + ".weight", {width}, Init::ones())),
-        bias(builder.parameter(name + ".bias", {width}, Init::zeros())) {}
-  torch::Tensor operator()(const torch::Tensor& x) const {
-    return torch::layer_norm(x, {x.size(-1)}, weight, bias, kNormEps);
+  Norm(Builder& builder, const std::string& name, const Dimensions& d)
+      : weight(builder.parameter(name + ".weight", {d.width}, Init::ones())),
+        bias(builder.parameter(name + ".bias", {d.width}, Init::zeros())),
+        eps(d.eps) {}
+  at::Tensor operator()(const at::Tensor& x) const {
+    return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
   }
 };
 
+// x + attention(norm x), then x + mlp(norm x); one row a token.
 struct Block {
   Norm before, after;
   AdaptableLinear query, key, value, output, fc1, fc2;
 
-  Block(Builder& builder, const std::string& name, std::int64_t width, std::int64_t mlp)
-      : before(builder, name + ".layernorm_before", width),
-        after(builder, name + ".layernorm_after", width),
-        query(builder.linear(name + ".attention.attention.query", "query", width, width, true)),
-        key(builder.linear(name + ".attention.attention.key", "key", width, width, true)),
-        value(builder.linear(name + ".attention.attention.value", "value", width, width, true)),
-        output(builder.linear(name + ".attention.output.dense", "output", width, width, true)),
-        fc1(builder.linear(name + ".intermediate.dense", "fc1", width, mlp, true)),
-        fc2(builder.linear(name + ".output.dense", "fc2", mlp, width, true)) {}
+  Block(Builder& builder, const std::string& name, const Dimensions& d)
+      : before(builder, name + ".layernorm_before", d),
+        after(builder, name + ".layernorm_after", d) {
+    const auto square = [&](const char* module, const char* target) {
+      return builder.linear(name + module, target, d.width, d.width, true);
+    };
+    query = square(".attention.attention.query", "query");
+    key = square(".attention.attention.key", "key");
+    value = square(".attention.attention.value", "value");
+    output = square(".attention.output.dense", "output");
+    fc1 = builder.linear(name + ".intermediate.dense", "fc1", d.width, d.mlp, true);
+    fc2 = builder.linear(name + ".output.dense", "fc2", d.mlp, d.width, true);
+  }
 
-  torch::Tensor operator()(const torch::Tensor& x, std::int64_t heads) const {
-    const torch::Tensor y = before(x);
-    const torch::Tensor mixed = attention(split_heads(query(y), heads), split_heads(key(y), heads),
-                                          split_heads(value(y), heads), {});
-    const torch::Tensor z = x + output(mixed);
-    return z + fc2(torch::gelu(fc1(after(z))));
+  at::Tensor mix(const at::Tensor& x, std::int64_t batch, std::int64_t heads) const {
+    const at::Tensor y = before(x);
+    return ops::attention(query(y), key(y), value(y), {batch, heads, heads, false, {}, {}});
+  }
+  at::Tensor feed(const at::Tensor& x, const at::Tensor& mixed) const {
+    const at::Tensor z = output.onto(x, mixed);
+    return fc2.onto(z, at::gelu(fc1(after(z))));
   }
 };
 
 class Vit final : public Family {
  public:
-  Vit(const LearnerSpec& spec, Builder& builder, const Checkpoint* file) : info_(spec.data) {
-    const auto& options = spec.model.as<VitOptions>();
-    const auto number = [&](const char* key, std::int64_t otherwise) {
-      return file != nullptr ? file->integer(key, 1, 1 << 16) : otherwise;
-    };
-    patch_ = number("patch_size", options.patch);
-    width_ = number("hidden_size", options.width);
-    heads_ = number("num_attention_heads", options.heads);
-    mlp_ = number("intermediate_size", options.mlp);
-    const std::int64_t depth = number("num_hidden_layers", options.depth);
-    if (info_.input_shape.size() != 3) throw DataError("a vit reads images, this data has none");
-    channels_ = info_.input_shape[0];
-    side_ = info_.input_shape[1];
-    if (side_ != info_.input_shape[2] || side_ % patch_ != 0) {
-      throw ConfigError("model.patch is " + std::to_string(patch_) + ", the images are " + to_string(info_.input_shape) +
-                        ": they must be square and a multiple of it");
-    }
-    if (width_ % heads_ != 0) {
-      throw ConfigError("model.heads is " + std::to_string(heads_) + ", must divide model.width, " + std::to_string(width_));
-    }
-    const std::int64_t patches = (side_ / patch_) * (side_ / patch_), inputs = channels_ * patch_ * patch_;
+  Vit(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
+      : info_(spec.data), d_(read_dimensions(spec, file)) {
     const std::string top = "vit.embeddings.";
-    class_token_ = builder.parameter(top + "cls_token", {1, 1, width_}, Init::normal(0.02));
-    positions_ = builder.parameter(top + "position_embeddings", {1, patches + 1, width_}, Init::normal(0.02));
-    patch_weight_ = builder.parameter(top + "patch_embeddings.projection.weight", {width_, channels_, patch_, patch_},
-                                      Init::uniform(1.0 / std::sqrt(static_cast<double>(inputs))));
-    patch_bias_ = builder.parameter(top + "patch_embeddings.projection.bias", {width_}, Init::zeros());
+    class_token_ = builder.parameter(top + "cls_token", {1, 1, d_.width}, Init::normal(0.02));
+    positions_ = builder.parameter(top + "position_embeddings", {1, d_.patches() + 1, d_.width},
+                                   Init::normal(0.02));
+    patch_weight_ = builder.parameter(top + "patch_embeddings.projection.weight",
+                                      {d_.width, d_.channels, d_.patch, d_.patch},
+                                      Init::linear(d_.patch_inputs()));
+    patch_bias_ =
+        builder.parameter(top + "patch_embeddings.projection.bias", {d_.width}, Init::zeros());
     if (const std::int64_t tokens = builder.adapter().prompt_tokens(); tokens > 0) {
-      prompt_ = builder.trainable("prompt_embeddings", "prompt", {tokens, width_}, Init::normal(0.02));
+      // Jia et al., section 3.2 and its code: uniform as Xavier's for the patch embedding.
+      const double bound = std::sqrt(6.0 / static_cast<double>(d_.patch_inputs() + d_.width));
+      prompt_tokens_ = tokens;
+      prompt_ = builder.trainable("prompt_embeddings", "prompt", {tokens, d_.width},
+                                  Init::uniform(bound));
     }
-    for (std::int64_t i = 0; i < depth; ++i) {
-      blocks_.emplace_back(builder, "vit.encoder.layer." + std::to_string(i), width_, mlp_);
+    for (std::int64_t i = 0; i < d_.depth; ++i) {
+      blocks_.emplace_back(builder, "vit.encoder.layer." + std::to_string(i), d_);
     }
-    norm_ = Norm(builder, "vit.layernorm", width_);
-    head_ = builder.head("classifier", width_, static_cast<std::int64_t>(info_.classes.size()),
+    norm_ = Norm(builder, "vit.layernorm", d_);
+    head_ = builder.head("classifier", d_.width, static_cast<std::int64_t>(info_.classes.size()),
                          file != nullptr && file->classes() == info_.classes);
   }
 
-  torch::Tensor logits(const data::Batch& batch) const override {
-    const torch::Tensor pixels = view_of(image_of(batch));
-    const std::int64_t n = pixels.size(0), grid = side_ / patch_;
-    // (n, c, grid, p, grid, p) -> (n, grid * grid, c * p * p): a convolution with stride p as one matrix product.
-    const torch::Tensor cut = pixels.view({n, channels_, grid, patch_, grid, patch_})
-                                  .permute({0, 2, 4, 1, 3, 5})
-                                  .reshape({n, grid * grid, channels_ * patch_ * patch_});
-    const torch::Tensor patches = torch::linear(cut, patch_weight_.flatten(1), patch_bias_);
-    const torch::Tensor positions = positions_;
-    std::vector<torch::Tensor> parts{(class_token_ + positions.narrow(1, 0, 1)).expand({n, 1, width_})};
-    if (prompt_.defined()) parts.push_back(prompt_.unsqueeze(0).expand({n, prompt_.size(0), width_}));
-    parts.push_back(patches + positions.narrow(1, 1, grid * grid));
-    torch::Tensor x = torch::cat(parts, 1);
-    for (const Block& block : blocks_) x = block(x, heads_);
-    return head_(norm_(x.select(1, 0)));
+  at::Tensor logits(const data::Batch& batch) const override {
+    at::Tensor x = embed(view_of(image_of(batch)));
+    const std::int64_t n = x.size(0), t = x.size(1);
+    x = x.reshape({n * t, d_.width});
+    // Only the class token is read at the end, so the last block feeds no other row forward.
+    const auto class_rows = [&](const at::Tensor& rows) {
+      return rows.view({n, t, d_.width}).select(1, 0);
+    };
+    for (const Block& block : blocks_) {
+      const at::Tensor mixed = block.mix(x, n, d_.heads);
+      x = &block == &blocks_.back() ? block.feed(class_rows(x), class_rows(mixed))
+                                    : block.feed(x, mixed);
+    }
+    return head_(norm_(x));
   }
+
   void check(const data::Batch& batch) const override { check_images(batch, info_); }
+
   std::string config_json() const override {
-    return R"({"model_type":"vit","architectures":["ViTForImageClassification"],"hidden_size":)" + std::to_string(width_) +
-           R"(,"num_hidden_layers":)" + std::to_string(blocks_.size()) + R"(,"num_attention_heads":)" +
-           std::to_string(heads_) + R"(,"intermediate_size":)" + std::to_string(mlp_) +
-           R"(,"hidden_act":"gelu","layer_norm_eps":1e-12,"image_size":)" + std::to_string(side_) +
-           R"(,"patch_size":)" + std::to_string(patch_) + R"(,"num_channels":)" + std::to_string(channels_) +
-           R"(,"qkv_bias":true,"id2label":)" + class_names_json(info_.classes) + '}';
+    const bool square = d_.rows == d_.columns;
+    const std::string rows = std::to_string(d_.rows), columns = std::to_string(d_.columns);
+    std::vector<std::pair<std::string, std::string>> members = {
+        {"architectures", R"(["ViTForImageClassification"])"},
+        {"model_type", json_of("vit")},
+        {"hidden_size", std::to_string(d_.width)},
+        {"num_hidden_layers", std::to_string(d_.depth)},
+        {"num_attention_heads", std::to_string(d_.heads)},
+        {"intermediate_size", std::to_string(d_.mlp)},
+        {"hidden_act", json_of("gelu")},
+        {"hidden_dropout_prob", "0.0"},
+        {"attention_probs_dropout_prob", "0.0"},
+        {"layer_norm_eps", json_of(d_.eps)},
+        {"image_size", square ? rows : '[' + rows + ',' + columns + ']'},
+        {"patch_size", std::to_string(d_.patch)},
+        {"num_channels", std::to_string(d_.channels)},
+        {"qkv_bias", "true"}};
+    for (auto& member : json_of_classes(info_.classes)) members.push_back(std::move(member));
+    return json_object(members);
   }
-  const char* task_type() const override { return "SEQ_CLS"; }
+
+  std::string settings() const override {
+    return "vit heads " + std::to_string(d_.heads) + " eps " + json_of(d_.eps);
+  }
 
  private:
+  // (n, c, h, w) -> (n, 1 + prompt + patches, width)
+  at::Tensor embed(const at::Tensor& pixels) const {
+    const std::int64_t n = pixels.size(0), down = d_.rows / d_.patch,
+                       across = d_.columns / d_.patch;
+    // (n, c, down, p, across, p) -> (n * patches, c * p * p): a convolution whose stride is its
+    // side is one matrix product.
+    const at::Tensor cut = pixels.view({n, d_.channels, down, d_.patch, across, d_.patch})
+                               .permute({0, 2, 4, 1, 3, 5})
+                               .reshape({n * down * across, d_.patch_inputs()});
+    const at::Tensor patches =
+        at::linear(cut, patch_weight_.flatten(1), patch_bias_).view({n, down * across, d_.width});
+    std::vector<at::Tensor> parts = {
+        (class_token_ + positions_.narrow(1, 0, 1)).expand({n, 1, d_.width}),
+        patches + positions_.narrow(1, 1, down * across)};
+    if (prompt_.defined()) {
+      parts.insert(parts.begin() + 1, prompt_.unsqueeze(0).expand({n, prompt_tokens_, d_.width}));
+    }
+    return at::cat(parts, 1);
+  }
+
   data::DatasetInfo info_;
-  std::int64_t patch_ = 0, width_ = 0, heads_ = 0, mlp_ = 0, channels_ = 0, side_ = 0;
-  torch::Tensor class_token_, positions_, patch_weight_, patch_bias_, prompt_;
+  Dimensions d_;
+  std::int64_t prompt_tokens_ = 0;
+  at::Tensor class_token_, positions_, patch_weight_, patch_bias_, prompt_;
   std::vector<Block> blocks_;
   Norm norm_;
   AdaptableLinear head_;
@@ -119,7 +194,8 @@ class Vit final : public Family {
 
 }  // namespace
 
-std::unique_ptr<Family> make_vit(const LearnerSpec& spec, Builder& builder, const Checkpoint* file) {
+std::unique_ptr<Family> make_vit(const LearnerSpec& spec, Builder& builder,
+                                 const Checkpoint* file) {
   return std::make_unique<Vit>(spec, builder, file);
 }
 

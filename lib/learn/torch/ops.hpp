@@ -1,0 +1,26 @@
+// Differentiable operators over loops.hpp. Tensors are float32 and two-dimensional, one row a
+// token; anything not contiguous is copied first.
+#pragma once
+
+#include "learn/torch/aten.hpp"
+
+namespace fedctl::learn::ops {
+
+struct AttentionOptions {
+  std::int64_t batch, heads, kv_heads;
+  bool causal;
+  // [>= length, head_width / 2]: cosine and sine of each position's angles; undefined: no rotation.
+  at::Tensor cosine, sine;
+};
+// softmax(q k^T / sqrt(head_width)) v: q (batch * length, heads * head_width), k and v (batch *
+// length, kv_heads * head_width), result like q.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const AttentionOptions& options);
+
+// x * weight / sqrt(mean(x^2) + eps), row by row.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+
+// gate * sigmoid(gate) * up.
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
+}  // namespace fedctl::learn::ops

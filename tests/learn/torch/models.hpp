@@ -1,0 +1,181 @@
+// Small models, batches for them, and folders that vanish, for the tests of the LibTorch module.
+#pragma once
+
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "learn/spec.hpp"
+
+namespace fedctl::test {
+
+// A folder of this test's own.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "fedctl-torch-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  std::string file(const std::string& name) const { return path_ + '/' + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+inline void write_file(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+inline std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// A file of the shared data, or nothing (said on standard output) where it is absent.
+inline std::optional<std::string> shared_data(const std::string& name) {
+  const char* folder = std::getenv("FEDCTL_DATA");
+  const std::string path =
+      (folder != nullptr ? std::string(folder)
+                         : std::string(FEDCTL_SOURCE_DIR) + "/../shared/data") +
+      '/' + name;
+  if (std::filesystem::exists(path)) return path;
+  std::cout << "skipped: " << path << " is absent\n";
+  return std::nullopt;
+}
+
+inline data::DatasetInfo images(Shape shape = {1, 8, 8}) {
+  data::DatasetInfo info;
+  info.classes = {"cat", "dog", "owl"};
+  info.input_shape = std::move(shape);
+  return info;
+}
+inline data::DatasetInfo texts(std::int64_t vocabulary = 19) {
+  data::DatasetInfo info;
+  info.task = data::Task::language;
+  info.vocabulary = vocabulary;
+  return info;
+}
+
+inline learn::LearnerSpec spec(const std::string& model, const std::string& adapter,
+                               data::DatasetInfo info, const std::string& path = "",
+                               std::uint64_t seed = 7) {
+  return {.model =
+              [&] {
+                config::Plugin plugin = config::make_plugin(learn::family_kinds(), model);
+                auto& options = dynamic_cast<learn::ModelOptions&>(*plugin.options);
+                options.path = path;
+                if (auto* mlp = dynamic_cast<learn::MlpOptions*>(&options)) {
+                  mlp->hidden = 9;
+                  mlp->layers = 2;
+                }
+                if (auto* vit = dynamic_cast<learn::VitOptions*>(&options)) {
+                  vit->patch = 4;
+                  vit->width = 12;
+                  vit->depth = 2;
+                  vit->heads = 2;
+                  vit->mlp = 10;
+                }
+                if (auto* llama = dynamic_cast<learn::LlamaOptions*>(&options)) {
+                  llama->width = 16;
+                  llama->hidden = 20;
+                  llama->depth = 2;
+                  llama->heads = 4;
+                  llama->kv_heads = 2;
+                  llama->context = 32;
+                }
+                return plugin;
+              }(),
+          .adapter =
+              [&] {
+                config::Plugin plugin = config::make_plugin(learn::adapter_kinds(), adapter);
+                if (auto* lora = dynamic_cast<learn::LoraOptions*>(plugin.options.get())) {
+                  lora->rank = 3;
+                  lora->alpha = 6;
+                  if (model == "mlp") lora->targets = {"fc1"};
+                }
+                if (auto* prompt = dynamic_cast<learn::PromptOptions*>(plugin.options.get())) {
+                  prompt->tokens = 3;
+                }
+                return plugin;
+              }(),
+          .data = std::move(info),
+          .rng = Rng(seed)};
+}
+
+inline data::Batch image_batch(const data::DatasetInfo& info, std::int64_t count,
+                               std::uint64_t seed = 1) {
+  Rng rng(seed);
+  Shape shape = info.input_shape;
+  shape.insert(shape.begin(), count);
+  Tensor inputs = Tensor::zeros(DType::f32, shape);
+  for (float& value : inputs.f32()) value = static_cast<float>(rng.normal());
+  Tensor labels = Tensor::zeros(DType::i64, {count});
+  for (auto& label : labels.i64())
+    label = static_cast<std::int64_t>(rng.below(info.classes.size()));
+  return {{info.input_shape.size() == 3 ? "pixels" : "features", std::move(inputs)},
+          {"labels", std::move(labels)}};
+}
+
+// The label of a position is the next token; the first two predictions of each text do not count.
+inline data::Batch text_batch(const data::DatasetInfo& info, std::int64_t count,
+                              std::int64_t length, std::uint64_t seed = 1) {
+  Rng rng(seed);
+  Tensor tokens = Tensor::zeros(DType::i64, {count, length});
+  for (auto& token : tokens.i64()) {
+    token = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(info.vocabulary)));
+  }
+  Tensor labels = Tensor::zeros(DType::i64, {count, length});
+  for (std::size_t i = 0; i < labels.i64().size(); ++i) {
+    const auto column = static_cast<std::int64_t>(i) % length;
+    labels.i64()[i] = column < 2 || column + 1 == length ? data::kIgnore : tokens.i64()[i + 1];
+  }
+  return {{"tokens", std::move(tokens)}, {"labels", std::move(labels)}};
+}
+
+inline data::Batch batch_for(const learn::LearnerSpec& spec, std::int64_t count,
+                             std::uint64_t seed = 1) {
+  return spec.data.task == data::Task::language ? text_batch(spec.data, count, 11, seed)
+                                                : image_batch(spec.data, count, seed);
+}
+inline data::DatasetInfo info_for(const std::string& model) {
+  return model == "llama" ? texts() : model == "vit" ? images({2, 8, 12}) : images({1, 4, 5});
+}
+
+// Moves every weight, so that nothing under test is zero (LoRA's B is, at first).
+inline void disturb(learn::Learner& learner, double size = 0.3, std::uint64_t seed = 5) {
+  Rng rng(seed);
+  for (float& weight : learner.weights()) weight += static_cast<float>(size * rng.normal());
+}
+
+inline std::vector<float> copy(std::span<const float> values) {
+  return {values.begin(), values.end()};
+}
+
+// The families and adapters that go together.
+struct Pair {
+  std::string model, adapter;
+};
+inline const std::vector<Pair>& pairs() {
+  static const std::vector<Pair> kPairs = {
+      {"mlp", "lora"},   {"mlp", "head"},     {"mlp", "full"},   {"vit", "lora"},
+      {"vit", "prompt"}, {"vit", "head"},     {"vit", "full"},   {"llama", "lora"},
+      {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"},
+  };
+  return kPairs;
+}
+
+}  // namespace fedctl::test

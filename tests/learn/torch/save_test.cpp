@@ -1,0 +1,202 @@
+// What save_adapter() leaves: PEFT folders with the names PEFT expects, and whole models that
+// model.path takes again.
+#include "data/safetensors.hpp"
+#include "learn/torch/model_files.hpp"
+
+using namespace fedctl;
+
+namespace {
+
+nlohmann::json json_file(const std::string& path) {
+  return nlohmann::json::parse(test::read_file(path));
+}
+
+// A trained learner of this kind, saved to `folder`.
+std::unique_ptr<learn::Learner> saved(const learn::LearnerSpec& spec, const std::string& folder) {
+  auto learner = learn::make_factory(spec)->make();
+  test::disturb(*learner);
+  learner->save_adapter(folder, {{"run", "quickstart"}, {"round", "3"}});
+  return learner;
+}
+
+std::vector<float> logits(learn::Learner& learner, const data::Batch& batch) {
+  return test::copy(learner.logits(batch).f32());
+}
+
+}  // namespace
+
+TEST_CASE("a whole model that is saved and loaded gives the same logits", "[learn][torch][save]") {
+  const std::string model = GENERATE("mlp", "vit", "llama");
+  const std::string adapter = GENERATE("full", "head");
+  INFO(model << " with " << adapter);
+  const test::Folder folder;
+  const learn::LearnerSpec spec = test::spec(model, adapter, test::info_for(model));
+  const auto learner = saved(spec, folder.file("deep/model"));
+  const data::Batch batch = test::batch_for(spec, 3);
+  const std::vector<float> expected = logits(*learner, batch);
+
+  for (const char* next : {"full", "lora", "head"}) {
+    const learn::LearnerSpec again =
+        test::spec(model, next, test::info_for(model), folder.file("deep/model"), 1234);
+    const auto loaded = learn::make_factory(again)->make();
+    CHECK(logits(*loaded, batch) == expected);
+  }
+  const auto file = data::Safetensors::open(folder.file("deep/model/model.safetensors"));
+  CHECK(file.metadata().at("run") == "quickstart");
+  CHECK(file.metadata().at("format") == "pt");
+  CHECK_FALSE(std::filesystem::exists(folder.file("deep/model/config.json.tmp")));
+}
+
+TEST_CASE("config.json says what transformers needs", "[learn][torch][save]") {
+  const test::Folder folder;
+  saved(test::spec("vit", "full", test::images()), folder.file("vit"));
+  const nlohmann::json vit = json_file(folder.file("vit/config.json"));
+  CHECK(vit["architectures"] == nlohmann::json{"ViTForImageClassification"});
+  CHECK(vit["model_type"] == "vit");
+  CHECK(vit["hidden_size"] == 12);
+  CHECK(vit["image_size"] == 8);
+  CHECK(vit["patch_size"] == 4);
+  CHECK(vit["num_channels"] == 1);
+  CHECK(vit["layer_norm_eps"] == 1e-12);
+  CHECK(vit["id2label"] == nlohmann::json{{"0", "cat"}, {"1", "dog"}, {"2", "owl"}});
+  CHECK(vit["label2id"] == nlohmann::json{{"cat", 0}, {"dog", 1}, {"owl", 2}});
+
+  saved(test::spec("llama", "full", test::texts()), folder.file("tied"));
+  CHECK(json_file(folder.file("tied/config.json"))["tie_word_embeddings"] == true);
+  CHECK_FALSE(
+      data::Safetensors::open(folder.file("tied/model.safetensors")).contains("lm_head.weight"));
+  saved(test::spec("llama", "head", test::texts()), folder.file("untied"));
+  const nlohmann::json llama = json_file(folder.file("untied/config.json"));
+  CHECK(llama["tie_word_embeddings"] == false);
+  CHECK(llama["architectures"] == nlohmann::json{"LlamaForCausalLM"});
+  CHECK(llama["rms_norm_eps"] == 1e-5);
+  CHECK(
+      data::Safetensors::open(folder.file("untied/model.safetensors")).contains("lm_head.weight"));
+}
+
+TEST_CASE("a classifier for other classes is made afresh, all else is kept",
+          "[learn][torch][save]") {
+  const std::string model = GENERATE("mlp", "vit");
+  const test::Folder folder;
+  const data::DatasetInfo info = test::info_for(model);
+  const auto original = saved(test::spec(model, "full", info), folder.path());
+
+  data::DatasetInfo other = info;
+  other.classes = {"cat", "owl", "dog"};
+  data::DatasetInfo more = info;
+  more.classes.push_back("emu");
+  for (const data::DatasetInfo& changed : {other, more}) {
+    const auto loaded =
+        learn::make_factory(test::spec(model, "full", changed, folder.path(), 99))->make();
+    for (const Block& block : loaded->layout().blocks()) {
+      CAPTURE(block.name);
+      const auto found = loaded->weights().subspan(block.offset, block.count);
+      if (block.name == "classifier.bias") {
+        CHECK(std::ranges::all_of(found, [](float value) { return value == 0; }));
+        continue;
+      }
+      const Block& twin = original->layout().block(block.name);
+      const auto before = original->weights().subspan(twin.offset, twin.count);
+      CHECK((test::copy(found) == test::copy(before)) == (block.name != "classifier.weight"));
+    }
+  }
+}
+
+TEST_CASE("LoRA is saved as a PEFT folder", "[learn][torch][save]") {
+  const test::Folder folder;
+  const learn::LearnerSpec spec = test::spec("vit", "lora", test::images());
+  const auto learner = saved(spec, folder.path());
+  const nlohmann::json config = json_file(folder.file("adapter_config.json"));
+  CHECK(config["peft_type"] == "LORA");
+  CHECK(config["r"] == 3);
+  CHECK(config["lora_alpha"] == 6);
+  CHECK(config["target_modules"] == nlohmann::json{"query", "value"});
+  CHECK(config["modules_to_save"] == nlohmann::json{"classifier"});
+  CHECK(config["base_model_name_or_path"].is_null());
+  CHECK(config["task_type"].is_null());
+  CHECK(config["bias"] == "none");
+
+  const auto file = data::Safetensors::open(folder.file("adapter_model.safetensors"));
+  CHECK(file.names().size() == learner->layout().blocks().size());
+  for (const Block& block : learner->layout().blocks()) {
+    const Tensor found = file.f32("base_model.model." + block.name);
+    CHECK(found.shape == block.shape);
+    CHECK(test::copy(found.f32()) ==
+          test::copy(learner->weights().subspan(block.offset, block.count)));
+  }
+  CHECK(file.metadata().at("round") == "3");
+  CHECK_FALSE(std::filesystem::exists(folder.file("model.safetensors")));
+}
+
+TEST_CASE("PEFT's target modules match exactly the layers that were adapted",
+          "[learn][torch][save]") {
+  // PEFT takes a module whose name is a target or ends with "." and a target.
+  struct Case {
+    std::string model;
+    std::vector<std::string> targets;
+    nlohmann::json expected;
+  };
+  const Case c =
+      GENERATE(Case{"llama", {"query", "value"}, {"q_proj", "v_proj"}},
+               Case{"llama", {"down"}, nlohmann::json::array({"down_proj"})},
+               // "output.dense" alone would also match "attention.output.dense".
+               Case{"vit", {"fc2"}, {"0.output.dense", "1.output.dense"}},
+               Case{"vit", {"output"}, nlohmann::json::array({"attention.output.dense"})},
+               Case{"vit", {"fc1", "fc2", "output"}, nlohmann::json::array({"dense"})},
+               Case{"mlp", {"fc1"}, {"0", "1"}});
+  INFO(c.model << ' ' << c.expected);
+  const test::Folder folder;
+  learn::LearnerSpec spec = test::spec(c.model, "lora", test::info_for(c.model));
+  dynamic_cast<learn::LoraOptions&>(*spec.adapter.options).targets = c.targets;
+  saved(spec, folder.path());
+  const nlohmann::json config = json_file(folder.file("adapter_config.json"));
+  CHECK(config["target_modules"] == c.expected);
+  CHECK(config["task_type"] ==
+        (c.model == "llama" ? nlohmann::json("CAUSAL_LM") : nlohmann::json()));
+  CHECK(config["modules_to_save"].is_null() == (c.model == "llama"));
+}
+
+TEST_CASE("a prompt is saved as a PEFT folder", "[learn][torch][save]") {
+  const test::Folder folder;
+  test::write_model(folder.file("base"), test::llama_config(), test::llama_values());
+  const auto learner = saved(test::spec("llama", "prompt", test::texts(11), folder.file("base")),
+                             folder.file("out"));
+  const nlohmann::json config = json_file(folder.file("out/adapter_config.json"));
+  CHECK(config["peft_type"] == "PROMPT_TUNING");
+  CHECK(config["task_type"] == "CAUSAL_LM");
+  CHECK(config["num_virtual_tokens"] == 3);
+  CHECK(config["token_dim"] == 8);
+  CHECK(config["base_model_name_or_path"] == folder.file("base"));
+  const auto file = data::Safetensors::open(folder.file("out/adapter_model.safetensors"));
+  CHECK(file.names() == std::vector<std::string>{"prompt_embeddings"});
+  CHECK(test::copy(file.f32("prompt_embeddings").f32()) == test::copy(learner->weights()));
+}
+
+TEST_CASE("a folder that cannot be written is an error", "[learn][torch][save]") {
+  const test::Folder folder;
+  test::write_file(folder.file("taken"), "");
+  const auto learner = learn::make_factory(test::spec("mlp", "lora", test::images()))->make();
+  CHECK_THROWS_AS(learner->save_adapter(folder.file("taken/adapter"), {}), DataError);
+}
+
+TEST_CASE("HF's ViT without a head is read by its shorter names", "[learn][torch][save]") {
+  const test::Folder folder;
+  const learn::LearnerSpec spec = test::spec("vit", "full", test::images());
+  const auto original = saved(spec, folder.path());
+  const auto file = data::Safetensors::open(folder.file("model.safetensors"));
+  test::Values bare;
+  for (const std::string& name : file.names()) {
+    if (!name.starts_with("vit.")) continue;
+    const Tensor tensor = file.f32(name);
+    bare[name.substr(4)] = {tensor.shape, test::copy(tensor.f32())};
+  }
+  test::write_file(folder.file("model.safetensors"), test::safetensors(bare, "F32"));
+  nlohmann::json config = json_file(folder.file("config.json"));
+  config.erase("id2label");
+  test::write_file(folder.file("config.json"), config.dump());
+  const auto loaded =
+      learn::make_factory(test::spec("vit", "full", test::images(), folder.path()))->make();
+  const Block& block = loaded->layout().block("vit.encoder.layer.1.output.dense.weight");
+  CHECK(test::copy(loaded->weights().subspan(block.offset, block.count)) ==
+        test::copy(original->weights().subspan(block.offset, block.count)));
+}

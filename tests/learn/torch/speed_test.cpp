@@ -1,0 +1,45 @@
+// Samples a second on one thread; hidden. Run: learn_torch_test "[.bench]".
+#include <chrono>
+#include <cstdio>
+
+#include "learn/torch/models.hpp"
+
+using namespace fedctl;
+
+namespace {
+
+// The fastest and the median of steps that together take about three seconds.
+void report(const char* name, std::int64_t samples, const std::function<void()>& step) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<double> seconds;
+  for (double sum = 0; sum < 3;) {
+    const auto start = Clock::now();
+    step();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    sum += seconds.back();
+  }
+  std::ranges::sort(seconds);
+  std::printf("%-32s %8.1f samples/s best, %8.1f median\n", name,
+              static_cast<double>(samples) / seconds.front(),
+              static_cast<double>(samples) / seconds[seconds.size() / 2]);
+}
+
+}  // namespace
+
+TEST_CASE("speed of training and evaluation", "[.bench]") {
+  if (const auto model = test::shared_data("models/stories260K/stories260K.bin")) {
+    learn::LearnerSpec spec = test::spec("llama", "lora", test::texts(512), *model);
+    dynamic_cast<learn::LoraOptions&>(*spec.adapter.options).rank = 4;
+    const auto learner = learn::make_factory(spec)->make();
+    const data::Batch batch = test::text_batch(spec.data, 16, 128);
+    report("stories260K lora r4 train 16x128", 16, [&] { learner->loss_and_gradient(batch); });
+    report("stories260K lora r4 eval 16x128", 16, [&] { learner->evaluate(batch); });
+  }
+  learn::LearnerSpec spec = test::spec("vit", "lora", test::images({1, 28, 28}));
+  dynamic_cast<learn::VitOptions&>(*spec.model.options) = learn::VitOptions();
+  dynamic_cast<learn::LoraOptions&>(*spec.adapter.options).rank = 8;
+  const auto learner = learn::make_factory(spec)->make();
+  const data::Batch batch = test::image_batch(spec.data, 32);
+  report("vit 3x64 lora r8 train 32x28x28", 32, [&] { learner->loss_and_gradient(batch); });
+  report("vit 3x64 lora r8 eval 32x28x28", 32, [&] { learner->evaluate(batch); });
+}
