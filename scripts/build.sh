@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Configures and builds one preset (default: release). Prints how long it took.
-#   scripts/build.sh [release|dev|asan|tsan|fuzz|bench|tidy]
+#   scripts/build.sh [release|dev|asan|tsan|fuzz|tidy]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-release}

@@ -37,7 +37,7 @@ std::size_t element_bytes(DType dtype) {
     case DType::coded:
       return 0;
   }
-  FEDCTL_ASSERT(!"unknown dtype");
+  FEDCTL_ASSERT(false);
   return 0;
 }
 

@@ -16,10 +16,10 @@ class Empty final : public Dataset {
   explicit Empty(DatasetInfo info) : info_(std::move(info)) {}
   const DatasetInfo& info() const override { return info_; }
   std::size_t size() const override { return 0; }
-  std::int64_t label(std::size_t) const override { FEDCTL_ASSERT(!"empty data set"); return 0; }
-  std::size_t length(std::size_t) const override { FEDCTL_ASSERT(!"empty data set"); return 0; }
-  std::string field(std::size_t) const override { FEDCTL_ASSERT(!"empty data set"); return ""; }
-  Batch gather(std::span<const std::size_t>) const override { FEDCTL_ASSERT(!"empty data set"); return {}; }
+  std::int64_t label(std::size_t) const override { FEDCTL_ASSERT(false); return 0; }
+  std::size_t length(std::size_t) const override { FEDCTL_ASSERT(false); return 0; }
+  std::string field(std::size_t) const override { FEDCTL_ASSERT(false); return ""; }
+  Batch gather(std::span<const std::size_t>) const override { FEDCTL_ASSERT(false); return {}; }
 
  private:
   DatasetInfo info_;

@@ -22,7 +22,7 @@ constexpr std::size_t kSpeechBytesMax = 2000;
 struct ShakespeareOptions final : config::Options {
   std::string path, tokenizer;
   std::int64_t vocabulary = 512, window = 128, min_chars = 5000;
-  bool start_token = true;
+  bool start_token = false;
   void fields(config::Fields& fields) override {
     fields.text("path", path, {.kind = "a file", .required = true}, "JSON lines with role and text");
     fields.text("tokenizer", tokenizer, {.kind = "a file", .required = true}, "llama2.c tokenizer file");

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "aggregate/server_optimizer.hpp"
+#include "codec/codec.hpp"
 #include "data/registry.hpp"
 #include "net/address.hpp"
 #include "run/commands.hpp"
@@ -62,13 +63,41 @@ std::map<std::string, Registry> registries() {
   };
 }
 
-void require_file(const std::string& key, const std::string& path) {
-  if (!path.empty() && !std::filesystem::exists(path)) {
-    throw DataError(key + ": " + path + ": no such file or folder",
-                    "paths are relative to the current directory, " +
-                        std::filesystem::current_path().string());
+// Finds every option that names a file or folder, and checks that it is there.
+class PathChecker final : public config::Fields {
+ public:
+  explicit PathChecker(std::string key) : key_(std::move(key)) {}
+
+  void text(std::string_view key, std::string& value, config::Text rule, std::string_view) override {
+    const bool is_path = rule.kind == "a path" || rule.kind == "a file" || rule.kind == "a folder";
+    if (is_path && !value.empty() && !std::filesystem::exists(value)) {
+      throw DataError(inside(key) + ": " + value + ": no such file or folder",
+                      "paths are relative to the current directory, " +
+                          std::filesystem::current_path().string());
+    }
   }
-}
+  void section(std::string_view key, config::Options& value, std::string_view) override {
+    PathChecker inner(inside(key));
+    value.fields(inner);
+  }
+  void plugin(std::string_view key, config::Plugin& value, const config::Kinds&, std::string_view) override {
+    section(key, *value.options, "");
+  }
+  void plugins(std::string_view key, std::vector<config::Plugin>& value, const config::Kinds& kinds,
+               std::size_t, std::string_view) override {
+    for (config::Plugin& item : value) plugin(key, item, kinds, "");
+  }
+  void integer(std::string_view, std::int64_t&, config::Whole, std::string_view) override {}
+  void real(std::string_view, double&, config::Range, std::string_view) override {}
+  void boolean(std::string_view, bool&, std::string_view) override {}
+  void texts(std::string_view, std::vector<std::string>&, std::string_view) override {}
+
+ private:
+  std::string inside(std::string_view key) const {
+    return key_.empty() ? std::string(key) : key_ + '.' + std::string(key);
+  }
+  std::string key_;
+};
 
 }  // namespace
 
@@ -80,9 +109,11 @@ int check(const config::Source& source, bool explain, bool schema) {
   }
   Experiment experiment = read_experiment(source);
   net::parse_address(experiment.server.listen, "server.listen");
-  require_file("model.path", dynamic_cast<const learn::ModelOptions&>(*experiment.model.options).path);
+  PathChecker paths("");
+  experiment.fields(paths);
   if (explain) {
-    std::fputs(config::explain(source, experiment).c_str(), stdout);
+    Experiment defaults;
+    std::fputs(config::explain(source, experiment, defaults).c_str(), stdout);
   } else {
     std::printf("%s: ok\n", source.name.c_str());
   }

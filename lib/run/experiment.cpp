@@ -3,6 +3,7 @@
 #include "base/digest.hpp"
 #include "base/limits.hpp"
 #include "codec/codec.hpp"
+#include "codec/error_feedback.hpp"
 #include "data/registry.hpp"
 
 namespace fedctl::run {
@@ -39,17 +40,26 @@ void check_together(const Experiment& experiment, const config::Source& source) 
                           std::to_string(clients.count),
                       "per_round may be at most count; leave it out to ask all of them");
   }
-  const std::vector<std::size_t> blocks{64};
+  const auto check_chain = [&](const std::string& key, const std::vector<config::Plugin>& chain,
+                               const std::string& error_feedback) {
+    const std::vector<std::size_t> blocks{64};
+    try {
+      codec::make_chain(chain, error_feedback, blocks, key);
+    } catch (const ConfigError& error) {
+      throw ConfigError(place_of(places, key) + error.what(), error.hint());
+    }
+  };
+  check_chain("codec.up", experiment.codec.up, experiment.codec.error_feedback);
+  check_chain("codec.down", experiment.codec.down, "none");
   try {
-    codec::make_chain(experiment.codec.up, experiment.codec.error_feedback, blocks);
+    learn::check_fit(experiment.model, experiment.adapter);
   } catch (const ConfigError& error) {
-    throw ConfigError(place_of(places, "codec.up") + error.what(), error.hint());
+    throw ConfigError(place_of(places, "adapter") + error.what(), error.hint());
   }
   if (!experiment.codec.down.empty()) {
     const config::Plugin& first = experiment.codec.down.front();
     for (const codec::CodecEntry& entry : codec::codecs()) {
-      if (entry.kind.name == first.kind && entry.promises.contractive && !entry.promises.unbiased &&
-          first.kind != "float16") {
+      if (entry.kind.name == first.kind && entry.make_before) {  // a sparsifier
         throw ConfigError(place_of(places, "codec.down") + "codec.down[0].kind is " + first.kind +
                               ", which drops most of the weights that clients start from",
                           "sparsifiers belong under codec.up; use float16 or quantize here");
@@ -90,7 +100,7 @@ void ClientsOptions::fields(Fields& fields) {
 void CodecOptions::fields(Fields& fields) {
   fields.plugins("up", up, codec::codec_kinds(), 8, "codec chain from client to server");
   fields.plugins("down", down, codec::codec_kinds(), 8, "codec chain from server to client");
-  fields.text("error_feedback", error_feedback, {.one_of = {"none", "ef14"}},
+  fields.text("error_feedback", error_feedback, {.one_of = codec::error_feedback_names()},
               "what becomes of the uplink's coding error");
 }
 

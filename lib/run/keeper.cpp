@@ -204,7 +204,7 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
                       .with("bytes_down_total", static_cast<std::int64_t>(bytes_down_total_))
                       .with("best_round", best_round_)
                       .with("weights", Tensor::of(weights_, {}));
-  if (best_) state = std::move(state).with("best", *best_);
+  if (best_) state.scalars.emplace("best", *best_);
   Message inner = method.save();
   for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
   for (auto& [name, value] : inner.tensors) state.tensors.emplace(kMethodPrefix + name, std::move(value));

@@ -68,14 +68,8 @@ void write_atomically(const std::string& path, ByteView bytes) {
   sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
 
-RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path)) {
-  std::error_code error;
-  fs::create_directories(path_, error);
-  if (error) {
-    throw RunDirectoryError(path_ + ": cannot create: " + error.message(),
-                            "choose another --run-dir");
-  }
-  lock();
+RunDirectory::RunDirectory(std::string path, Start start)
+    : path_(std::move(path)), lock_(path_) {
   const bool present = holds_run();
   if (present && start == Start::create) {
     throw ConfigError(path_ + ": holds a run already",
@@ -90,20 +84,24 @@ RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path
   fs::create_directories(file("spool"));
 }
 
-RunDirectory::~RunDirectory() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
-void RunDirectory::lock() {
-  lock_ = ::open(file("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) fail(file("lock"), "create");
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(lock_);
-    lock_ = -1;
-    throw RunDirectoryError(path_ + ": another fedctl is running here",
+RunDirectory::Lock::Lock(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw RunDirectoryError(folder + ": cannot create: " + error.message(),
+                            "choose another --run-dir");
+  }
+  const std::string path = folder + "/lock";
+  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file_ < 0) fail(path, "create");
+  if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(file_);
+    throw RunDirectoryError(folder + ": another fedctl is running here",
                             "wait for it, stop it, or choose another --run-dir");
   }
 }
+
+RunDirectory::Lock::~Lock() { ::close(file_); }
 
 bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl")); }
 

@@ -17,9 +17,6 @@ class RunDirectory {
   // the lock or nothing can be written; ConfigError if a run is there and neither --resume nor --fresh was
   // given, or there is none to resume.
   RunDirectory(std::string path, Start start);
-  ~RunDirectory();
-  RunDirectory(const RunDirectory&) = delete;
-  RunDirectory& operator=(const RunDirectory&) = delete;
 
   const std::string& path() const { return path_; }
   std::string file(const std::string& name) const { return path_ + '/' + name; }
@@ -33,12 +30,23 @@ class RunDirectory {
   std::optional<wire::Message> load_checkpoint() const;
 
  private:
-  void lock();
+  // flock(2) on the file `lock`, until destruction.
+  class Lock {
+   public:
+    explicit Lock(const std::string& folder);
+    ~Lock();
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+
+   private:
+    int file_ = -1;
+  };
+
   bool holds_run() const;
   void discard() const;
 
   std::string path_;
-  int lock_ = -1;
+  Lock lock_;
   bool resumed_ = false;
 };
 

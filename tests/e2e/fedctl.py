@@ -127,6 +127,7 @@ class CountingProxy:
         self.port = self.listener.getsockname()[1]
         self.streams = []  # (up bytes, down bytes)
         self.threads = []
+        self.sockets = []
         self._start(self._accept)
 
     def _start(self, run, *arguments):
@@ -141,6 +142,7 @@ class CountingProxy:
             except OSError:
                 return
             far = socket.create_connection(("127.0.0.1", self.target))
+            self.sockets += [near, far]
             pair = (bytearray(), bytearray())
             self.streams.append(pair)
             self._start(self._pump, near, far, pair[0])
@@ -166,3 +168,5 @@ class CountingProxy:
         self.listener.close()
         for thread in self.threads[1:]:
             thread.join(timeout=10)
+        for end in self.sockets:
+            end.close()

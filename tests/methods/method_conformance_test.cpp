@@ -18,8 +18,30 @@ namespace {
 
 constexpr std::int64_t kClients = 6;
 
+// Sets one real option by its key, as the experiment file would.
+void set(config::Options& options, std::string_view wanted, double to) {
+  struct Setter final : config::Fields {
+    std::string_view wanted;
+    double to = 0;
+    void integer(std::string_view, std::int64_t&, config::Whole, std::string_view) override {}
+    void real(std::string_view key, double& value, config::Range, std::string_view) override {
+      if (key == wanted) value = to;
+    }
+    void boolean(std::string_view, bool&, std::string_view) override {}
+    void text(std::string_view, std::string&, config::Text, std::string_view) override {}
+    void texts(std::string_view, std::vector<std::string>&, std::string_view) override {}
+    void section(std::string_view, config::Options&, std::string_view) override {}
+    void plugin(std::string_view, config::Plugin&, const config::Kinds&, std::string_view) override {}
+    void plugins(std::string_view, std::vector<config::Plugin>&, const config::Kinds&, std::size_t,
+                 std::string_view) override {}
+  } setter;
+  setter.wanted = wanted;
+  setter.to = to;
+  options.fields(setter);
+}
+
 struct Toy {
-  explicit Toy(const std::string& method_kind, double heterogeneity = 1) {
+  explicit Toy(const std::string& method_kind) {
     config::Plugin targets = config::make_plugin(data::dataset_kinds(), "quadratic_targets");
     source = data::open(targets, Rng(1).stream("data"));
     const config::Plugin by_field = config::make_plugin(data::partitioner_kinds(), "by_field");
@@ -36,7 +58,6 @@ struct Toy {
     plan.train.batch_size = 1;
     plan.train.optimizer = config::make_plugin(learn::optimizer_kinds(), "sgd");
     method = config::make_plugin(method_kinds(), method_kind);
-    (void)heterogeneity;
   }
 
   data::Source source;
@@ -69,9 +90,9 @@ struct Outcome {
 
 struct Setting {
   std::size_t threads = 2;
-  std::optional<std::size_t> lose_at;
+  std::optional<std::size_t> lose_at = {};
   std::int64_t first_round = 1, stop_after = -1, save_at = -1;
-  std::vector<float> weights;
+  std::vector<float> weights = {};
   const Message* state = nullptr;
 };
 
@@ -154,7 +175,7 @@ double distance_to_mean(Toy& toy, std::span<const float> weights) {
 
 std::vector<std::string> all_methods() {
   std::vector<std::string> names;
-  for (const MethodEntry& entry : methods()) names.push_back(entry.kind.name);
+  for (const MethodEntry& entry : fedctl::methods::methods()) names.push_back(entry.kind.name);
   return names;
 }
 
@@ -215,24 +236,7 @@ TEST_CASE("fedavg sends 4 d bytes of payload each way", "[methods][fedavg]") {
 TEST_CASE("fedavg follows its closed form on the toy problem", "[methods][fedavg]") {
   Toy toy("fedavg");
   const double lr = learn::learning_rate(toy.plan.train.optimizer);
-  struct Momentum final : config::Options {
-    void fields(config::Fields&) override {}
-  };
-  // Momentum would give a second-order recursion: switch it off through the options' own field.
-  struct Setter final : config::Fields {
-    void integer(std::string_view, std::int64_t&, config::Whole, std::string_view) override {}
-    void real(std::string_view key, double& value, config::Range, std::string_view) override {
-      if (key == "momentum") value = 0;
-    }
-    void boolean(std::string_view, bool&, std::string_view) override {}
-    void text(std::string_view, std::string&, config::Text, std::string_view) override {}
-    void texts(std::string_view, std::vector<std::string>&, std::string_view) override {}
-    void section(std::string_view, config::Options&, std::string_view) override {}
-    void plugin(std::string_view, config::Plugin&, const config::Kinds&, std::string_view) override {}
-    void plugins(std::string_view, std::vector<config::Plugin>&, const config::Kinds&, std::size_t,
-                 std::string_view) override {}
-  } no_momentum;
-  toy.plan.train.optimizer.options->fields(no_momentum);
+  set(*toy.plan.train.optimizer.options, "momentum", 0);  // it would make the recursion second-order
   const Outcome outcome = play(toy);
   const std::vector<float> start(outcome.weights.size());
   const double from = distance_to_mean(toy, start);
@@ -244,25 +248,10 @@ TEST_CASE("fedavg follows its closed form on the toy problem", "[methods][fedavg
 }
 
 TEST_CASE("fedprox with mu = 0 is fedavg bit for bit, and mu > 0 keeps clients closer", "[methods][fedprox]") {
-  struct SetMu final : config::Fields {
-    double mu = 0;
-    void integer(std::string_view, std::int64_t&, config::Whole, std::string_view) override {}
-    void real(std::string_view key, double& value, config::Range, std::string_view) override {
-      if (key == "mu") value = mu;
-    }
-    void boolean(std::string_view, bool&, std::string_view) override {}
-    void text(std::string_view, std::string&, config::Text, std::string_view) override {}
-    void texts(std::string_view, std::vector<std::string>&, std::string_view) override {}
-    void section(std::string_view, config::Options&, std::string_view) override {}
-    void plugin(std::string_view, config::Plugin&, const config::Kinds&, std::string_view) override {}
-    void plugins(std::string_view, std::vector<config::Plugin>&, const config::Kinds&, std::size_t,
-                 std::string_view) override {}
-  } setter;
   Toy plain("fedavg");
   Toy prox("fedprox");
-  prox.method.options->fields(setter);
+  set(*prox.method.options, "mu", 0);
   CHECK(play(plain).weights == play(prox).weights);
-  setter.mu = 5;
-  prox.method.options->fields(setter);
+  set(*prox.method.options, "mu", 5);
   CHECK(play(prox).recorder.reports[0].update_norm < 0.9 * play(plain).recorder.reports[0].update_norm);
 }

@@ -1,0 +1,154 @@
+"""Clients that die, strangers that shout, and runs that are stopped half-way."""
+import json
+import os
+import random
+import signal
+import socket
+import struct
+import unittest
+
+from fedctl import GLYPHS, TOY, Case, digests, journal, rounds, wait_until
+
+
+def events(directory, name):
+    return [line for line in journal(directory) if line["event"] == name]
+
+
+def resident_kib(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+
+
+class Faults(Case):
+    SLOW = TOY.replace("steps: 5", "steps: 200000").replace("rounds: 5", "rounds: 8").replace("quorum: 1.0", "quorum: 0.5")
+
+    def test_a_client_killed_in_mid_round_and_back_again(self):
+        config = self.write("exp.yaml", self.SLOW)
+        server, port, directory = self.server(config)
+        clients = [self.client(str(i), port) for i in range(6)]
+        wait_until(lambda: (directory / "journal.jsonl").exists() and rounds(directory)[-1]["round"] >= 1, "round 1")
+        os.kill(clients[2].pid, signal.SIGKILL)
+        wait_until(lambda: events(directory, "leave"), "the leave event")
+        self.assertEqual(events(directory, "leave")[0]["peer"], 2)
+        again = self.client("2", port)
+        self.finish(server)
+        for process in clients[:2] + clients[3:] + [again]:
+            self.finish(process)
+        lines = rounds(directory)
+        self.assertEqual(lines[-1]["round"], 8)
+        self.assertEqual(sum(line["lost"] for line in lines), 1)
+        lost = next(line for line in lines if line["lost"] == 1)
+        self.assertEqual(lost["replied"], 5)
+        self.assertLess(lost["round_ms"], 20_000)
+        self.assertEqual(len([line for line in events(directory, "join") if line["peer"] == 2]), 2)
+        self.assertEqual(lines[-1]["replied"], 6, "the client that came back takes part again")
+
+    def test_quorum_missed_is_status_4(self):
+        config = self.write("exp.yaml", TOY.replace("deadline_s: 20", "deadline_s: 0.5"))
+        server, port, directory = self.server(config)
+        client = self.client("0-3", port)
+        out, err = self.finish(server, 4)
+        self.assertIn("quorum not reached", err)
+        self.assertIn("hint:", err)
+        self.finish(client)
+        self.assertEqual(journal(directory)[-1]["status"], "quorum")
+
+    def test_garbage_does_not_disturb_the_run(self):
+        config = self.write("exp.yaml", TOY)
+        server, port, directory = self.server(config)
+        before = resident_kib(server.pid)
+        noise = random.Random(1)
+        silent = []
+        for attempt in range(20):
+            with socket.create_connection(("127.0.0.1", port)) as stranger:
+                try:
+                    stranger.sendall(noise.randbytes(64 << 10))
+                except OSError:
+                    pass  # the server has hung up, as it should
+            with socket.create_connection(("127.0.0.1", port)) as liar:
+                # The largest claim that the header's 32 bits can make, then one of 1 TiB in the bytes that follow.
+                liar.sendall(b"fc" + struct.pack("<BBIQIQ", 1, 1, 0xffffffff, 0, 0, 1 << 40))
+            half = socket.create_connection(("127.0.0.1", port))
+            half.sendall(b"fc\x01\x01")
+            silent.append(half)
+        clients = [self.client(str(i), port) for i in range(6)]
+        self.finish(server)
+        for process in clients:
+            self.finish(process)
+        for half in silent:
+            half.close()
+        self.assertGreaterEqual(len(events(directory, "refuse")), 40)
+        self.assertEqual(rounds(directory)[-1]["replied"], 6)
+        self.assertLess(before, 64 * 1024)
+
+    def test_memory_stays_flat_under_claims(self):
+        config = self.write("exp.yaml", TOY)
+        server, port, _ = self.server(config)
+        before = resident_kib(server.pid)
+        liars = []
+        for _ in range(100):
+            liar = socket.create_connection(("127.0.0.1", port))
+            liar.sendall(b"fc" + struct.pack("<BBIQI", 1, 1, 60000, 0, 0))
+            liars.append(liar)
+        self.assertLess(resident_kib(server.pid) - before, 16 * 1024)
+        for liar in liars:
+            liar.close()
+        client = self.client("0-5", port)
+        self.finish(server)
+        self.finish(client)
+
+    def test_interrupt_then_resume_equals_an_undisturbed_run(self):
+        config = self.write("exp.yaml", GLYPHS.replace("rounds: 3", "rounds: 6"))
+        whole = self.folder / "whole"
+        self.assertEqual(self.run_fedctl("simulate", "--config", config, "--run-dir", whole)[0], 0)
+        part = self.folder / "part"
+        process = self.start("simulate", "--config", config, "--run-dir", part)
+        wait_until(lambda: (part / "journal.jsonl").exists() and len(rounds(part)) >= 3, "round 2")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        if process.returncode == 0:
+            self.skipTest("the run was over before the signal came")
+        self.assertEqual(process.returncode, 130, err)
+        self.assertIn("--resume", err)
+        status, _, err = self.run_fedctl("simulate", "--config", config, "--run-dir", part, "--resume",
+                                         "--set", "codec.error_feedback=ef14")
+        self.assertEqual(status, 0, err)
+        self.assertEqual(len(digests(part)), 7)
+
+    def test_resume_without_client_state_is_bit_identical(self):
+        config = self.write("exp.yaml", TOY.replace("rounds: 5", "rounds: 40").replace("steps: 5", "steps: 20000"))
+        whole = self.folder / "whole"
+        self.assertEqual(self.run_fedctl("simulate", "--config", config, "--run-dir", whole)[0], 0)
+        part = self.folder / "part"
+        process = self.start("simulate", "--config", config, "--run-dir", part)
+        wait_until(lambda: (part / "journal.jsonl").exists() and len(rounds(part)) >= 4, "round 3")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 143, err)
+        self.assertEqual(self.run_fedctl("simulate", "--config", config, "--run-dir", part, "--resume")[0], 0)
+        self.assertEqual(digests(part), digests(whole))
+
+    def test_a_server_that_is_killed_leaves_a_readable_directory(self):
+        config = self.write("exp.yaml", self.SLOW)
+        server, port, directory = self.server(config)
+        client = self.client("0-5", port, "--retry-s", "0.2")
+        wait_until(lambda: (directory / "journal.jsonl").exists() and rounds(directory)[-1]["round"] >= 2, "round 2")
+        server.kill()
+        server.communicate()
+        self.finish(client, 3)
+        for line in (directory / "journal.jsonl").read_text().splitlines():
+            json.loads(line)
+        self.assertTrue(list((directory / "checkpoint").iterdir()))
+        # What it leaves can be gone on with.
+        port_file = self.folder / "again"
+        again = self.start("server", "--config", config, "--run-dir", directory, "--resume", "--listen", "127.0.0.1:0",
+                           "--port-file", port_file)
+        wait_until(port_file.exists, "the port")
+        client = self.client("0-5", int(port_file.read_text()))
+        self.finish(again)
+        self.finish(client)
+        self.assertEqual([line["round"] for line in rounds(directory)], list(range(9)))
+
+
+if __name__ == "__main__":
+    unittest.main()

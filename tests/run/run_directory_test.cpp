@@ -1,0 +1,90 @@
+#include "run/run_directory.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <filesystem>
+#include <fstream>
+
+#include <unistd.h>
+
+#include "base/errors.hpp"
+#include "run/commands.hpp"
+
+using namespace fedctl;
+using namespace fedctl::run;
+namespace fs = std::filesystem;
+
+namespace {
+
+// A folder of this test's own, removed at its end.
+struct Folder {
+  std::string path = (fs::temp_directory_path() / ("fedctl-run-" + std::to_string(::getpid()))).string();
+  Folder() { fs::remove_all(path); }
+  ~Folder() { fs::remove_all(path); }
+};
+
+wire::Message state(std::int64_t round) {
+  const std::vector<float> weights{1.0F, static_cast<float>(round)};
+  return wire::Message("checkpoint").with("round", round).with("weights", Tensor::of(weights, {}));
+}
+
+void flip_a_byte(const std::string& path) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(25);
+  file.put('!');
+}
+
+}  // namespace
+
+TEST_CASE("a run directory is locked, and says both ways out when it holds a run", "[run]") {
+  const Folder folder;
+  {
+    const RunDirectory first(folder.path, Start::create);
+    CHECK_THROWS_AS(RunDirectory(folder.path, Start::create), RunDirectoryError);
+    first.write("journal.jsonl", "{}\n");
+  }
+  try {
+    const RunDirectory second(folder.path, Start::create);
+    FAIL("a run was overwritten");
+  } catch (const ConfigError& error) {
+    CHECK_THAT(error.hint(), Catch::Contains("--resume") && Catch::Contains("--fresh"));
+  }
+  CHECK(RunDirectory(folder.path, Start::resume).resumed());
+  const RunDirectory fresh(folder.path, Start::discard);
+  CHECK_FALSE(fs::exists(fresh.file("journal.jsonl")));
+}
+
+TEST_CASE("there is nothing to resume in a new directory", "[run]") {
+  const Folder folder;
+  CHECK_THROWS_WITH(RunDirectory(folder.path, Start::resume), Catch::Contains("no run to resume"));
+}
+
+TEST_CASE("two generations of checkpoints are kept, the newest whole one is read", "[run]") {
+  const Folder folder;
+  const RunDirectory directory(folder.path, Start::create);
+  CHECK_FALSE(directory.load_checkpoint());
+  for (std::int64_t round = 0; round <= 12; ++round) directory.save_checkpoint(round, state(round));
+  CHECK(*directory.load_checkpoint() == state(12));
+  CHECK(std::distance(fs::directory_iterator(directory.file("checkpoint")), {}) == 2);
+  flip_a_byte(directory.file("checkpoint/round-00000012"));
+  CHECK(*directory.load_checkpoint() == state(11));
+  flip_a_byte(directory.file("checkpoint/round-00000011"));
+  CHECK_THROWS_WITH(directory.load_checkpoint(), Catch::Contains("no checkpoint is whole"));
+}
+
+TEST_CASE("a write that broke off leaves the old file", "[run]") {
+  const Folder folder;
+  const RunDirectory directory(folder.path, Start::create);
+  directory.save_checkpoint(3, state(3));
+  std::ofstream(directory.file("checkpoint/round-00000004.tmp")) << "half";
+  CHECK(*directory.load_checkpoint() == state(3));
+}
+
+TEST_CASE("ids read as numbers and ranges", "[run]") {
+  CHECK(parse_ids("3") == std::vector<std::int64_t>{3});
+  CHECK(parse_ids("0-3,8,2") == std::vector<std::int64_t>{0, 1, 2, 3, 8});
+  for (const char* wrong : {"", "a", "3-", "-1", "5-2", "1,,2", "0-99999999999", "1 "}) {
+    INFO(wrong);
+    CHECK_THROWS_AS(parse_ids(wrong), ConfigError);
+  }
+}
