@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what fedctl needs to build and run on Debian 12. Idempotent: a second run changes nothing.
 #   scripts/setup.sh          build and test dependencies
-#   scripts/setup.sh --dev    also clang (fuzzing, sanitizers), clang-format, clang-tidy, Google Benchmark
+#   scripts/setup.sh --dev    also clang (fuzzing, sanitizers), clang-format, clang-tidy
 set -euo pipefail
 
 packages=(
@@ -10,7 +10,7 @@ packages=(
   libtorch-dev libopenblas0-openmp zlib1g-dev libsodium-dev
 )
 if [[ "${1:-}" == --dev ]]; then
-  packages+=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 libbenchmark-dev)
+  packages+=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14)
 elif [[ $# -gt 0 ]]; then
   sed -n '2,4p' "$0" >&2
   exit 2

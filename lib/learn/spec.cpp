@@ -94,6 +94,8 @@ void LoraOptions::fields(Fields& fields) {
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
   fields.texts("targets", targets, "layers: query key value output gate up down fc1 fc2, as the family has them");
   fields.boolean("train_head", train_head, "train the classifier too; nothing for language models");
+  fields.boolean("train_output", train_output,
+                 "language models: train the output layer too, a copy of it if it is tied");
 }
 void PromptOptions::fields(Fields& fields) {
   fields.integer("tokens", tokens, {1, 1024}, "soft tokens");

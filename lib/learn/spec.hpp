@@ -42,6 +42,7 @@ struct LoraOptions : config::Options {
   double alpha = 16;
   std::vector<std::string> targets = {"query", "value"};  // canonical names: query key value output gate up down fc1 fc2
   bool train_head = true;
+  bool train_output = false;
   void fields(config::Fields& fields) override;
 };
 struct PromptOptions : config::Options {
