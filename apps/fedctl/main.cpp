@@ -1,11 +1,10 @@
 // The command line: a table of sub-commands, their options, exit codes. No logic.
+#include <boost/program_options.hpp>
 #include <cstdio>
 #include <functional>
 #include <iostream>
 #include <string>
 #include <vector>
-
-#include <boost/program_options.hpp>
 
 #include "base/errors.hpp"
 #include "run/commands.hpp"
@@ -36,20 +35,24 @@ T get(const po::variables_map& values, const char* name, T otherwise) {
 bool flag(const po::variables_map& values, const char* name) { return values.count(name) > 0; }
 
 void output_options(po::options_description& options) {
-  options.add_options()("format", po::value<Text>()->value_name("auto|text|json"),
-                        "standard output: a table, or one JSON line a round (default: table on a terminal)")(
+  options.add_options()(
+      "format", po::value<Text>()->value_name("auto|text|json"),
+      "standard output: a table, or one JSON line a round (default: table on a terminal)")(
       "quiet", "no progress, no messages")("verbose", "more messages");
 }
 void experiment_options(po::options_description& options) {
-  options.add_options()("config", po::value<Text>()->value_name("FILE"), "the experiment, YAML (required)")(
+  options.add_options()("config", po::value<Text>()->value_name("FILE"),
+                        "the experiment, YAML (required)")(
       "set", po::value<std::vector<Text>>()->value_name("KEY.PATH=VALUE"),
       "override a key, after the file; repeatable");
 }
 void run_options(po::options_description& options) {
   experiment_options(options);
-  options.add_options()("run-dir", po::value<Text>()->value_name("DIR"), "run directory (default: runs/<name>)")(
+  options.add_options()("run-dir", po::value<Text>()->value_name("DIR"),
+                        "run directory (default: runs/<name>)")(
       "resume", "go on with the unfinished run in the run directory")(
-      "fresh", "discard the run in the run directory")("threads", po::value<std::int64_t>()->value_name("N"),
+      "fresh", "discard the run in the run directory")("threads",
+                                                       po::value<std::int64_t>()->value_name("N"),
                                                        "worker threads (default: one a core)");
   output_options(options);
 }
@@ -70,7 +73,8 @@ run::OutputOptions output_of(const po::variables_map& values) {
 }
 
 config::Source source_of(const po::variables_map& values) {
-  if (!flag(values, "config")) throw ConfigError("--config FILE is missing", "fedctl help shows examples");
+  if (!flag(values, "config"))
+    throw ConfigError("--config FILE is missing", "fedctl help shows examples");
   config::Source source = config::read_source(values["config"].as<Text>());
   source.overrides = config::environment_overrides(environ);
   for (const Text& text : get<std::vector<Text>>(values, "set", {})) {
@@ -103,7 +107,8 @@ int run_client(const po::variables_map& values) {
   if (flag(values, "id") == flag(values, "ids")) {
     throw ConfigError("client: give --id N or --ids A-B", "fedctl client --id 3");
   }
-  options.ids = run::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
+  options.ids =
+      run::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
   options.server = get<Text>(values, "server", "127.0.0.1:7143");
   options.site = get<Text>(values, "site", "");
   options.threads = get<std::int64_t>(values, "threads", 0);
@@ -138,27 +143,32 @@ const std::vector<Command>& commands() {
          run_options(options);
          options.add_options()("listen", po::value<Text>()->value_name("HOST:PORT"),
                                "overrides server.listen; port 0 picks a free one and prints it")(
-             "port-file", po::value<Text>()->value_name("FILE"), "write the port here once listening")(
+             "port-file", po::value<Text>()->value_name("FILE"),
+             "write the port here once listening")(
              "insecure", "allow plaintext on an address that is not loopback");
        },
        [](const po::variables_map& values) { return run::serve(run_of(values)); }},
-      {"client", "take part in an experiment; the server sends the plan", "--id N | --ids A-B [options]",
+      {"client", "take part in an experiment; the server sends the plan",
+       "--id N | --ids A-B [options]",
        "  fedctl client --id 3\n"
        "  fedctl client --ids 0-99 --server 127.0.0.1:7143 --threads 2\n"
        "  fedctl client --id 3 --site site.yaml --retry-s 600\n",
        [](po::options_description& options) {
          options.add_options()("id", po::value<Text>()->value_name("N"), "the client's number")(
-             "ids", po::value<Text>()->value_name("A-B"), "host many clients in one process: 0-7, 0-3,8")(
+             "ids", po::value<Text>()->value_name("A-B"),
+             "host many clients in one process: 0-7, 0-3,8")(
              "server", po::value<Text>()->value_name("HOST:PORT"), "default 127.0.0.1:7143")(
              "site", po::value<Text>()->value_name("FILE"), "site file: own data and model paths")(
              "retry-s", po::value<double>()->value_name("S"),
              "keep trying to connect for S seconds (default: 1 at first, 60 once connected)")(
-             "threads", po::value<std::int64_t>()->value_name("N"), "worker threads (default: one a core)")(
+             "threads", po::value<std::int64_t>()->value_name("N"),
+             "worker threads (default: one a core)")(
              "insecure", "allow plaintext to an address that is not loopback");
          output_options(options);
        },
        run_client},
-      {"simulate", "server and all clients in one process, on virtual time", "--config FILE [options]",
+      {"simulate", "server and all clients in one process, on virtual time",
+       "--config FILE [options]",
        "  fedctl simulate --config configs/quickstart.yaml --format text\n"
        "  fedctl simulate --config exp.yaml --set seed=2 --run-dir runs/seed2\n",
        run_options, [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
@@ -173,7 +183,8 @@ const std::vector<Command>& commands() {
        },
        [](const po::variables_map& values) {
          const bool schema = flag(values, "schema");
-         return run::check(schema ? config::Source{} : source_of(values), flag(values, "explain"), schema);
+         return run::check(schema ? config::Source{} : source_of(values), flag(values, "explain"),
+                           schema);
        }},
       {"list", "what the engine has: methods, codecs, models, ...", "[REGISTRY] [--format json]",
        "  fedctl list methods\n  fedctl list --format json\n",
@@ -184,28 +195,35 @@ const std::vector<Command>& commands() {
              "format", po::value<Text>()->value_name("text|json"), "");
        },
        [](const po::variables_map& values) {
-         return run::list(get<Text>(values, "registry", ""), output_of(values).format == run::Format::json);
+         return run::list(get<Text>(values, "registry", ""),
+                          output_of(values).format == run::Format::json);
        },
        "registry"},
-      {"backbone", "train the small frozen model that an experiment adapts", "--config FILE --out DIR",
+      {"backbone", "train the small frozen model that an experiment adapts",
+       "--config FILE --out DIR",
        "  fedctl backbone --config configs/backbone.yaml --out runs/backbone\n",
        [](po::options_description& options) {
          experiment_options(options);
-         options.add_options()("out", po::value<Text>()->value_name("DIR"), "folder for config.json and model.safetensors");
+         options.add_options()("out", po::value<Text>()->value_name("DIR"),
+                               "folder for config.json and model.safetensors");
          output_options(options);
        },
        run_backbone},
-      {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {}, print_version},
+      {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {},
+       print_version},
   };
   return kCommands;
 }
 
 void print_help() {
   std::printf("fedctl: federated fine-tuning in few bytes\n\nusage: fedctl COMMAND [options]\n\n");
-  for (const Command& command : commands()) std::printf("  %-10s %s\n", command.name, command.summary);
+  for (const Command& command : commands())
+    std::printf("  %-10s %s\n", command.name, command.summary);
   std::printf(
-      "\nfedctl COMMAND --help shows a command's options.\n\nexit status: 0 done, 1 failed, 2 bad command line or "
-      "configuration, 3 cannot connect or refused,\n4 quorum not reached, 5 data or model file unusable, 6 run "
+      "\nfedctl COMMAND --help shows a command's options.\n\nexit status: 0 done, 1 failed, 2 bad "
+      "command line or "
+      "configuration, 3 cannot connect or refused,\n4 quorum not reached, 5 data or model file "
+      "unusable, 6 run "
       "directory damaged or locked,\n130 SIGINT, 143 SIGTERM\n\nexamples:\n"
       "  fedctl server --config configs/quickstart.yaml\n  fedctl client --id 3\n"
       "  fedctl simulate --config configs/quickstart.yaml --format text\n");
@@ -219,20 +237,27 @@ int run_command(const Command& command, const std::vector<std::string>& argument
   if (command.positional != nullptr) positional.add(command.positional, 1);
   po::variables_map values;
   try {
-    po::store(po::command_line_parser(arguments).options(options).positional(positional).style(
-                  po::command_line_style::unix_style & ~po::command_line_style::allow_guessing).run(), values);
+    po::store(
+        po::command_line_parser(arguments)
+            .options(options)
+            .positional(positional)
+            .style(po::command_line_style::unix_style & ~po::command_line_style::allow_guessing)
+            .run(),
+        values);
   } catch (const po::unknown_option& error) {
     std::vector<std::string> known;
     for (const auto& option : options.options()) known.push_back("--" + option->long_name());
     const std::string near = config::nearest(error.get_option_name(), known);
     throw ConfigError(std::string(command.name) + ": unknown option " + error.get_option_name(),
-                      near.empty() ? "fedctl " + std::string(command.name) + " --help" : "did you mean " + near + '?');
+                      near.empty() ? "fedctl " + std::string(command.name) + " --help"
+                                   : "did you mean " + near + '?');
   } catch (const po::error& error) {
     throw ConfigError(std::string(command.name) + ": " + error.what(),
                       "fedctl " + std::string(command.name) + " --help");
   }
   if (flag(values, "help")) {
-    std::printf("fedctl %s: %s\n\nusage: fedctl %s %s\n\n", command.name, command.summary, command.name, command.usage);
+    std::printf("fedctl %s: %s\n\nusage: fedctl %s %s\n\n", command.name, command.summary,
+                command.name, command.usage);
     std::cout << options << "\nexamples:\n" << command.examples;
     return run::kDone;
   }
@@ -251,13 +276,15 @@ int dispatch(const std::vector<std::string>& words) {
     names.emplace_back(command.name);
   }
   const std::string near = config::nearest(name, names);
-  throw ConfigError("unknown command \"" + name + '"', near.empty() ? "fedctl --help" : "did you mean " + near + '?');
+  throw ConfigError("unknown command \"" + name + '"',
+                    near.empty() ? "fedctl --help" : "did you mean " + near + '?');
 }
 
 int complain(const std::exception& error, int status) {
   std::fprintf(stderr, "fedctl: error: %s\n", error.what());
   const auto* ours = dynamic_cast<const Error*>(&error);
-  if (ours != nullptr && !ours->hint().empty()) std::fprintf(stderr, "hint: %s\n", ours->hint().c_str());
+  if (ours != nullptr && !ours->hint().empty())
+    std::fprintf(stderr, "hint: %s\n", ours->hint().c_str());
   return status;
 }
 

@@ -22,8 +22,7 @@ using Bytes = std::vector<std::byte>;
 using ByteView = std::span<const std::byte>;
 
 template <class T>
-  requires std::is_trivially_copyable_v<T>
-ByteView as_bytes_of(std::span<const T> values) {
+requires std::is_trivially_copyable_v<T> ByteView as_bytes_of(std::span<const T> values) {
   return std::as_bytes(values);
 }
 
@@ -37,10 +36,8 @@ class ByteWriter {
   explicit ByteWriter(Bytes& out) : out_(out) {}
 
   template <class T>
-    requires std::is_arithmetic_v<T>
-  void number(T value) {
-    raw(std::as_bytes(std::span(&value, 1)));
-  }
+  requires std::is_arithmetic_v<T>
+  void number(T value) { raw(std::as_bytes(std::span(&value, 1))); }
   // LEB128: seven bits a byte, lowest first, high bit set on all but the last.
   void varint(std::uint64_t value) {
     while (value >= 0x80) {
@@ -69,8 +66,7 @@ class ByteReader {
   bool done() const { return left() == 0; }
 
   template <class T>
-    requires std::is_arithmetic_v<T>
-  T number() {
+  requires std::is_arithmetic_v<T> T number() {
     T value{};
     const ByteView bytes = raw(sizeof(T));
     std::memcpy(&value, bytes.data(), sizeof(T));

@@ -1,5 +1,5 @@
-// Points in time as protocols see them. In a simulation they are virtual and start at zero; over TCP they
-// are the steady clock's. Wall time stands only in journal keys that end in `_ms`.
+// Points in time as protocols see them. In a simulation they are virtual and start at zero; over
+// TCP they are the steady clock's. Wall time stands only in journal keys that end in `_ms`.
 #pragma once
 
 #include <chrono>

@@ -8,7 +8,7 @@
 namespace fedctl::limits {
 
 // Wire.
-inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;         // after the handshake
+inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;           // after the handshake
 inline constexpr std::size_t kHandshakeFrameBytesMax = std::size_t{1} << 16;  // before it is over
 inline constexpr std::size_t kTensorsPerMessageMax = 4096;
 inline constexpr std::size_t kScalarsPerMessageMax = 1024;
@@ -19,10 +19,10 @@ inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
 
 // Peers and time.
 inline constexpr std::int64_t kClientsMax = 1'000'000;
-inline constexpr std::size_t kMailboxDepthMax = 64;      // envelopes a peer may have undelivered
+inline constexpr std::size_t kMailboxDepthMax = 64;         // envelopes a peer may have undelivered
 inline constexpr std::size_t kConnectionsPendingMax = 256;  // connections that have not joined yet
-inline constexpr int kHandshakeHelloMs = 5'000;          // from connect to the client's hello
-inline constexpr int kHandshakeReadyMs = 120'000;        // the client loads its model and data
+inline constexpr int kHandshakeHelloMs = 5'000;             // from connect to the client's hello
+inline constexpr int kHandshakeReadyMs = 120'000;           // the client loads its model and data
 inline constexpr int kReconnectFirstMs = 100;
 inline constexpr int kReconnectLongestMs = 5'000;
 

@@ -35,9 +35,9 @@ std::uint64_t Rng::child_key(std::string_view name, std::span<const std::int64_t
 }
 
 void Rng::refill() {
-  block_ = philox4x32_10({static_cast<std::uint32_t>(counter_),
-                          static_cast<std::uint32_t>(counter_ >> 32), 0, 0},
-                         {static_cast<std::uint32_t>(key_), static_cast<std::uint32_t>(key_ >> 32)});
+  block_ = philox4x32_10(
+      {static_cast<std::uint32_t>(counter_), static_cast<std::uint32_t>(counter_ >> 32), 0, 0},
+      {static_cast<std::uint32_t>(key_), static_cast<std::uint32_t>(key_ >> 32)});
   ++counter_;
   used_ = 0;
 }

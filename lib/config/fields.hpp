@@ -81,8 +81,8 @@ class Fields {
                      std::string_view meaning) = 0;
   // A nested map.
   virtual void section(std::string_view key, Options& value, std::string_view meaning) = 0;
-  // A nested map with a `kind`. When the key is absent the value keeps its default plugin; a default
-  // with an empty kind means the key is required.
+  // A nested map with a `kind`. When the key is absent the value keeps its default plugin; a
+  // default with an empty kind means the key is required.
   virtual void plugin(std::string_view key, Plugin& value, const Kinds& kinds,
                       std::string_view meaning) = 0;
   // A list of such maps, at most `count_max` long.

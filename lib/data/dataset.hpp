@@ -27,7 +27,8 @@ struct DatasetInfo {
   std::vector<std::string> classes;  // names, in label order; empty for language
   Shape input_shape;                 // [c,h,w], [features], or {} for tokens
   std::int64_t vocabulary = 0;       // tokens only
-  std::string vocabulary_digest;     // of the tokenizer, compared in the handshake; "" if there is none
+  std::string
+      vocabulary_digest;  // of the tokenizer, compared in the handshake; "" if there is none
 };
 
 class Dataset {
@@ -41,8 +42,8 @@ class Dataset {
   virtual std::size_t length(std::size_t index) const = 0;
   // Natural owner of the example ("hand 12", "ROMEO"), the key of partitioner by_field; "" if none.
   virtual std::string field(std::size_t index) const = 0;
-  // The examples, in this order, as one batch. Precondition: at least one; all indices < size(); equal
-  // length() for language and token inputs.
+  // The examples, in this order, as one batch. Precondition: at least one; all indices < size();
+  // equal length() for language and token inputs.
   virtual Batch gather(std::span<const std::size_t> indices) const = 0;
 };
 

@@ -1,4 +1,5 @@
-// idx: images in the IDX format (MNIST and its relatives): magic 00 00 08 rank, big-endian dimensions, bytes. Gzip or not.
+// idx: images in the IDX format (MNIST and its relatives): magic 00 00 08 rank, big-endian
+// dimensions, bytes. Gzip or not.
 #include <filesystem>
 #include <optional>
 
@@ -15,8 +16,9 @@ constexpr std::uint32_t kUnsignedBytes = 0x08;
 struct IdxOptions final : config::Options {
   std::string path;
   void fields(config::Fields& fields) override {
-    fields.text("path", path, {.kind = "a folder", .required = true},
-                "folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and t10k-* (.gz or not)");
+    fields.text(
+        "path", path, {.kind = "a folder", .required = true},
+        "folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and t10k-* (.gz or not)");
   }
 };
 
@@ -35,19 +37,23 @@ Idx read_idx(const std::string& path, std::size_t rank) {
     return value;
   };
   idx.data_at = 4 + 4 * rank;
-  if (idx.bytes.size() < idx.data_at) throw DataError(path + ": ends in its header, at byte " + std::to_string(idx.bytes.size()));
+  if (idx.bytes.size() < idx.data_at)
+    throw DataError(path + ": ends in its header, at byte " + std::to_string(idx.bytes.size()));
   if (word(0) != (kUnsignedBytes << 8 | rank)) {
     throw DataError(path + ": byte 0: magic is " + std::to_string(word(0)) + ", expected " +
-                    std::to_string(kUnsignedBytes << 8 | rank) + " (unsigned bytes, " + std::to_string(rank) + " axes)");
+                    std::to_string(kUnsignedBytes << 8 | rank) + " (unsigned bytes, " +
+                    std::to_string(rank) + " axes)");
   }
   std::uint64_t count = 1;
   for (std::size_t axis = 0; axis < rank; ++axis) {
     idx.shape.push_back(word(4 + 4 * axis));
-    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(idx.shape.back()), &count)) count = UINT64_MAX;
+    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(idx.shape.back()), &count))
+      count = UINT64_MAX;
   }
   if (count != idx.bytes.size() - idx.data_at) {
-    throw DataError(path + ": byte 4: dimensions " + to_string(idx.shape) + " need " + std::to_string(count) +
-                        " bytes, the file has " + std::to_string(idx.bytes.size() - idx.data_at),
+    throw DataError(path + ": byte 4: dimensions " + to_string(idx.shape) + " need " +
+                        std::to_string(count) + " bytes, the file has " +
+                        std::to_string(idx.bytes.size() - idx.data_at),
                     "the file may be cut short");
   }
   return idx;
@@ -60,7 +66,9 @@ class IdxImages final : public Dataset {
 
   const DatasetInfo& info() const override { return info_; }
   std::size_t size() const override { return static_cast<std::size_t>(labels_.shape[0]); }
-  std::int64_t label(std::size_t index) const override { return labels_.bytes[labels_.data_at + index]; }
+  std::int64_t label(std::size_t index) const override {
+    return labels_.bytes[labels_.data_at + index];
+  }
   std::size_t length(std::size_t) const override { return 1; }
   std::string field(std::size_t) const override { return ""; }
 
@@ -94,10 +102,13 @@ struct Part {
 // The images and labels of one split, or nothing if neither file is there.
 std::optional<Part> read_part(const std::string& folder, const std::vector<std::string>& stems) {
   for (const std::string& stem : stems) {
-    const std::string images = find_in(folder, {stem + "-images-idx3-ubyte", stem + "-images-idx3-ubyte.gz"});
-    const std::string labels = find_in(folder, {stem + "-labels-idx1-ubyte", stem + "-labels-idx1-ubyte.gz"});
+    const std::string images =
+        find_in(folder, {stem + "-images-idx3-ubyte", stem + "-images-idx3-ubyte.gz"});
+    const std::string labels =
+        find_in(folder, {stem + "-labels-idx1-ubyte", stem + "-labels-idx1-ubyte.gz"});
     if (images.empty()) continue;
-    if (labels.empty()) throw DataError(images + ": its labels, " + stem + "-labels-idx1-ubyte, are missing");
+    if (labels.empty())
+      throw DataError(images + ": its labels, " + stem + "-labels-idx1-ubyte, are missing");
     Part part{read_idx(images, 3), read_idx(labels, 1)};
     if (part.images.shape[0] != part.labels.shape[0]) {
       throw DataError(labels + ": " + std::to_string(part.labels.shape[0]) + " labels for " +
@@ -112,11 +123,13 @@ Source open_idx(const config::Options& options, const Rng&) {
   const std::string& path = dynamic_cast<const IdxOptions&>(options).path;
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) {
-    throw DataError("data.path: " + path + ": no such folder", "paths are relative to the current directory");
+    throw DataError("data.path: " + path + ": no such folder",
+                    "paths are relative to the current directory");
   }
   std::optional<Part> train = read_part(path, {"train", "train10k"});
   if (!train || train->labels.shape[0] == 0) {
-    throw DataError(path + ": no train-images-idx3-ubyte with examples in it", "data.path takes the folder that holds it");
+    throw DataError(path + ": no train-images-idx3-ubyte with examples in it",
+                    "data.path takes the folder that holds it");
   }
   DatasetInfo info;
   info.input_shape = {1, train->images.shape[1], train->images.shape[2]};
@@ -126,13 +139,16 @@ Source open_idx(const config::Options& options, const Rng&) {
   }
   for (unsigned label = 0; label <= highest; ++label) info.classes.push_back(std::to_string(label));
   std::optional<Part> test = read_part(path, {"t10k", "test"});
-  if (test && (test->images.shape[1] != info.input_shape[1] || test->images.shape[2] != info.input_shape[2])) {
+  if (test && (test->images.shape[1] != info.input_shape[1] ||
+               test->images.shape[2] != info.input_shape[2])) {
     throw DataError(path + ": test images have another size than training images");
   }
   Source source;
-  source.train = std::make_unique<IdxImages>(std::move(train->images), std::move(train->labels), info);
+  source.train =
+      std::make_unique<IdxImages>(std::move(train->images), std::move(train->labels), info);
   if (test) {
-    source.test = std::make_unique<IdxImages>(std::move(test->images), std::move(test->labels), info);
+    source.test =
+        std::make_unique<IdxImages>(std::move(test->images), std::move(test->labels), info);
   } else {
     source.test = empty_dataset(info);
   }
@@ -143,7 +159,9 @@ Source open_idx(const config::Options& options, const Rng&) {
 
 DatasetEntry idx();
 DatasetEntry idx() {
-  return {{"idx", "IDX image files (MNIST, Fashion-MNIST)", "", [] { return std::make_unique<IdxOptions>(); }}, open_idx};
+  return {{"idx", "IDX image files (MNIST, Fashion-MNIST)", "",
+           [] { return std::make_unique<IdxOptions>(); }},
+          open_idx};
 }
 
 }  // namespace fedctl::data

@@ -22,8 +22,8 @@ class Llama2cTokenizer final : public Tokenizer {
     std::size_t at = 0;
     const auto take = [&](void* out, std::size_t size, std::int64_t token) {
       if (size > bytes.size() - at) {
-        throw DataError(path + ": ends early at byte " + std::to_string(at) + ", token " + std::to_string(token) +
-                            " of " + std::to_string(vocabulary),
+        throw DataError(path + ": ends early at byte " + std::to_string(at) + ", token " +
+                            std::to_string(token) + " of " + std::to_string(vocabulary),
                         "data.tokenizer is a llama2.c tokenizer file such as tok512.bin");
       }
       std::memcpy(out, bytes.data() + at, size);
@@ -37,8 +37,9 @@ class Llama2cTokenizer final : public Tokenizer {
       take(&score, sizeof score, token);
       take(&length, sizeof length, token);
       if (length < 0 || length > kPieceBytesMax) {
-        throw DataError(path + ": token " + std::to_string(token) + " claims " + std::to_string(length) +
-                        " bytes, expected 0 to " + std::to_string(kPieceBytesMax));
+        throw DataError(path + ": token " + std::to_string(token) + " claims " +
+                        std::to_string(length) + " bytes, expected 0 to " +
+                        std::to_string(kPieceBytesMax));
       }
       std::string piece(static_cast<std::size_t>(length), '\0');
       take(piece.data(), piece.size(), token);
@@ -86,23 +87,27 @@ class Llama2cTokenizer final : public Tokenizer {
   }
 
  private:
-  // Bytes of the UTF-8 character at `at`, at most four and within the text; damaged text goes byte by byte.
+  // Bytes of the UTF-8 character at `at`, at most four and within the text; damaged text goes byte
+  // by byte.
   static std::size_t character_bytes(std::string_view text, std::size_t at) {
     std::size_t length = 1;
-    while (length < 4 && at + length < text.size() && (static_cast<unsigned char>(text[at + length]) & 0xc0U) == 0x80U) {
+    while (length < 4 && at + length < text.size() &&
+           (static_cast<unsigned char>(text[at + length]) & 0xc0U) == 0x80U) {
       ++length;
     }
     return length;
   }
 
-  // Merges the adjacent pair with the best score until none merges; the first of equals. Pairs are looked up anew only
-  // where a merge changed them, so that long texts cost O(n^2) comparisons of floats, not of strings.
+  // Merges the adjacent pair with the best score until none merges; the first of equals. Pairs are
+  // looked up anew only where a merge changed them, so that long texts cost O(n^2) comparisons of
+  // floats, not of strings.
   void merge(std::vector<std::int64_t>& tokens) const {
     std::vector<std::int64_t> joined(tokens.size(), -1);  // token of pair (i, i + 1), or -1
     const auto look_up = [&](std::size_t i) {
       joined[i] = -1;
       if (i + 1 >= tokens.size()) return;
-      const std::string pair = pieces_[static_cast<std::size_t>(tokens[i])] + pieces_[static_cast<std::size_t>(tokens[i + 1])];
+      const std::string pair = pieces_[static_cast<std::size_t>(tokens[i])] +
+                               pieces_[static_cast<std::size_t>(tokens[i + 1])];
       const auto found = ids_.find(pair);
       if (found != ids_.end()) joined[i] = found->second;
     };
@@ -131,9 +136,11 @@ class Llama2cTokenizer final : public Tokenizer {
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> open_llama2c_tokenizer(const std::string& path, std::int64_t vocabulary) {
+std::unique_ptr<Tokenizer> open_llama2c_tokenizer(const std::string& path,
+                                                  std::int64_t vocabulary) {
   if (vocabulary < 1 || vocabulary > static_cast<std::int64_t>(limits::kVocabularyMax)) {
-    throw DataError(path + ": a vocabulary of " + std::to_string(vocabulary) + " tokens is out of range");
+    throw DataError(path + ": a vocabulary of " + std::to_string(vocabulary) +
+                    " tokens is out of range");
   }
   return std::make_unique<Llama2cTokenizer>(path, vocabulary);
 }

@@ -24,8 +24,8 @@ Source open(const config::Plugin& data, const Rng& rng);
 
 struct PartitionerEntry {
   config::Kind kind;
-  // Splits all indices of `train` into `clients` lists (each sorted), every index at most once. Throws
-  // ConfigError if it cannot be done (fewer fields than clients, ...).
+  // Splits all indices of `train` into `clients` lists (each sorted), every index at most once.
+  // Throws ConfigError if it cannot be done (fewer fields than clients, ...).
   std::function<std::vector<std::vector<std::size_t>>(const config::Options&, const Dataset& train,
                                                       std::size_t clients, Rng rng)>
       split;
@@ -33,8 +33,9 @@ struct PartitionerEntry {
 const std::vector<PartitionerEntry>& partitioners();
 const config::Kinds& partitioner_kinds();
 
-// The partitioner's lists, each with floor(holdout * size) examples moved to Share::holdout, drawn by
-// rng.stream("holdout", client). Throws DataError naming the first client left without a train example.
+// The partitioner's lists, each with floor(holdout * size) examples moved to Share::holdout, drawn
+// by rng.stream("holdout", client). Throws DataError naming the first client left without a train
+// example.
 std::vector<Share> partition(const config::Plugin& partitioner, const Dataset& train,
                              std::size_t clients, double holdout, const Rng& rng);
 

@@ -10,7 +10,6 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-
 #include <nlohmann/json.hpp>
 
 #include "base/errors.hpp"
@@ -39,7 +38,8 @@ std::size_t dtype_bytes(const std::string& dtype) {
 }
 
 float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000U) << 16, exponent = (half >> 10) & 0x1fU, fraction = half & 0x3ffU;
+  const std::uint32_t sign = (half & 0x8000U) << 16, exponent = (half >> 10) & 0x1fU,
+                      fraction = half & 0x3ffU;
   if (exponent == 0) {
     const float value = static_cast<float>(fraction) * 0x1p-24F;
     return sign != 0 ? -value : value;
@@ -88,7 +88,8 @@ void Safetensors::Impl::map_file() {
   struct stat status = {};
   if (file < 0 || ::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
     if (file >= 0) ::close(file);
-    fail(errno == ENOENT ? "no such file" : std::string("cannot be opened: ") + std::strerror(errno));
+    fail(errno == ENOENT ? "no such file"
+                         : std::string("cannot be opened: ") + std::strerror(errno));
   }
   size = static_cast<std::size_t>(status.st_size);
   if (size >= kLengthBytes) map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
@@ -100,8 +101,9 @@ void Safetensors::Impl::map_file() {
 void Safetensors::Impl::read_header() {
   const auto length = element<std::uint64_t>(static_cast<const std::byte*>(map), 0);
   if (length > limits::kSafetensorsHeaderBytesMax || length > size - kLengthBytes) {
-    fail("header claims " + std::to_string(length) + " bytes, the file has " + std::to_string(size - kLengthBytes) +
-             " after its length and at most " + std::to_string(limits::kSafetensorsHeaderBytesMax) + " are read",
+    fail("header claims " + std::to_string(length) + " bytes, the file has " +
+             std::to_string(size - kLengthBytes) + " after its length and at most " +
+             std::to_string(limits::kSafetensorsHeaderBytesMax) + " are read",
          "is it a safetensors file, complete?");
   }
   data_at = kLengthBytes + static_cast<std::size_t>(length);
@@ -137,19 +139,21 @@ void Safetensors::Impl::read_header() {
 
 void Safetensors::Impl::read_entry(const std::string& name, const Json& json) {
   const std::string place = "tensor \"" + name + "\": ";
-  if (!json.is_object() || !json.contains("dtype") || !json["dtype"].is_string() || !json.contains("shape") ||
-      !json["shape"].is_array() || !json.contains("data_offsets") || !json["data_offsets"].is_array() ||
-      json["data_offsets"].size() != 2) {
+  if (!json.is_object() || !json.contains("dtype") || !json["dtype"].is_string() ||
+      !json.contains("shape") || !json["shape"].is_array() || !json.contains("data_offsets") ||
+      !json["data_offsets"].is_array() || json["data_offsets"].size() != 2) {
     fail(place + "expected dtype, shape and data_offsets");
   }
   Entry entry;
   entry.dtype = json["dtype"];
   const std::size_t each = dtype_bytes(entry.dtype);
   if (each == 0) fail(place + "unknown dtype " + entry.dtype);
-  if (json["shape"].size() > limits::kRankMax) fail(place + "more than " + std::to_string(limits::kRankMax) + " axes");
+  if (json["shape"].size() > limits::kRankMax)
+    fail(place + "more than " + std::to_string(limits::kRankMax) + " axes");
   for (const Json& dimension : json["shape"]) {
     if (!dimension.is_number_unsigned()) fail(place + "a dimension is not a natural number");
-    entry.shape.push_back(static_cast<std::int64_t>(std::min(dimension.get<std::uint64_t>(), limits::kElementsMax + 1)));
+    entry.shape.push_back(static_cast<std::int64_t>(
+        std::min(dimension.get<std::uint64_t>(), limits::kElementsMax + 1)));
   }
   for (const Json& offset : json["data_offsets"]) {
     if (!offset.is_number_unsigned()) fail(place + "an offset is not a natural number");
@@ -168,8 +172,9 @@ void Safetensors::Impl::read_entry(const std::string& name, const Json& json) {
     fail(place + error.what());
   }
   if (count * each != entry.end - entry.begin) {
-    fail(place + to_string(entry.shape) + " of " + entry.dtype + " needs " + std::to_string(count * each) +
-         " bytes, its offsets span " + std::to_string(entry.end - entry.begin));
+    fail(place + to_string(entry.shape) + " of " + entry.dtype + " needs " +
+         std::to_string(count * each) + " bytes, its offsets span " +
+         std::to_string(entry.end - entry.begin));
   }
   entries.emplace(name, std::move(entry));
 }
@@ -178,16 +183,18 @@ void Safetensors::Impl::read_entry(const std::string& name, const Json& json) {
 void Safetensors::Impl::check_coverage() const {
   std::vector<std::pair<const Entry*, const std::string*>> order;
   for (const auto& [name, entry] : entries) order.emplace_back(&entry, &name);
-  std::ranges::sort(order, {}, [](const auto& item) { return std::pair(item.first->begin, item.first->end); });
+  std::ranges::sort(order, {},
+                    [](const auto& item) { return std::pair(item.first->begin, item.first->end); });
   std::uint64_t at = 0;
   for (const auto& [entry, name] : order) {
     if (entry->begin != at) {
-      fail("tensor \"" + *name + "\" begins at " + std::to_string(entry->begin) + ", expected " + std::to_string(at) +
-           ": tensors overlap or leave a gap");
+      fail("tensor \"" + *name + "\" begins at " + std::to_string(entry->begin) + ", expected " +
+           std::to_string(at) + ": tensors overlap or leave a gap");
     }
     at = entry->end;
   }
-  if (at != size - data_at) fail(std::to_string(size - data_at - at) + " bytes follow the last tensor");
+  if (at != size - data_at)
+    fail(std::to_string(size - data_at - at) + " bytes follow the last tensor");
 }
 
 Safetensors::Safetensors(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -223,7 +230,8 @@ Tensor Safetensors::f32(const std::string& name) const {
     } else if (entry.dtype == "F16") {
       out[i] = half_to_float(element<std::uint16_t>(data, i));
     } else if (entry.dtype == "BF16") {
-      out[i] = std::bit_cast<float>(static_cast<std::uint32_t>(element<std::uint16_t>(data, i)) << 16);
+      out[i] =
+          std::bit_cast<float>(static_cast<std::uint32_t>(element<std::uint16_t>(data, i)) << 16);
     } else if (entry.dtype == "F64") {
       out[i] = static_cast<float>(element<double>(data, i));
     } else {
@@ -296,7 +304,8 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
   good = good && ::fsync(file) == 0;
   if (file >= 0) ::close(file);
   if (!good || ::rename(temporary.c_str(), path.c_str()) != 0) {
-    throw DataError(path + ": cannot be written: " + std::strerror(errno), "check permissions and free space");
+    throw DataError(path + ": cannot be written: " + std::strerror(errno),
+                    "check permissions and free space");
   }
 }
 

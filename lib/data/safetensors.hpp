@@ -1,8 +1,8 @@
 // The safetensors file format: 8 bytes header length, JSON header, raw tensors. Read by memory map:
-// opening a file touches only its header. A hostile file is refused with a reason (DataError naming the
-// file and the tensor): header longer than limits::kSafetensorsHeaderBytesMax or than the file, bad
-// JSON, unknown dtype, offsets out of the file, overlapping or with gaps, size unlike the shape,
-// duplicate names.
+// opening a file touches only its header. A hostile file is refused with a reason (DataError naming
+// the file and the tensor): header longer than limits::kSafetensorsHeaderBytesMax or than the file,
+// bad JSON, unknown dtype, offsets out of the file, overlapping or with gaps, size unlike the
+// shape, duplicate names.
 #pragma once
 
 #include <map>
@@ -25,8 +25,8 @@ class Safetensors {
   bool contains(const std::string& name) const;
   const Shape& shape(const std::string& name) const;           // throws DataError if absent
   const std::map<std::string, std::string>& metadata() const;  // "__metadata__"
-  // The tensor widened to f32 (from F32, F16, BF16, F64) or to i64 (from integers). Throws DataError if
-  // absent, of another kind, or with a value that is not finite.
+  // The tensor widened to f32 (from F32, F16, BF16, F64) or to i64 (from integers). Throws
+  // DataError if absent, of another kind, or with a value that is not finite.
   Tensor f32(const std::string& name) const;
   Tensor i64(const std::string& name) const;
 
@@ -36,8 +36,8 @@ class Safetensors {
   std::unique_ptr<Impl> impl_;
 };
 
-// Writes f32, f64, i32, i64 and u8 tensors, in name order, atomically (temporary file, fsync, rename).
-// Throws DataError if the file cannot be written.
+// Writes f32, f64, i32, i64 and u8 tensors, in name order, atomically (temporary file, fsync,
+// rename). Throws DataError if the file cannot be written.
 void write_safetensors(const std::string& path, const TensorMap& tensors,
                        const std::map<std::string, std::string>& metadata);
 

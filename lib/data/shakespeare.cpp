@@ -1,9 +1,9 @@
-// shakespeare: language modelling on speaking roles: JSON lines with "role" and "text". A role's text is cut into disjoint
-// windows; an example is one window and the tokens that follow each of its positions.
+// shakespeare: language modelling on speaking roles: JSON lines with "role" and "text". A role's
+// text is cut into disjoint windows; an example is one window and the tokens that follow each of
+// its positions.
 #include <algorithm>
-#include <sstream>
-
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
@@ -24,9 +24,12 @@ struct ShakespeareOptions final : config::Options {
   std::int64_t vocabulary = 512, window = 128, min_chars = 5000;
   bool start_token = false;
   void fields(config::Fields& fields) override {
-    fields.text("path", path, {.kind = "a file", .required = true}, "JSON lines with role and text");
-    fields.text("tokenizer", tokenizer, {.kind = "a file", .required = true}, "llama2.c tokenizer file");
-    fields.integer("vocabulary", vocabulary, {259, static_cast<std::int64_t>(limits::kVocabularyMax)}, "tokens in it");
+    fields.text("path", path, {.kind = "a file", .required = true},
+                "JSON lines with role and text");
+    fields.text("tokenizer", tokenizer, {.kind = "a file", .required = true},
+                "llama2.c tokenizer file");
+    fields.integer("vocabulary", vocabulary,
+                   {259, static_cast<std::int64_t>(limits::kVocabularyMax)}, "tokens in it");
     fields.integer("window", window, {2, 1 << 16}, "tokens in an example");
     fields.integer("min_chars", min_chars, {0, 1 << 30}, "roles with less text are left out");
     fields.boolean("start_token", start_token, "begin each window with the start token");
@@ -41,10 +44,15 @@ struct Role {
 class Windows final : public Dataset {
  public:
   Windows(std::vector<Role> roles, std::size_t window, bool start_token, DatasetInfo info)
-      : roles_(std::move(roles)), window_(window), body_(window - (start_token ? 1 : 0)), start_token_(start_token), info_(std::move(info)) {
+      : roles_(std::move(roles)),
+        window_(window),
+        body_(window - (start_token ? 1 : 0)),
+        start_token_(start_token),
+        info_(std::move(info)) {
     for (std::size_t role = 0; role < roles_.size(); ++role) {
       // A window needs the token after it as its last label.
-      for (std::size_t at = 0; at + body_ + 1 <= roles_[role].tokens.size(); at += body_) places_.push_back({role, at});
+      for (std::size_t at = 0; at + body_ + 1 <= roles_[role].tokens.size(); at += body_)
+        places_.push_back({role, at});
     }
   }
 
@@ -55,7 +63,8 @@ class Windows final : public Dataset {
   std::string field(std::size_t index) const override { return roles_[places_[index].role].name; }
 
   Batch gather(std::span<const std::size_t> indices) const override {
-    const Shape shape{static_cast<std::int64_t>(indices.size()), static_cast<std::int64_t>(window_)};
+    const Shape shape{static_cast<std::int64_t>(indices.size()),
+                      static_cast<std::int64_t>(window_)};
     Tensor tokens = Tensor::zeros(DType::i64, shape), labels = Tensor::zeros(DType::i64, shape);
     std::int64_t* in = tokens.i64().data();
     std::int64_t* out = labels.i64().data();
@@ -104,7 +113,8 @@ std::vector<std::int32_t> tokens_of(const std::string& text, const Tokenizer& to
 
 Source open_shakespeare(const config::Options& given, const Rng&) {
   const auto& options = dynamic_cast<const ShakespeareOptions&>(given);
-  const std::unique_ptr<Tokenizer> tokenizer = open_llama2c_tokenizer(options.tokenizer, options.vocabulary);
+  const std::unique_ptr<Tokenizer> tokenizer =
+      open_llama2c_tokenizer(options.tokenizer, options.vocabulary);
   const std::vector<std::uint8_t> bytes = read_file(options.path, kFileBytesMax);
   std::istringstream in(std::string(bytes.begin(), bytes.end()));
   std::vector<Role> roles;
@@ -112,11 +122,15 @@ Source open_shakespeare(const config::Options& given, const Rng&) {
   for (std::size_t number = 1; std::getline(in, line); ++number) {
     const std::string place = options.path + ':' + std::to_string(number) + ": ";
     if (line.empty()) continue;
-    if (line.size() > limits::kJsonlLineBytesMax) throw DataError(place + "longer than " + std::to_string(limits::kJsonlLineBytesMax) + " bytes");
+    if (line.size() > limits::kJsonlLineBytesMax)
+      throw DataError(place + "longer than " + std::to_string(limits::kJsonlLineBytesMax) +
+                      " bytes");
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object()) throw DataError(place + "not a JSON object", "one object a line, with role and text");
+    if (!json.is_object())
+      throw DataError(place + "not a JSON object", "one object a line, with role and text");
     for (const char* key : {"role", "text"}) {
-      if (!json.contains(key) || !json[key].is_string()) throw DataError(place + "no text under \"" + key + '"');
+      if (!json.contains(key) || !json[key].is_string())
+        throw DataError(place + "no text under \"" + key + '"');
     }
     const auto text = json["text"].get<std::string>();
     if (static_cast<std::int64_t>(text.size()) < options.min_chars) continue;
@@ -127,9 +141,11 @@ Source open_shakespeare(const config::Options& given, const Rng&) {
   info.vocabulary = options.vocabulary;
   info.vocabulary_digest = tokenizer->digest();
   Source source;
-  source.train = std::make_unique<Windows>(std::move(roles), static_cast<std::size_t>(options.window), options.start_token, info);
+  source.train = std::make_unique<Windows>(
+      std::move(roles), static_cast<std::size_t>(options.window), options.start_token, info);
   if (source.train->size() == 0) {
-    throw DataError(options.path + ": no role has " + std::to_string(options.min_chars) + " characters and a whole window",
+    throw DataError(options.path + ": no role has " + std::to_string(options.min_chars) +
+                        " characters and a whole window",
                     "lower data.min_chars or data.window");
   }
   source.test = empty_dataset(info);
@@ -140,9 +156,10 @@ Source open_shakespeare(const config::Options& given, const Rng&) {
 
 DatasetEntry shakespeare();
 DatasetEntry shakespeare() {
-  return {{"shakespeare", "language modelling by speaking role, JSON lines and a llama2.c tokenizer", "",
-           [] { return std::make_unique<ShakespeareOptions>(); }},
-          open_shakespeare};
+  return {
+      {"shakespeare", "language modelling by speaking role, JSON lines and a llama2.c tokenizer",
+       "", [] { return std::make_unique<ShakespeareOptions>(); }},
+      open_shakespeare};
 }
 
 }  // namespace fedctl::data

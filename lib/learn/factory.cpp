@@ -1,5 +1,5 @@
-// Opens the LibTorch module when something trains or evaluates a torch model: it costs 0.5 to 0.8 s and 160 MB, which
-// `check`, `list` and every torch-free test should not pay.
+// Opens the LibTorch module when something trains or evaluates a torch model: it costs 0.5 to 0.8 s
+// and 160 MB, which `check`, `list` and every torch-free test should not pay.
 #include <dlfcn.h>
 
 #include <cstdlib>
@@ -20,7 +20,8 @@ fs::path find_module() {
   if (const char* folder = std::getenv("FEDCTL_MODULE_DIR")) return fs::path(folder) / kModule;
   std::error_code error;
   const fs::path here = fs::read_symlink("/proc/self/exe", error).parent_path();
-  // Beside the program: installed (bin, lib/fedctl or lib/<arch>/fedctl) or in a build tree (bin or tests).
+  // Beside the program: installed (bin, lib/fedctl or lib/<arch>/fedctl) or in a build tree (bin or
+  // tests).
   const fs::path library = here.parent_path() / "lib";
   for (const fs::path& folder : {library / "fedctl", library / "x86_64-linux-gnu" / "fedctl",
                                  library / "aarch64-linux-gnu" / "fedctl", here}) {
@@ -35,7 +36,8 @@ std::unique_ptr<LearnerFactory> make_torch_factory(const LearnerSpec& spec) {
   // Never closed: its threads and statics live as long as the process.
   void* module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (module == nullptr) {
-    throw DataError(path.string() + ": cannot be loaded: " + ::dlerror(), "scripts/setup.sh installs LibTorch");
+    throw DataError(path.string() + ": cannot be loaded: " + ::dlerror(),
+                    "scripts/setup.sh installs LibTorch");
   }
   void* symbol = ::dlsym(module, kEntrySymbol);
   if (symbol == nullptr) throw DataError(path.string() + ": is of another version", "rebuild");
@@ -46,7 +48,8 @@ std::unique_ptr<LearnerFactory> make_torch_factory(const LearnerSpec& spec) {
 
 std::unique_ptr<LearnerFactory> make_factory(const LearnerSpec& spec) {
   check_fit(spec.model, spec.adapter);
-  return family(spec.model.kind).needs_torch ? make_torch_factory(spec) : make_quadratic_factory(spec);
+  return family(spec.model.kind).needs_torch ? make_torch_factory(spec)
+                                             : make_quadratic_factory(spec);
 }
 
 }  // namespace fedctl::learn

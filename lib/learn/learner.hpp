@@ -1,6 +1,6 @@
-// Learner: a model with its trainable parameters in one flat vector, as methods see it. No torch here:
-// the torch families and the quadratic toy stand behind the same face, and everything that is not the
-// model itself (optimisers, epochs, hooks) is plain code in learn/train.hpp.
+// Learner: a model with its trainable parameters in one flat vector, as methods see it. No torch
+// here: the torch families and the quadratic toy stand behind the same face, and everything that is
+// not the model itself (optimisers, epochs, hooks) is plain code in learn/train.hpp.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,9 @@ namespace fedctl::learn {
 
 // Sums over the examples of a batch, so that batches add up in any grouping.
 struct Scores {
-  double loss_sum = 0;      // nats
+  double loss_sum = 0;  // nats
   std::int64_t correct = 0;
-  std::int64_t count = 0;   // predictions: examples, or target tokens
+  std::int64_t count = 0;  // predictions: examples, or target tokens
   bool operator==(const Scores&) const = default;
 };
 
@@ -29,8 +29,9 @@ class Learner {
   virtual ~Learner() = default;
 
   virtual const Layout& layout() const = 0;
-  // The live trainable parameters; writing to them changes the model. layout().size() floats. Freshly
-  // made learners hold the initial values, which depend only on the experiment (spec, seed, base file).
+  // The live trainable parameters; writing to them changes the model. layout().size() floats.
+  // Freshly made learners hold the initial values, which depend only on the experiment (spec, seed,
+  // base file).
   virtual std::span<float> weights() = 0;
   // The gradient left by the last call of loss_and_gradient().
   virtual std::span<float> gradient() = 0;
@@ -44,8 +45,8 @@ class Learner {
   // Logits [n, classes] or [n, t, vocabulary] of a batch (labels may be missing).
   virtual Tensor logits(const data::Batch& batch) = 0;
 
-  // The trained parameters as files people load elsewhere: tensor names and adapter_config.json of a PEFT
-  // adapter folder. Throws DataError if it cannot be written.
+  // The trained parameters as files people load elsewhere: tensor names and adapter_config.json of
+  // a PEFT adapter folder. Throws DataError if it cannot be written.
   virtual void save_adapter(const std::string& folder,
                             const std::map<std::string, std::string>& provenance) = 0;
 

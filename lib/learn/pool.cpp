@@ -46,7 +46,8 @@ LearnerPool::Lease LearnerPool::acquire() {
   std::unique_lock lock(mutex_);
   returned_.wait(lock, [&] { return !idle_.empty() || made_ < count_max_; });
   if (idle_.empty()) {
-    std::unique_ptr<Learner> made = factory_->make();  // under the lock: factories need not be reentrant
+    std::unique_ptr<Learner> made =
+        factory_->make();  // under the lock: factories need not be reentrant
     ++made_;
     return {*this, std::move(made)};
   }

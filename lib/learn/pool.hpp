@@ -1,5 +1,5 @@
-// LearnerPool: as many learners as there are worker threads, all on one frozen base, lent to whoever trains or
-// evaluates next. A client costs no learner while it waits.
+// LearnerPool: as many learners as there are worker threads, all on one frozen base, lent to
+// whoever trains or evaluates next. A client costs no learner while it waits.
 #pragma once
 
 #include <condition_variable>
@@ -17,8 +17,8 @@ class LearnerPool {
   // Makes learners when they are first needed, at most `count_max` (> 0).
   LearnerPool(std::unique_ptr<LearnerFactory> factory, std::size_t count_max);
 
-  // A learner for one piece of work. Its weights are whatever the last user left: set them first. Never held
-  // across an await.
+  // A learner for one piece of work. Its weights are whatever the last user left: set them first.
+  // Never held across an await.
   class Lease {
    public:
     Lease(LearnerPool& pool, std::unique_ptr<Learner> learner)
@@ -46,9 +46,9 @@ class LearnerPool {
   std::size_t made_ = 0;
 };
 
-// Scores of `weights` on the examples, in batches of at most batch_size of equal length, on all of the pool's
-// learners at once. Batches and the order of the sum depend on the data alone, so the result does not depend on
-// the number of learners.
+// Scores of `weights` on the examples, in batches of at most batch_size of equal length, on all of
+// the pool's learners at once. Batches and the order of the sum depend on the data alone, so the
+// result does not depend on the number of learners.
 Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,
                 std::span<const std::size_t> indices, std::size_t batch_size);
 

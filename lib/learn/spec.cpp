@@ -10,8 +10,9 @@ namespace {
 using config::Fields;
 
 void path_field(ModelOptions& options, Fields& fields) {
-  fields.text("path", options.path, {.kind = "a path"},
-              "folder with config.json and model.safetensors, or a llama2.c .bin; absent: random weights");
+  fields.text(
+      "path", options.path, {.kind = "a path"},
+      "folder with config.json and model.safetensors, or a llama2.c .bin; absent: random weights");
 }
 
 template <class T>
@@ -20,12 +21,14 @@ std::function<std::unique_ptr<config::Options>()> maker() {
 }
 
 FamilyEntry mlp() {
-  return {{"mlp", "fully connected layers with ReLU on pixels or features", "", maker<MlpOptions>()},
-          true,
-          {{"fc1", "layers"}}};
+  return {
+      {"mlp", "fully connected layers with ReLU on pixels or features", "", maker<MlpOptions>()},
+      true,
+      {{"fc1", "layers"}}};
 }
 FamilyEntry vit() {
-  return {{"vit", "Vision Transformer", "Dosovitskiy et al., ICLR 2021, arXiv 2010.11929", maker<VitOptions>()},
+  return {{"vit", "Vision Transformer", "Dosovitskiy et al., ICLR 2021, arXiv 2010.11929",
+           maker<VitOptions>()},
           true,
           {{"query", "attention.attention.query"},
            {"key", "attention.attention.key"},
@@ -35,8 +38,8 @@ FamilyEntry vit() {
            {"fc2", "output.dense"}}};
 }
 FamilyEntry llama() {
-  return {{"llama", "decoder language model of the Llama 2 layout", "Touvron et al. 2023, arXiv 2307.09288",
-           maker<LlamaOptions>()},
+  return {{"llama", "decoder language model of the Llama 2 layout",
+           "Touvron et al. 2023, arXiv 2307.09288", maker<LlamaOptions>()},
           true,
           {{"query", "self_attn.q_proj"},
            {"key", "self_attn.k_proj"},
@@ -56,11 +59,12 @@ FamilyEntry quadratic() {
 config::Kind full() { return {"full", "every parameter of the model", "", maker<FullOptions>()}; }
 config::Kind head() { return {"head", "the output layer alone", "", maker<HeadOptions>()}; }
 config::Kind lora() {
-  return {"lora", "low-rank updates of linear layers", "Hu et al., ICLR 2022, arXiv 2106.09685", maker<LoraOptions>()};
+  return {"lora", "low-rank updates of linear layers", "Hu et al., ICLR 2022, arXiv 2106.09685",
+          maker<LoraOptions>()};
 }
 config::Kind prompt() {
-  return {"prompt", "soft tokens in front of the sequence", "Lester et al., EMNLP 2021, arXiv 2104.08691",
-          maker<PromptOptions>()};
+  return {"prompt", "soft tokens in front of the sequence",
+          "Lester et al., EMNLP 2021, arXiv 2104.08691", maker<PromptOptions>()};
 }
 
 }  // namespace
@@ -92,7 +96,8 @@ void QuadraticOptions::fields(Fields&) {}
 void LoraOptions::fields(Fields& fields) {
   fields.integer("rank", rank, {1, 4096}, "rank of an update");
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
-  fields.texts("targets", targets, "layers: query key value output gate up down fc1 fc2, as the family has them");
+  fields.texts("targets", targets,
+               "layers: query key value output gate up down fc1 fc2, as the family has them");
   fields.boolean("train_head", train_head, "train the classifier too; nothing for language models");
   fields.boolean("train_output", train_output,
                  "language models: train the output layer too, a copy of it if it is tied");
@@ -142,12 +147,14 @@ const config::Kinds& adapter_kinds() {
 
 void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
   const FamilyEntry& entry = family(model.kind);
-  const std::string both = "adapter.kind is " + adapter.kind + " and model.kind is " + model.kind + ": ";
+  const std::string both =
+      "adapter.kind is " + adapter.kind + " and model.kind is " + model.kind + ": ";
   if (!entry.needs_torch && adapter.kind != "full") {
     throw ConfigError(both + "this model is trained in full", "adapter: {kind: full}");
   }
   if (adapter.kind == "prompt" && model.kind == "mlp") {
-    throw ConfigError(both + "a prompt needs a model that reads a sequence", "use lora, head or full");
+    throw ConfigError(both + "a prompt needs a model that reads a sequence",
+                      "use lora, head or full");
   }
   if (const auto* lora_options = dynamic_cast<const LoraOptions*>(adapter.options.get())) {
     std::vector<std::string> known;
@@ -158,8 +165,11 @@ void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
     }
     for (const std::string& target : lora_options->targets) {
       if (std::ranges::find(known, target) != known.end()) continue;
-      throw ConfigError("adapter.targets names \"" + target + "\", model.kind " + model.kind + " has " + all,
-                        config::nearest(target, known).empty() ? "" : "did you mean " + config::nearest(target, known) + '?');
+      throw ConfigError(
+          "adapter.targets names \"" + target + "\", model.kind " + model.kind + " has " + all,
+          config::nearest(target, known).empty()
+              ? ""
+              : "did you mean " + config::nearest(target, known) + '?');
     }
     if (lora_options->targets.empty()) {
       throw ConfigError("adapter.targets is empty, model.kind " + model.kind + " has " + all);

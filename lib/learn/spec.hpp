@@ -1,5 +1,5 @@
-// What the experiment file says of model and adapter, and the registries of their kinds (families.def,
-// adapters.def). Torch-free, so that `check` and `list` never load LibTorch.
+// What the experiment file says of model and adapter, and the registries of their kinds
+// (families.def, adapters.def). Torch-free, so that `check` and `list` never load LibTorch.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ namespace fedctl::learn {
 
 // Options shared by all families; each kind adds its own (learn/families.cpp).
 struct ModelOptions : config::Options {
-  std::string path;  // HF folder, llama2.c .bin, or a folder of `fedctl backbone`; "" = random from the seed
+  std::string path;  // HF folder, llama2.c .bin, or a folder of `fedctl backbone`; "" = random from
+                     // the seed
 };
 struct MlpOptions : ModelOptions {
   std::int64_t hidden = 128;  // width of each hidden layer
@@ -40,7 +41,8 @@ struct QuadraticOptions : ModelOptions {
 struct LoraOptions : config::Options {
   std::int64_t rank = 8;
   double alpha = 16;
-  std::vector<std::string> targets = {"query", "value"};  // canonical names: query key value output gate up down fc1 fc2
+  std::vector<std::string> targets = {
+      "query", "value"};  // canonical names: query key value output gate up down fc1 fc2
   bool train_head = true;
   bool train_output = false;
   void fields(config::Fields& fields) override;
@@ -57,7 +59,8 @@ struct FullOptions : config::Options {
   void fields(config::Fields& fields) override;
 };
 
-// The linear layers an adapter may target: canonical name, and the module's name below its layer in HF files.
+// The linear layers an adapter may target: canonical name, and the module's name below its layer in
+// HF files.
 struct Target {
   std::string name, module;
 };
@@ -70,7 +73,8 @@ const std::vector<FamilyEntry>& families();
 const config::Kinds& family_kinds();
 const FamilyEntry& family(std::string_view kind);  // throws ConfigError
 const config::Kinds& adapter_kinds();
-// Throws ConfigError if this adapter does not fit this family: an unknown target, a prompt for an mlp, ...
+// Throws ConfigError if this adapter does not fit this family: an unknown target, a prompt for an
+// mlp, ...
 void check_fit(const config::Plugin& model, const config::Plugin& adapter);
 
 // Everything a factory is made from.
@@ -81,8 +85,9 @@ struct LearnerSpec {
   Rng rng{0};  // the stream ("init"): initial weights, by parameter name
 };
 
-// Opens the model. Families that need torch load the module lib/fedctl/libfedctl_torch.so beside the
-// program on first use. Throws DataError (model file), ConfigError (kinds that do not fit together).
+// Opens the model. Families that need torch load the module lib/fedctl/libfedctl_torch.so beside
+// the program on first use. Throws DataError (model file), ConfigError (kinds that do not fit
+// together).
 std::unique_ptr<LearnerFactory> make_factory(const LearnerSpec& spec);
 
 }  // namespace fedctl::learn

@@ -36,7 +36,8 @@ class AveragingServer final : public RoundServer {
     for (const auto& [peer, reply] : replies) {
       const wire::Expect update(reply, "update");
       const std::int64_t examples = update.integer("examples", 1, kCountMax);
-      contributions.push_back({peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
+      contributions.push_back(
+          {peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
       merged.examples += examples;
       merged.train_loss += static_cast<double>(examples) * update.real("loss");
     }

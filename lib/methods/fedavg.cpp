@@ -1,10 +1,12 @@
-// FedAvg: McMahan, Moore, Ramage, Hampson, Aguera y Arcas, "Communication-efficient learning of deep networks from
-// decentralized data", AISTATS 2017, arXiv 1602.05629, Algorithm 1. With a server optimiser other than sgd it is
-// FedAvgM (1909.06335) or FedAdagrad, FedAdam, FedYogi (2003.00295, Algorithm 2).
+// FedAvg: McMahan, Moore, Ramage, Hampson, Aguera y Arcas, "Communication-efficient learning of
+// deep networks from decentralized data", AISTATS 2017, arXiv 1602.05629, Algorithm 1. With a
+// server optimiser other than sgd it is FedAvgM (1909.06335) or FedAdagrad, FedAdam, FedYogi
+// (2003.00295, Algorithm 2).
 //
 //   x <- x + lr_server * sum_i p_i (w_i - x),   p_i = n_i / sum n
 //
-// Messages: methods/detail/averaging.hpp. Bytes a round and client: 4 d down, 4 d + 8 (n_i) up, before codecs.
+// Messages: methods/detail/averaging.hpp. Bytes a round and client: 4 d down, 4 d + 8 (n_i) up,
+// before codecs.
 #include "methods/detail/averaging.hpp"
 
 namespace fedctl::methods {

@@ -1,10 +1,11 @@
-// FedProx: Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, "Federated optimization in heterogeneous networks", MLSys 2020,
-// arXiv 1812.06127, Algorithm 2. FedAvg with a proximal term in the local objective:
+// FedProx: Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, "Federated optimization in heterogeneous
+// networks", MLSys 2020, arXiv 1812.06127, Algorithm 2. FedAvg with a proximal term in the local
+// objective:
 //
 //   local gradient = grad f_i(w) + mu (w - x)
 //
-// Messages and bytes as FedAvg. The authors state that no single default of mu exists; they tune it in
-// {0.001, 0.01, 0.1, 0.5, 1}.
+// Messages and bytes as FedAvg. The authors state that no single default of mu exists; they tune it
+// in {0.001, 0.01, 0.1, 0.5, 1}.
 #include "methods/detail/averaging.hpp"
 
 namespace fedctl::methods {

@@ -1,8 +1,9 @@
-// A method is two conversations over an Endpoint, one for the server, one for the client (docs/adding.md).
+// A method is two conversations over an Endpoint, one for the server, one for the client
+// (docs/adding.md).
 //
-// Level 0, ServerMethod and ClientMethod: `run`, as long as the job. Level 1, RoundServer and RoundClient: plain
-// functions called once a round, no co_await. A method depends on nothing but its endpoint, its context and its
-// named random streams.
+// Level 0, ServerMethod and ClientMethod: `run`, as long as the job. Level 1, RoundServer and
+// RoundClient: plain functions called once a round, no co_await. A method depends on nothing but
+// its endpoint, its context and its named random streams.
 #pragma once
 
 #include <functional>
@@ -57,7 +58,8 @@ struct RoundReport {
 
 class ServerMethod;
 
-// Where a server method reports each round, at its boundary: evaluation, journal, checkpoint happen there.
+// Where a server method reports each round, at its boundary: evaluation, journal, checkpoint happen
+// there.
 class RoundSink {
  public:
   virtual ~RoundSink() = default;
@@ -89,8 +91,8 @@ class Role {
  public:
   virtual ~Role() = default;
   virtual Task<void> run(Endpoint& net, Context& ctx) = 0;
-  // State beside the global weights, at a round boundary: optimiser, control variates. load() throws
-  // WireError on a state that is not this method's.
+  // State beside the global weights, at a round boundary: optimiser, control variates. load()
+  // throws WireError on a state that is not this method's.
   virtual Message save() const { return Message("state"); }
   virtual void load(const Message&) {}
 };

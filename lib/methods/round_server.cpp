@@ -6,8 +6,9 @@
 namespace fedctl::methods {
 namespace {
 
-// Waits until enough clients are there. At the start of a job all are awaited until the deadline, so that the
-// first cohort does not depend on who was faster; later only as many as the quorum needs.
+// Waits until enough clients are there. At the start of a job all are awaited until the deadline,
+// so that the first cohort does not depend on who was faster; later only as many as the quorum
+// needs.
 Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
   const TimePoint until = net.now() + seconds(plan.deadline_s);
   const auto wanted = static_cast<std::size_t>(at_start ? plan.clients : plan.quorum_count());
@@ -109,11 +110,12 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   report.rejected = static_cast<std::int64_t>(answers.rejected.size());
   report.lost = report.clients - report.replied - report.rejected;
   if (report.replied < plan.quorum_count()) {
-    throw QuorumError("round " + std::to_string(round) + ": quorum not reached: " +
-                          std::to_string(report.replied) + " of " + std::to_string(report.clients) +
-                          " usable answers, " + std::to_string(plan.quorum_count()) + " needed",
-                      "lower clients.quorum or raise clients.deadline_s; --resume goes on from round " +
-                          std::to_string(round - 1));
+    throw QuorumError(
+        "round " + std::to_string(round) + ": quorum not reached: " +
+            std::to_string(report.replied) + " of " + std::to_string(report.clients) +
+            " usable answers, " + std::to_string(plan.quorum_count()) + " needed",
+        "lower clients.quorum or raise clients.deadline_s; --resume goes on from round " +
+            std::to_string(round - 1));
   }
 
   const auto started = std::chrono::steady_clock::now();

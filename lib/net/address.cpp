@@ -1,8 +1,7 @@
 #include "net/address.hpp"
 
-#include <charconv>
-
 #include <boost/asio/ip/address.hpp>
+#include <charconv>
 
 #include "base/errors.hpp"
 
@@ -20,8 +19,9 @@ Address parse_address(const std::string& text, const std::string& what) {
     unsigned number = 0;
     const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
     if (error != std::errc{} || end != port.data() + port.size() || number > 65535) {
-      throw ConfigError(what + " is \"" + text + "\", expected HOST:PORT with a port from 0 to 65535",
-                        "for example 127.0.0.1:7143");
+      throw ConfigError(
+          what + " is \"" + text + "\", expected HOST:PORT with a port from 0 to 65535",
+          "for example 127.0.0.1:7143");
     }
     address.port = static_cast<std::uint16_t>(number);
   }

@@ -1,13 +1,12 @@
 #include "net/client.hpp"
 
-#include <mutex>
-
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <mutex>
 
 #include "base/limits.hpp"
 
@@ -46,7 +45,8 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   talk::Task<void> connect();
   talk::Task<void> handshake();
   talk::Task<void> converse();
-  static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self, std::string plan);
+  static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
+                                                           std::string plan);
   void fail(std::exception_ptr error);
   void news(std::variant<Message, talk::Joined, talk::Lost, talk::Rejected, talk::Closed> event) {
     mailbox->push({talk::kServer, 0, std::move(event)});
@@ -158,7 +158,8 @@ talk::Task<void> TcpClient::Link::handshake() {
     }
     return wire::Expect(received.message, expected);
   };
-  const Received plan = co_await connection->read(limits::kYamlBytesMax + limits::kHandshakeFrameBytesMax);
+  const Received plan =
+      co_await connection->read(limits::kYamlBytesMax + limits::kHandshakeFrameBytesMax);
   const wire::Expect fields = check(plan, "plan");
   idle_s = fields.real("idle_s");
   talk::SharedMessage ready;
@@ -205,9 +206,10 @@ TcpClient::TcpClient(Options options, ClientLoop& loop, asio::any_io_executor ex
 TcpClient::~TcpClient() = default;
 
 void TcpClient::start() {
-  asio::co_spawn(link_->io, [](std::shared_ptr<Link> link) -> talk::Task<void> {
-    co_await link->run();
-  }(link_), asio::detached);
+  asio::co_spawn(
+      link_->io,
+      [](std::shared_ptr<Link> link) -> talk::Task<void> { co_await link->run(); }(link_),
+      asio::detached);
 }
 
 void TcpClient::stop() {

@@ -1,15 +1,15 @@
-// TcpClient: one client's Endpoint over TCP. Many of them share one network thread (ClientLoop). Reconnects with
-// back-off when the connection breaks; the conversation sees Lost and Joined of the server.
+// TcpClient: one client's Endpoint over TCP. Many of them share one network thread (ClientLoop).
+// Reconnects with back-off when the connection breaks; the conversation sees Lost and Joined of the
+// server.
 #pragma once
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
-
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
 
 #include "net/address.hpp"
 #include "net/connection.hpp"
@@ -38,8 +38,8 @@ class TcpClient final : public talk::Endpoint {
     std::string version;
     double first_retry_s = 1;   // how long to try to connect at first
     double later_retry_s = 60;  // and after having been connected
-    // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take long. Throws
-    // Error to decline.
+    // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take
+    // long. Throws Error to decline.
     std::function<talk::Message(const std::string& plan)> prepare;
     std::function<void(const std::string&)> notice;  // one line for people
   };

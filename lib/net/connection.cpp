@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -147,7 +146,9 @@ talk::Task<void> Connection::heartbeat_loop(Duration idle) {
     const Duration silence = Clock::now() - alive_;
     if (closed()) co_return;
     if (silence >= idle) {
-      close("silent for " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silence).count()) + " s");
+      close("silent for " +
+            std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silence).count()) +
+            " s");
     } else if (silence >= idle / 3) {
       queue_control(talk::Message("ping"));
     }

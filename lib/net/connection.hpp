@@ -1,14 +1,13 @@
-// Connection: frames over one TCP socket, every byte counted, heartbeat included. Lives on the network thread;
-// kept alive by its own coroutines.
+// Connection: frames over one TCP socket, every byte counted, heartbeat included. Lives on the
+// network thread; kept alive by its own coroutines.
 #pragma once
 
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
-
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 #include "talk/frame_cache.hpp"
 
@@ -27,8 +26,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Count = std::function<void(Way, const talk::Traffic&)>;
   Connection(boost::asio::ip::tcp::socket socket, Count count);
 
-  // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError (the peer
-  // talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).
+  // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError
+  // (the peer talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).
   talk::Task<Received> read(std::size_t bytes_max);
 
   void queue(talk::SharedFrame frame);

@@ -1,7 +1,6 @@
 #include "net/mailbox.hpp"
 
 #include <algorithm>
-
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -15,7 +14,8 @@ void Mailbox::push(talk::Envelope envelope) {
     closed_ = std::holds_alternative<talk::Closed>(envelope.event);
     waiting_.push_back(std::move(envelope));
   }
-  // Posted: receive() looks and starts to wait in one go on its executor, so no wake-up falls in between.
+  // Posted: receive() looks and starts to wait in one go on its executor, so no wake-up falls in
+  // between.
   boost::asio::post(executor_, [self = shared_from_this()] { self->timer_.cancel(); });
 }
 

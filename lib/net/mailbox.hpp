@@ -1,13 +1,12 @@
-// Mailbox: envelopes from the network thread to the coroutine that works. The only place where the two meet, besides
-// the send queue of a connection.
+// Mailbox: envelopes from the network thread to the coroutine that works. The only place where the
+// two meet, besides the send queue of a connection.
 #pragma once
-
-#include <deque>
-#include <mutex>
-#include <optional>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <mutex>
+#include <optional>
 
 #include "talk/endpoint.hpp"
 
@@ -16,13 +15,12 @@ namespace fedctl::net {
 class Mailbox : public std::enable_shared_from_this<Mailbox> {
  public:
   // `executor` is a strand or a one-thread loop; receive() runs there.
-  explicit Mailbox(boost::asio::any_io_executor executor)
-      : executor_(executor), timer_(executor) {}
+  explicit Mailbox(boost::asio::any_io_executor executor) : executor_(executor), timer_(executor) {}
 
   // From any thread. After a Closed nothing more is taken.
   void push(talk::Envelope envelope);
-  // The next envelope; nullopt when `until` has passed first; for ever Closed once Closed was pushed and all
-  // before it taken.
+  // The next envelope; nullopt when `until` has passed first; for ever Closed once Closed was
+  // pushed and all before it taken.
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until);
   // Messages (not news) from this peer that nobody has taken yet.
   std::size_t messages_from(talk::PeerId peer) const;

@@ -96,7 +96,8 @@ talk::Task<void> TcpServer::accept_loop() {
 void TcpServer::refuse(Session& session, const std::string& reason) {
   journal::Event event("refuse");
   if (session.peer != kStranger) event.about(session.peer);
-  journal_.write(std::nullopt, event.set("from", session.connection->remote()).set("reason", reason));
+  journal_.write(std::nullopt,
+                 event.set("from", session.connection->remote()).set("reason", reason));
 }
 
 // The whole life of one connection.
@@ -146,13 +147,13 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
                    sessions_.at(id)->connection->remote());
   }
   session->peer = id;
-  connection.queue_control(Message("plan")
-                               .with("experiment", options_.plan)
-                               .with("idle_s", options_.idle_s));
+  connection.queue_control(
+      Message("plan").with("experiment", options_.plan).with("idle_s", options_.idle_s));
   connection.deadline(in_ms(limits::kHandshakeReadyMs), "not ready in time");
   const Received ready = co_await connection.read(limits::kHandshakeFrameBytesMax);
   if (ready.message.kind == "decline") {
-    throw ProtocolError("the client declined: " + wire::Expect(ready.message, "decline").text("reason"));
+    throw ProtocolError("the client declined: " +
+                        wire::Expect(ready.message, "decline").text("reason"));
   }
   options_.admit(ready.message);
   if (sessions_.contains(id)) throw TryAgain("two connections joined as one client");
@@ -175,8 +176,8 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
       continue;
     }
     if (mailbox_->messages_from(session->peer) >= limits::kMailboxDepthMax) {
-      throw ProtocolError("sends without being asked: " +
-                          std::to_string(limits::kMailboxDepthMax) + " messages wait");
+      throw ProtocolError("sends without being asked: " + std::to_string(limits::kMailboxDepthMax) +
+                          " messages wait");
     }
     mailbox_->push({session->peer, received.header.exchange, std::move(received.message)});
   }

@@ -1,9 +1,12 @@
-// TcpServer: the server's Endpoint over TCP. One network thread holds all sockets, heartbeats and handshakes; the
-// method's coroutine runs elsewhere and meets it in the mailbox.
+// TcpServer: the server's Endpoint over TCP. One network thread holds all sockets, heartbeats and
+// handshakes; the method's coroutine runs elsewhere and meets it in the mailbox.
 //
 // Handshake (docs/protocol.md): hello -> plan -> ready -> welcome, or refuse with a reason.
 #pragma once
 
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,10 +14,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/steady_timer.hpp>
 
 #include "journal/journal.hpp"
 #include "net/connection.hpp"
@@ -35,8 +34,8 @@ class TcpServer final : public talk::Endpoint {
     // Throws ProtocolError naming both values if this client may not take part.
     std::function<void(const talk::Message& ready)> admit;
   };
-  // Listens at once. `executor` runs the coroutine that receives. Throws ConfigError if the address cannot be
-  // used. The journal gets join, leave and refuse.
+  // Listens at once. `executor` runs the coroutine that receives. Throws ConfigError if the address
+  // cannot be used. The journal gets join, leave and refuse.
   TcpServer(Options options, boost::asio::any_io_executor executor, talk::Ledger& ledger,
             journal::Journal& journal);
   ~TcpServer() override;
@@ -52,7 +51,8 @@ class TcpServer final : public talk::Endpoint {
 
   // From any thread: the coroutine sees Closed.
   void interrupt();
-  // Tells every client that the run is over, waits until they have heard it (at most two seconds), stops.
+  // Tells every client that the run is over, waits until they have heard it (at most two seconds),
+  // stops.
   void finish(const std::string& status);
 
  private:
@@ -68,8 +68,8 @@ class TcpServer final : public talk::Endpoint {
   talk::Ledger& ledger_;
   journal::Journal& journal_;
   std::shared_ptr<Mailbox> mailbox_;
-  talk::FrameCache cache_;          // work side
-  std::set<talk::PeerId> peers_;    // work side
+  talk::FrameCache cache_;        // work side
+  std::set<talk::PeerId> peers_;  // work side
   boost::asio::io_context io_{1};
   boost::asio::ip::tcp::acceptor acceptor_;
   std::uint16_t port_ = 0;

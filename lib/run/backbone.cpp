@@ -1,4 +1,5 @@
-// `fedctl backbone`: trains a small model in one place, in full, and saves it as a folder that model.path takes.
+// `fedctl backbone`: trains a small model in one place, in full, and saves it as a folder that
+// model.path takes.
 #include <cstdio>
 #include <filesystem>
 
@@ -12,8 +13,9 @@ int backbone(const BackboneOptions& options) {
   Printer printer(options.output.format, options.output.quiet, options.output.verbose);
   Experiment experiment = read_experiment(options.source);
   if (experiment.adapter.kind != "full") {
-    throw ConfigError("adapter.kind is " + experiment.adapter.kind + ", a backbone is trained in full",
-                      "adapter: {kind: full}");
+    throw ConfigError(
+        "adapter.kind is " + experiment.adapter.kind + ", a backbone is trained in full",
+        "adapter: {kind: full}");
   }
   // One worker, whatever the machine: the same file everywhere.
   experiment.clients.count = 1;
@@ -43,7 +45,9 @@ int backbone(const BackboneOptions& options) {
   const std::string digest = digest_of(as_bytes_of(std::span<const float>(learner->weights())));
   std::printf("{\"out\":\"%s\",\"parameters\":%zu,\"accuracy\":%.4f,\"digest\":\"%s\"}\n",
               options.out.c_str(), job.plan.layout.size(),
-              scores.count > 0 ? static_cast<double>(scores.correct) / static_cast<double>(scores.count) : 0.0,
+              scores.count > 0
+                  ? static_cast<double>(scores.correct) / static_cast<double>(scores.count)
+                  : 0.0,
               digest.c_str());
   return kDone;
 }

@@ -2,7 +2,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <map>
-
 #include <nlohmann/json.hpp>
 
 #include "aggregate/server_optimizer.hpp"
@@ -29,7 +28,8 @@ Registry lines_of(const Entries& entries, Needs needs) {
 }
 Registry lines_of(const config::Kinds& kinds) {
   Registry registry;
-  for (const config::Kind& kind : kinds) registry.push_back({kind.name, kind.summary, kind.paper, ""});
+  for (const config::Kind& kind : kinds)
+    registry.push_back({kind.name, kind.summary, kind.paper, ""});
   return registry;
 }
 
@@ -47,15 +47,18 @@ std::string promises_text(const codec::Promises& promises) {
 std::map<std::string, Registry> registries() {
   const auto nothing = [](const auto&) { return std::string(); };
   return {
-      {"methods", lines_of(methods::methods(), [](const auto& entry) {
-         return "needs " + entry.needs + ", sends " + entry.payload;
-       })},
-      {"codecs", lines_of(codec::codecs(), [](const auto& entry) { return promises_text(entry.promises); })},
+      {"methods", lines_of(methods::methods(),
+                           [](const auto& entry) {
+                             return "needs " + entry.needs + ", sends " + entry.payload;
+                           })},
+      {"codecs",
+       lines_of(codec::codecs(), [](const auto& entry) { return promises_text(entry.promises); })},
       {"aggregators", lines_of(aggregate::aggregators(), nothing)},
       {"adapters", lines_of(learn::adapter_kinds())},
-      {"models", lines_of(learn::families(), [](const auto& entry) {
-         return std::string(entry.needs_torch ? "LibTorch" : "");
-       })},
+      {"models", lines_of(learn::families(),
+                          [](const auto& entry) {
+                            return std::string(entry.needs_torch ? "LibTorch" : "");
+                          })},
       {"datasets", lines_of(data::datasets(), nothing)},
       {"partitioners", lines_of(data::partitioners(), nothing)},
       {"optimizers", lines_of(learn::optimizers(), nothing)},
@@ -68,7 +71,8 @@ class PathChecker final : public config::Fields {
  public:
   explicit PathChecker(std::string key) : key_(std::move(key)) {}
 
-  void text(std::string_view key, std::string& value, config::Text rule, std::string_view) override {
+  void text(std::string_view key, std::string& value, config::Text rule,
+            std::string_view) override {
     const bool is_path = rule.kind == "a path" || rule.kind == "a file" || rule.kind == "a folder";
     if (is_path && !value.empty() && !std::filesystem::exists(value)) {
       throw DataError(inside(key) + ": " + value + ": no such file or folder",
@@ -80,7 +84,8 @@ class PathChecker final : public config::Fields {
     PathChecker inner(inside(key));
     value.fields(inner);
   }
-  void plugin(std::string_view key, config::Plugin& value, const config::Kinds&, std::string_view) override {
+  void plugin(std::string_view key, config::Plugin& value, const config::Kinds&,
+              std::string_view) override {
     section(key, *value.options, "");
   }
   void plugins(std::string_view key, std::vector<config::Plugin>& value, const config::Kinds& kinds,
@@ -134,7 +139,10 @@ int list(const std::string& what, bool json) {
     if (!what.empty() && name != what) continue;
     if (!json) std::printf("%s\n", name.c_str());
     for (const Line& line : registry) {
-      out[name].push_back({{"name", line.name}, {"summary", line.summary}, {"paper", line.paper}, {"needs", line.needs}});
+      out[name].push_back({{"name", line.name},
+                           {"summary", line.summary},
+                           {"paper", line.paper},
+                           {"needs", line.needs}});
       if (json) continue;
       std::printf("  %-18s %s%s%s\n", line.name.c_str(), line.summary.c_str(),
                   line.needs.empty() ? "" : (" [" + line.needs + ']').c_str(),

@@ -1,5 +1,5 @@
-// The sub-commands as functions. Options are checked values; every function throws an Error or returns the exit
-// status (contract.md, section 1).
+// The sub-commands as functions. Options are checked values; every function throws an Error or
+// returns the exit status (contract.md, section 1).
 #pragma once
 
 #include <cstdint>

@@ -115,13 +115,16 @@ void NetworkOptions::fields(Fields& fields) {
 }
 
 void EvaluateOptions::fields(Fields& fields) {
-  fields.integer("every", every, {1, 1'000'000}, "rounds between evaluations; the last is always one");
+  fields.integer("every", every, {1, 1'000'000},
+                 "rounds between evaluations; the last is always one");
   fields.integer("batch_size", batch_size, {1, 65536}, "examples evaluated at a time");
 }
 
 void ServerOptions::fields(Fields& fields) {
-  fields.text("listen", listen, {.kind = "HOST:PORT"}, "where the server listens; port 0: a free one");
-  fields.real("idle_s", idle_s, {.min = 0.1, .max = 86400}, "silence after which a peer counts as dead, s");
+  fields.text("listen", listen, {.kind = "HOST:PORT"},
+              "where the server listens; port 0: a free one");
+  fields.real("idle_s", idle_s, {.min = 0.1, .max = 86400},
+              "silence after which a peer counts as dead, s");
 }
 
 void LogOptions::fields(Fields& fields) {
@@ -140,7 +143,8 @@ void Experiment::fields(Fields& fields) {
   fields.integer("seed", seed, {0, std::numeric_limits<std::int64_t>::max()},
                  "root of every random stream");
   fields.integer("rounds", rounds, {1, 10'000'000}, "rounds of training");
-  fields.plugin("model", model, learn::family_kinds(), "the model; its weights stay frozen unless adapter is full");
+  fields.plugin("model", model, learn::family_kinds(),
+                "the model; its weights stay frozen unless adapter is full");
   fields.plugin("adapter", adapter, learn::adapter_kinds(), "what is trained and sent");
   fields.plugin("data", data, data_kinds(), "examples and how clients share them");
   fields.section("clients", clients, "who takes part");

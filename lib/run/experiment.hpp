@@ -1,5 +1,5 @@
-// Experiment: the YAML file as a struct (contract.md, section 2; docs/experiment.md). Every key, its default, range
-// and meaning stand in experiment.cpp and in the plugins' own files.
+// Experiment: the YAML file as a struct (contract.md, section 2; docs/experiment.md). Every key,
+// its default, range and meaning stand in experiment.cpp and in the plugins' own files.
 #pragma once
 
 #include <cstdint>
@@ -83,8 +83,8 @@ struct Experiment final : config::Options {
 
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);
-// What the parties must agree on: the effective file without the keys that only one side or one attempt
-// concerns (server, log, evaluate).
+// What the parties must agree on: the effective file without the keys that only one side or one
+// attempt concerns (server, log, evaluate).
 std::string plan_digest(Experiment& experiment);
 
 }  // namespace fedctl::run

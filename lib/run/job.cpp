@@ -48,7 +48,8 @@ void Digests::require_equal(const talk::Message& ready) const {
   const auto compare = [&](const char* name, const char* what, const std::string& ours) {
     const std::string& other = theirs.text(name);
     if (other != ours) {
-      throw ProtocolError(std::string(what) + " differs: the client has " + other + ", the server " + ours);
+      throw ProtocolError(std::string(what) + " differs: the client has " + other +
+                          ", the server " + ours);
     }
   };
   compare("plan", "plan", plan);
@@ -58,7 +59,9 @@ void Digests::require_equal(const talk::Message& ready) const {
   compare("base", "base model", base);
 }
 
-const data::Dataset& Job::test_set() const { return data.test->size() > 0 ? *data.test : *data.train; }
+const data::Dataset& Job::test_set() const {
+  return data.test->size() > 0 ? *data.test : *data.train;
+}
 
 std::vector<std::size_t> Job::test_indices() const {
   std::vector<std::size_t> indices;
@@ -148,10 +151,10 @@ std::size_t core_count() { return std::max(1U, std::thread::hardware_concurrency
 std::size_t thread_count(std::int64_t wanted) {
   const auto cores = static_cast<std::int64_t>(core_count());
   if (wanted > cores) {
-    throw ConfigError("--threads is " + std::to_string(wanted) + ", this machine has " +
-                          std::to_string(cores) + " cores",
-                      "more workers than cores run many times slower; use at most " +
-                          std::to_string(cores));
+    throw ConfigError(
+        "--threads is " + std::to_string(wanted) + ", this machine has " + std::to_string(cores) +
+            " cores",
+        "more workers than cores run many times slower; use at most " + std::to_string(cores));
   }
   return static_cast<std::size_t>(wanted <= 0 ? cores : wanted);
 }

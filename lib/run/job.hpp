@@ -45,13 +45,14 @@ struct Job {
   talk::CodecEndpoint::Options client_codec(talk::PeerId id) const;
 };
 
-// Opens data and model, with at most `threads` learners. With `own_data` the data belongs to one client alone and is
-// not dealt out. Throws DataError, ConfigError.
+// Opens data and model, with at most `threads` learners. With `own_data` the data belongs to one
+// client alone and is not dealt out. Throws DataError, ConfigError.
 Job make_job(Experiment experiment, std::size_t threads, bool own_data = false);
 
 // Cores of this machine; the upper end of --threads.
 std::size_t core_count();
-// The thread count to use: `wanted`, or one a core if it is 0. Throws ConfigError if it is more than the cores.
+// The thread count to use: `wanted`, or one a core if it is 0. Throws ConfigError if it is more
+// than the cores.
 std::size_t thread_count(std::int64_t wanted);
 
 }  // namespace fedctl::run

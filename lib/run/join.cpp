@@ -1,13 +1,12 @@
 // Takes part in an experiment as one client or many.
 #include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
 #include <charconv>
 #include <filesystem>
 #include <mutex>
 #include <optional>
-
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/thread_pool.hpp>
 
 #include "base/limits.hpp"
 #include "net/client.hpp"
@@ -37,7 +36,8 @@ struct SiteOptions final : config::Options {
   }
 };
 
-// The job, built from the plan by whichever client gets it first; the others must get the same plan.
+// The job, built from the plan by whichever client gets it first; the others must get the same
+// plan.
 class SharedJob {
  public:
   SharedJob(SiteOptions site, std::int64_t threads) : site_(std::move(site)), threads_(threads) {}
@@ -129,7 +129,8 @@ std::int64_t parse_id(std::string_view text, const std::string& whole) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || value < 0 ||
       value >= limits::kClientsMax) {
-    throw ConfigError("--ids is \"" + whole + "\", expected numbers and ranges", "for example 0-7 or 0-3,8");
+    throw ConfigError("--ids is \"" + whole + "\", expected numbers and ranges",
+                      "for example 0-7 or 0-3,8");
   }
   return value;
 }
@@ -143,8 +144,10 @@ std::vector<std::int64_t> parse_ids(const std::string& text) {
     const std::string_view part = std::string_view(text).substr(at, end - at);
     const std::size_t dash = part.find('-');
     const std::int64_t first = parse_id(part.substr(0, dash), text);
-    const std::int64_t last = dash == std::string_view::npos ? first : parse_id(part.substr(dash + 1), text);
-    if (last < first) throw ConfigError("--ids is \"" + text + "\", a range must not fall", "for example 0-7");
+    const std::int64_t last =
+        dash == std::string_view::npos ? first : parse_id(part.substr(dash + 1), text);
+    if (last < first)
+      throw ConfigError("--ids is \"" + text + "\", a range must not fall", "for example 0-7");
     for (std::int64_t id = first; id <= last; ++id) ids.push_back(id);
     at = end + 1;
   }
@@ -175,7 +178,8 @@ int join(const ClientOptions& options) {
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;
     guest.prepare = [&shared](const std::string& plan) { return shared.prepare(plan); };
     guest.notice = [&printer](const std::string& text) { printer.notice(text); };
-    guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop, asio::make_strand(pool)));
+    guests.push_back(
+        std::make_unique<Guest>(shared, std::move(guest), loop, asio::make_strand(pool)));
   }
   const Signals signals([&] {
     printer.notice("stopping (press again to end at once)");

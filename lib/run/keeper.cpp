@@ -161,8 +161,7 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   }
   const double round_ms = ms_since(boundary_);
   boundary_ = Clock::now();
-  const std::string line =
-      journal_.format(round_, round_event(report, quality, bytes, round_ms));
+  const std::string line = journal_.format(round_, round_event(report, quality, bytes, round_ms));
   save_checkpoint(method, line);
   journal_.append(line);
 
@@ -207,7 +206,8 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
   if (best_) state.scalars.emplace("best", *best_);
   Message inner = method.save();
   for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
-  for (auto& [name, value] : inner.tensors) state.tensors.emplace(kMethodPrefix + name, std::move(value));
+  for (auto& [name, value] : inner.tensors)
+    state.tensors.emplace(kMethodPrefix + name, std::move(value));
   directory_.save_checkpoint(round_, state);
 }
 

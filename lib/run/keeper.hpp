@@ -1,4 +1,5 @@
-// Keeper: what happens at every round boundary on the server: evaluation, ledger, checkpoint, journal line, output.
+// Keeper: what happens at every round boundary on the server: evaluation, ledger, checkpoint,
+// journal line, output.
 #pragma once
 
 #include <atomic>
@@ -18,11 +19,12 @@ class Keeper final : public methods::RoundSink {
   Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, talk::Ledger& ledger,
          Printer& printer);
 
-  // A new run: writes the `start` line, round 0 (the untuned model) and its checkpoint. A resumed one: loads the
-  // checkpoint into weights() and `method`, and writes the `resume` line.
+  // A new run: writes the `start` line, round 0 (the untuned model) and its checkpoint. A resumed
+  // one: loads the checkpoint into weights() and `method`, and writes the `resume` line.
   void start(methods::ServerMethod& method);
 
-  // The round's bytes reach the journal after the checkpoint: a line in the journal is never undone.
+  // The round's bytes reach the journal after the checkpoint: a line in the journal is never
+  // undone.
   bool commit(const methods::RoundReport& report, const methods::ServerMethod& method) override;
 
   // The `end` line, and adapter/last.
@@ -46,8 +48,9 @@ class Keeper final : public methods::RoundSink {
   void save_checkpoint(const methods::ServerMethod& method, const std::string& line);
   void load_checkpoint(methods::ServerMethod& method);
   void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer, std::int64_t round);
-  journal::Event round_event(const methods::RoundReport& report, const std::optional<Quality>& quality,
-                             const talk::Crossing& bytes, double round_ms);
+  journal::Event round_event(const methods::RoundReport& report,
+                             const std::optional<Quality>& quality, const talk::Crossing& bytes,
+                             double round_ms);
 
   Job& job_;
   RunDirectory& directory_;

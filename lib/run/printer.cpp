@@ -25,7 +25,8 @@ std::string bytes_text(std::uint64_t bytes) {
 }
 
 Printer::Printer(Format format, bool quiet, bool verbose)
-    : table_(format == Format::text || (format == Format::automatic && ::isatty(STDOUT_FILENO) == 1)),
+    : table_(format == Format::text ||
+             (format == Format::automatic && ::isatty(STDOUT_FILENO) == 1)),
       quiet_(quiet),
       verbose_(verbose),
       terminal_(::isatty(STDERR_FILENO) == 1),
@@ -47,12 +48,13 @@ void Printer::round(const Row& row, const std::string& line) {
       header_printed_ = true;
     }
     char accuracy[32] = "-", loss[32] = "-", train[32] = "-";
-    if (row.evaluated && row.has_accuracy) std::snprintf(accuracy, sizeof accuracy, "%.4f", row.accuracy);
+    if (row.evaluated && row.has_accuracy)
+      std::snprintf(accuracy, sizeof accuracy, "%.4f", row.accuracy);
     if (row.evaluated) std::snprintf(loss, sizeof loss, "%.4f", row.loss);
     if (row.clients > 0) std::snprintf(train, sizeof train, "%.4f", row.train_loss);
     const std::string replied = std::to_string(row.replied) + '/' + std::to_string(row.clients);
-    std::printf("%7lld %9s %9s %10s %9s %10s %10s %8.2f\n", static_cast<long long>(row.round), accuracy,
-                loss, train, replied.c_str(), bytes_text(row.bytes_up).c_str(),
+    std::printf("%7lld %9s %9s %10s %9s %10s %10s %8.2f\n", static_cast<long long>(row.round),
+                accuracy, loss, train, replied.c_str(), bytes_text(row.bytes_up).c_str(),
                 bytes_text(row.bytes_down).c_str(), row.round_ms * 1e-3);
   }
   std::fflush(stdout);

@@ -1,4 +1,5 @@
-// Printer: results on standard output (a table on a terminal, else the journal's lines), progress on standard error.
+// Printer: results on standard output (a table on a terminal, else the journal's lines), progress
+// on standard error.
 #pragma once
 
 #include <chrono>

@@ -37,7 +37,8 @@ std::vector<fs::path> checkpoints(const std::string& folder) {
   std::vector<fs::path> files;
   std::error_code absent;
   for (const auto& entry : fs::directory_iterator(folder, absent)) {
-    if (entry.path().filename().string().starts_with("round-") && entry.path().extension() != ".tmp") {
+    if (entry.path().filename().string().starts_with("round-") &&
+        entry.path().extension() != ".tmp") {
       files.push_back(entry.path());
     }
   }
@@ -68,8 +69,7 @@ void write_atomically(const std::string& path, ByteView bytes) {
   sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
 
-RunDirectory::RunDirectory(std::string path, Start start)
-    : path_(std::move(path)), lock_(path_) {
+RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path)), lock_(path_) {
   const bool present = holds_run();
   if (present && start == Start::create) {
     throw ConfigError(path_ + ": holds a run already",

@@ -1,5 +1,5 @@
-// RunDirectory: what one run leaves on disk (contract.md, section 4): experiment.yaml, journal.jsonl, checkpoint/,
-// spool/, adapter/, lock.
+// RunDirectory: what one run leaves on disk (contract.md, section 4): experiment.yaml,
+// journal.jsonl, checkpoint/, spool/, adapter/, lock.
 #pragma once
 
 #include <optional>
@@ -13,9 +13,9 @@ enum class Start { create, resume, discard };  // (no option), --resume, --fresh
 
 class RunDirectory {
  public:
-  // Makes or opens the directory and locks it until destruction. Throws RunDirectoryError if another process holds
-  // the lock or nothing can be written; ConfigError if a run is there and neither --resume nor --fresh was
-  // given, or there is none to resume.
+  // Makes or opens the directory and locks it until destruction. Throws RunDirectoryError if
+  // another process holds the lock or nothing can be written; ConfigError if a run is there and
+  // neither --resume nor --fresh was given, or there is none to resume.
   RunDirectory(std::string path, Start start);
 
   const std::string& path() const { return path_; }

@@ -1,8 +1,7 @@
 // Serves one experiment to remote clients.
-#include <fstream>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
+#include <fstream>
 
 #include "base/limits.hpp"
 #include "net/address.hpp"
@@ -40,8 +39,8 @@ int serve(const RunOptions& options) {
   server_options.port = address.port;
   server_options.clients = job.plan.clients;
   server_options.idle_s = job.experiment.server.idle_s;
-  server_options.frame_bytes_max = std::min(limits::kFrameBytesMax,
-                                            kFrameSlack + kFramePerFloat * job.plan.layout.size());
+  server_options.frame_bytes_max =
+      std::min(limits::kFrameBytesMax, kFrameSlack + kFramePerFloat * job.plan.layout.size());
   server_options.plan = config::write(job.experiment);
   server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),

@@ -1,5 +1,5 @@
-// ServerRun: what `server` and `simulate` have in common: run directory, journal, job, method, keeper, signals, the
-// end of the run.
+// ServerRun: what `server` and `simulate` have in common: run directory, journal, job, method,
+// keeper, signals, the end of the run.
 #pragma once
 
 #include <exception>
@@ -32,7 +32,8 @@ class FirstError {
 
 class ServerRun {
  public:
-  // Reads the experiment, opens the run directory, data and model, and evaluates round 0 or loads the checkpoint.
+  // Reads the experiment, opens the run directory, data and model, and evaluates round 0 or loads
+  // the checkpoint.
   ServerRun(const RunOptions& options, const std::string& role);
 
   Job& job() { return job_; }
@@ -44,7 +45,8 @@ class ServerRun {
   void on_interrupt(std::function<void()> action);
   // The server's side of the method; run it once, then finish().
   talk::Task<void> conversation(talk::Endpoint& net);
-  // Writes the end of the run and returns the exit status; rethrows `error` unless a signal explains it.
+  // Writes the end of the run and returns the exit status; rethrows `error` unless a signal
+  // explains it.
   int finish(std::exception_ptr error);
   // The status of the end event, for the clients.
   std::string status(std::exception_ptr error) const;

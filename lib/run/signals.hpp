@@ -1,12 +1,12 @@
-// Signals: the first SIGINT or SIGTERM asks the run to stop cleanly, the second ends the process at once.
+// Signals: the first SIGINT or SIGTERM asks the run to stop cleanly, the second ends the process at
+// once.
 #pragma once
 
 #include <atomic>
-#include <functional>
-#include <thread>
-
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <functional>
+#include <thread>
 
 namespace fedctl::run {
 

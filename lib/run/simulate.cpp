@@ -1,4 +1,5 @@
-// Server and all clients in one process: the same conversations over the same frames, on virtual time.
+// Server and all clients in one process: the same conversations over the same frames, on virtual
+// time.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -18,8 +19,12 @@ struct SimulatedClient {
   SimulatedClient(Job& job, PeerId id, talk::Endpoint& port)
       : method(job.make_client()),
         endpoint(port, job.client_codec(id)),
-        context{job.plan, id, *job.learners, *job.data.train,
-                job.shares[static_cast<std::size_t>(id)].train, job.rng().stream("client", id)} {}
+        context{job.plan,
+                id,
+                *job.learners,
+                *job.data.train,
+                job.shares[static_cast<std::size_t>(id)].train,
+                job.rng().stream("client", id)} {}
 
   std::unique_ptr<methods::ClientMethod> method;
   talk::CodecEndpoint endpoint;

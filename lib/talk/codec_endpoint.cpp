@@ -48,7 +48,8 @@ Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& me
 }
 
 Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage message) {
-  const bool repeated = !options_.out_has_state && message == last_in_ && exchange == last_exchange_;
+  const bool repeated =
+      !options_.out_has_state && message == last_in_ && exchange == last_exchange_;
   if (!repeated) {
     SharedMessage out = wire::share(encoded(to, exchange, *message));
     if (to == kServer) {  // not a broadcast: nothing to keep

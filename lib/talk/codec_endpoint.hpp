@@ -1,9 +1,9 @@
-// CodecEndpoint: compression as a decorator. Every float32 tensor that is sent becomes a `coded` one, and
-// every coded one that arrives becomes float32 again, so methods never name a codec. Values that must stay
-// exact travel as scalars or float64.
+// CodecEndpoint: compression as a decorator. Every float32 tensor that is sent becomes a `coded`
+// one, and every coded one that arrives becomes float32 again, so methods never name a codec.
+// Values that must stay exact travel as scalars or float64.
 //
-// A broadcast through a chain without state is encoded once. With state (error feedback) there is one codec
-// per (peer, tensor name).
+// A broadcast through a chain without state is encoded once. With state (error feedback) there is
+// one codec per (peer, tensor name).
 #pragma once
 
 #include <functional>
@@ -36,7 +36,8 @@ class CodecEndpoint final : public Endpoint {
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
   Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) override;
-  // A message that does not decode, or that holds a coded tensor larger than the layout, arrives as Rejected.
+  // A message that does not decode, or that holds a coded tensor larger than the layout, arrives as
+  // Rejected.
   Task<std::optional<Envelope>> receive(TimePoint until) override;
 
  private:

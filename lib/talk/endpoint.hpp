@@ -22,7 +22,8 @@ using wire::SharedMessage;
 using PeerId = std::int64_t;
 inline constexpr PeerId kServer = -1;
 
-// Which question a message asks or answers. The asking side numbers them; an answer repeats the number.
+// Which question a message asks or answers. The asking side numbers them; an answer repeats the
+// number.
 using ExchangeId = std::uint64_t;
 
 // What arrives: a message, or news of a peer.
@@ -46,7 +47,8 @@ class Endpoint {
   // Sorted; as of the Joined and Lost received so far. A client sees kServer and its neighbours.
   virtual std::vector<PeerId> peers() const = 0;
   virtual TimePoint now() const = 0;
-  // Declares that this side spent modelled time computing; moves the virtual clock, nothing elsewhere.
+  // Declares that this side spent modelled time computing; moves the virtual clock, nothing
+  // elsewhere.
   virtual void spend(Duration modelled) = 0;
   // Hands the message over; does not wait for delivery. To a peer that is gone: no effect, its Lost
   // arrives or has arrived.
@@ -58,7 +60,8 @@ class Endpoint {
 using Requests = std::map<PeerId, SharedMessage>;
 using Replies = std::map<PeerId, Message>;  // ordered by peer, never by arrival
 
-// What came of a question. Every asked peer is in exactly one of replies, rejected, lost and silent.
+// What came of a question. Every asked peer is in exactly one of replies, rejected, lost and
+// silent.
 struct Answers {
   Replies replies;
   std::map<PeerId, std::string> rejected;  // its answer could not be decoded: why
@@ -67,9 +70,9 @@ struct Answers {
   std::vector<Envelope> late;              // answers to older questions that arrived meanwhile
 };
 
-// Sends every request and collects answers until each peer has answered or is lost, or `until` passes.
-// Tracks the set of open peers: a second answer, an answer from a peer not asked, or one to an older
-// exchange counts as late. Throws ProtocolError if the run closes meanwhile.
+// Sends every request and collects answers until each peer has answered or is lost, or `until`
+// passes. Tracks the set of open peers: a second answer, an answer from a peer not asked, or one to
+// an older exchange counts as late. Throws ProtocolError if the run closes meanwhile.
 Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until);
 
 // Everything that has arrived by now: news that changes peers(), late answers.

@@ -25,8 +25,8 @@ inline SharedFrame make_frame(ExchangeId exchange, const Message& message) {
 
 class FrameCache {
  public:
-  // The frame of (message, exchange): the last one if it is asked for again, else a new one. The cache
-  // keeps the message alive, so that its address cannot be taken by another.
+  // The frame of (message, exchange): the last one if it is asked for again, else a new one. The
+  // cache keeps the message alive, so that its address cannot be taken by another.
   SharedFrame frame(const SharedMessage& message, ExchangeId exchange) {
     if (message != message_ || exchange != exchange_ || !frame_) {
       frame_ = make_frame(exchange, *message);

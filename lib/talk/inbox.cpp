@@ -26,8 +26,8 @@ Task<std::optional<Envelope>> Inbox::take(PeerId from, std::string kind, TimePoi
     std::optional<Envelope> envelope = co_await net_.receive(until);
     if (!envelope || matches(*envelope, from, kind)) co_return envelope;
     if (waiting_.size() >= depth_max_) {
-      throw ProtocolError("peer " + std::to_string(envelope->from) + " fills the inbox: " +
-                          std::to_string(depth_max_) + " messages wait");
+      throw ProtocolError("peer " + std::to_string(envelope->from) +
+                          " fills the inbox: " + std::to_string(depth_max_) + " messages wait");
     }
     waiting_.push_back(std::move(*envelope));
   }

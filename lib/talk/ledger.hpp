@@ -1,5 +1,5 @@
-// Ledger: every byte that crossed the wire, in five parts, two directions, per client. The transports fill
-// it; the journal's `round` line empties it. Thread-safe.
+// Ledger: every byte that crossed the wire, in five parts, two directions, per client. The
+// transports fill it; the journal's `round` line empties it. Thread-safe.
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,11 @@
 #include "talk/mesh.hpp"
 
 #include <algorithm>
+#include <boost/asio/experimental/concurrent_channel.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <mutex>
 #include <optional>
 #include <tuple>
-
-#include <boost/asio/experimental/concurrent_channel.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include "base/assert.hpp"
 
@@ -19,7 +18,7 @@ struct Arrival {
   PeerId from;
   std::uint64_t sequence;
   ExchangeId exchange;
-  SharedFrame frame;                         // null: news
+  SharedFrame frame;  // null: news
   std::variant<Joined, Lost, Closed> news = Joined{};
 
   auto key() const { return std::tie(at, from, sequence); }
@@ -58,7 +57,7 @@ class Mesh::Port final : public Endpoint {
   std::set<PeerId> peers_;
   std::set<Arrival> inbox_;
   TimePoint clock_{};
-  TimePoint until_{};       // of the receive in progress
+  TimePoint until_{};  // of the receive in progress
   bool waiting_ = false;
   bool gone_ = false;
   bool closed_ = false;
@@ -83,9 +82,7 @@ struct Mesh::State {
     const auto found = ports.find(id);
     return found == ports.end() || found->second->gone_ ? nullptr : found->second.get();
   }
-  static bool eager(const Port& port) {
-    return port.peers_.size() <= 1 && port.until_ == kForever;
-  }
+  static bool eager(const Port& port) { return port.peers_.size() <= 1 && port.until_ == kForever; }
   static TimePoint next_time(const Port& port) {
     return port.inbox_.empty() ? port.until_ : std::min(port.until_, port.inbox_.begin()->at);
   }
@@ -106,7 +103,8 @@ void Mesh::State::put(Port& to, Arrival arrival) {
   if (to.waiting_ && eager(to)) wake(to);
 }
 
-// One frame over the client's link: delayed, perhaps repeated, perhaps lost together with the client.
+// One frame over the client's link: delayed, perhaps repeated, perhaps lost together with the
+// client.
 void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFrame frame) {
   const bool down = from.id_ == kServer;
   const PeerId client = down ? to.id_ : from.id_;
@@ -128,8 +126,8 @@ void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFram
     parts.resent = (sendings - 1) * frame->bytes.size();
     options.ledger->add(client, down ? Direction::down : Direction::up, parts);
   }
-  TimePoint at = after(from.clock_, link, down ? link.down_mbit : link.up_mbit,
-                       frame->bytes.size(), sendings);
+  TimePoint at =
+      after(from.clock_, link, down ? link.down_mbit : link.up_mbit, frame->bytes.size(), sendings);
   TimePoint& last = last_arrival[{from.id_, to.id_}];
   at = last = std::max(at, last);
   put(to, {at, from.id_, 0, exchange, std::move(frame)});

@@ -1,20 +1,20 @@
-// Mesh: server and clients in one process, on virtual time, over encoded frames. What `simulate` and the
-// method tests run on.
+// Mesh: server and clients in one process, on virtual time, over encoded frames. What `simulate`
+// and the method tests run on.
 //
-// Conservative simulation. A participant that hears from one peer alone, without a deadline, gets its next
-// frame as soon as it is sent: nothing earlier can come. So clients of one server run side by side on as many
-// threads as there are. Everybody else is served when all are waiting, the earliest event first (by arrival,
-// then sender, then order of sending), so no thread's speed shows in any result.
+// Conservative simulation. A participant that hears from one peer alone, without a deadline, gets
+// its next frame as soon as it is sent: nothing earlier can come. So clients of one server run side
+// by side on as many threads as there are. Everybody else is served when all are waiting, the
+// earliest event first (by arrival, then sender, then order of sending), so no thread's speed shows
+// in any result.
 #pragma once
 
+#include <boost/asio/any_io_executor.hpp>
 #include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
-
-#include <boost/asio/any_io_executor.hpp>
 
 #include "base/rng.hpp"
 #include "talk/frame_cache.hpp"
@@ -41,14 +41,16 @@ class Mesh {
   explicit Mesh(Options options);
   ~Mesh();
 
-  // The endpoint of a participant whose coroutine runs on `executor` (a strand, or a one-thread loop). Every
-  // participant must attach before any coroutine starts; the endpoint lives as long as the mesh.
+  // The endpoint of a participant whose coroutine runs on `executor` (a strand, or a one-thread
+  // loop). Every participant must attach before any coroutine starts; the endpoint lives as long as
+  // the mesh.
   Endpoint& attach(PeerId id, boost::asio::any_io_executor executor);
   // The participant's coroutine has ended; its peers see Lost (a client) or Closed (the server).
   void detach(PeerId id, const std::string& reason);
   // From any thread: the server sees Closed as soon as nobody is busy.
   void interrupt();
-  // Test seam: called before the n-th send (from 0) of all; true loses the sending client at that point.
+  // Test seam: called before the n-th send (from 0) of all; true loses the sending client at that
+  // point.
   void lose_at(std::function<bool(PeerId sender, std::size_t send_index)> hook);
 
  private:

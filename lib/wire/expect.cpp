@@ -26,9 +26,9 @@ const T& Expect::scalar(const std::string& name, const char* type) const {
 std::int64_t Expect::integer(const std::string& name, std::int64_t min, std::int64_t max) const {
   const auto value = scalar<std::int64_t>(name, "an integer");
   if (value < min || value > max) {
-    throw ProtocolError('"' + message_.kind + "\", scalar \"" + name + "\": " +
-                        std::to_string(value) + " is not in [" + std::to_string(min) + ", " +
-                        std::to_string(max) + "]");
+    throw ProtocolError('"' + message_.kind + "\", scalar \"" + name +
+                        "\": " + std::to_string(value) + " is not in [" + std::to_string(min) +
+                        ", " + std::to_string(max) + "]");
   }
   return value;
 }

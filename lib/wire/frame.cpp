@@ -70,7 +70,8 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
 
 Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
                     ByteView body) {
-  if (header.body_bytes != body.size()) throw WireError("frame body has another length than claimed");
+  if (header.body_bytes != body.size())
+    throw WireError("frame body has another length than claimed");
   if (checksum(raw, body) != header.crc) throw WireError("frame checksum is wrong");
   return decode(body);
 }

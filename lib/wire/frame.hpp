@@ -8,8 +8,9 @@
 //        8    8  exchange: which question a message asks or answers; 0 in control frames
 //       16    4  CRC-32 (IEEE 802.3) of bytes 0-15 and the body
 //
-// A length in front, not a delimiter, so that a reader knows what to allocate (after checking it) and one
-// gathered write sends a frame. The checksum is for broken software and memory, not for attackers.
+// A length in front, not a delimiter, so that a reader knows what to allocate (after checking it)
+// and one gathered write sends a frame. The checksum is for broken software and memory, not for
+// attackers.
 #pragma once
 
 #include <array>
@@ -34,10 +35,11 @@ struct Header {
 // Header and body in one buffer. Throws WireError if the body exceeds limits::kFrameBytesMax.
 Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& message);
 
-// Throws WireError on another magic (a stranger), another version (naming both), an unknown type, or a
-// body longer than bytes_max. Nothing is allocated.
+// Throws WireError on another magic (a stranger), another version (naming both), an unknown type,
+// or a body longer than bytes_max. Nothing is allocated.
 Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max);
-// The body of a frame whose header was `raw`. Throws WireError if the checksum or the message is wrong.
+// The body of a frame whose header was `raw`. Throws WireError if the checksum or the message is
+// wrong.
 Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
                     ByteView body);
 // A whole frame from one buffer.

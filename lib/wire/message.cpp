@@ -61,7 +61,8 @@ Tensor decode_tensor(ByteReader& in) {
   }
   tensor.dtype = static_cast<DType>(dtype);
   const auto rank = in.number<std::uint8_t>();
-  if (rank > limits::kRankMax) throw WireError("rank " + std::to_string(rank) + " is above the limit");
+  if (rank > limits::kRankMax)
+    throw WireError("rank " + std::to_string(rank) + " is above the limit");
   for (unsigned axis = 0; axis < rank; ++axis) {
     const std::uint64_t dimension = in.varint();
     if (dimension > limits::kElementsMax) throw WireError("a dimension is above the limit");

@@ -1,8 +1,9 @@
-// Message: what parties say to each other. One container serves as frame, checkpoint and replay record.
+// Message: what parties say to each other. One container serves as frame, checkpoint and replay
+// record.
 //
 // Encoding (docs/protocol.md): kind, scalars by name, tensors by name; names ascending, lengths as
-// shortest LEB128, numbers little-endian. Equal messages have equal bytes, and bytes that are not the
-// encoding of some message are refused.
+// shortest LEB128, numbers little-endian. Equal messages have equal bytes, and bytes that are not
+// the encoding of some message are refused.
 #pragma once
 
 #include <cstdint>
@@ -39,11 +40,12 @@ inline SharedMessage share(Message message) {
 void encode(const Message& message, Bytes& out);
 // Bytes of tensor data in the message: the part of a frame that is payload.
 std::size_t payload_bytes(const Message& message);
-// Throws WireError naming the field. Tensor sizes follow from dtype and shape and are checked against
-// what is left before anything is allocated.
+// Throws WireError naming the field. Tensor sizes follow from dtype and shape and are checked
+// against what is left before anything is allocated.
 Message decode(ByteView bytes);
 
-// Typed, late reading of a received message; every fault is a ProtocolError that names kind and field.
+// Typed, late reading of a received message; every fault is a ProtocolError that names kind and
+// field.
 class Expect {
  public:
   // Throws if the message is of another kind.

@@ -1,4 +1,5 @@
-// Any bytes as a frame and as a message: only WireError may escape, and what decodes encodes to the same bytes.
+// Any bytes as a frame and as a message: only WireError may escape, and what decodes encodes to the
+// same bytes.
 #include <algorithm>
 #include <cstdlib>
 

@@ -1,7 +1,6 @@
 #include "learn/pool.hpp"
 
 #include <catch2/catch.hpp>
-
 #include <numeric>
 #include <thread>
 
@@ -47,7 +46,8 @@ TEST_CASE("scores do not depend on the number of learners, to the last bit", "[l
   CHECK(evaluate(four, weights, data, {}, 10).count == 0);
 }
 
-TEST_CASE("a pool makes no more learners than asked, and lends each to one at a time", "[learn][pool]") {
+TEST_CASE("a pool makes no more learners than asked, and lends each to one at a time",
+          "[learn][pool]") {
   LearnerPool pool(factory(2), 2);
   std::vector<std::thread> threads;
   for (int t = 0; t < 8; ++t) {

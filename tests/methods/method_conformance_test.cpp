@@ -1,9 +1,9 @@
-// Every method of the registry, over the in-process mesh (which encodes every frame), on the quadratic toy.
-#include <catch2/catch.hpp>
-
+// Every method of the registry, over the in-process mesh (which encodes every frame), on the
+// quadratic toy.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <catch2/catch.hpp>
 
 #include "data/registry.hpp"
 #include "learn/spec.hpp"
@@ -31,7 +31,8 @@ void set(config::Options& options, std::string_view wanted, double to) {
     void text(std::string_view, std::string&, config::Text, std::string_view) override {}
     void texts(std::string_view, std::vector<std::string>&, std::string_view) override {}
     void section(std::string_view, config::Options&, std::string_view) override {}
-    void plugin(std::string_view, config::Plugin&, const config::Kinds&, std::string_view) override {}
+    void plugin(std::string_view, config::Plugin&, const config::Kinds&,
+                std::string_view) override {}
     void plugins(std::string_view, std::vector<config::Plugin>&, const config::Kinds&, std::size_t,
                  std::string_view) override {}
   } setter;
@@ -118,23 +119,25 @@ Outcome play(Toy& toy, Setting setting = {}) {
   std::vector<std::unique_ptr<Client>> clients;
   for (PeerId id = 0; id < kClients; ++id) {
     const asio::any_io_executor seat = asio::make_strand(pool);
-    clients.push_back(std::make_unique<Client>(Client{
-        entry.make_client(*toy.method.options, toy.plan),
-        {toy.plan, id, *toy.learners, *toy.source.train,
-         toy.shares[static_cast<std::size_t>(id)].train, Rng(1).stream("client", id)},
-        seat, &mesh.attach(id, seat)}));
+    clients.push_back(std::make_unique<Client>(
+        Client{entry.make_client(*toy.method.options, toy.plan),
+               {toy.plan, id, *toy.learners, *toy.source.train,
+                toy.shares[static_cast<std::size_t>(id)].train, Rng(1).stream("client", id)},
+               seat,
+               &mesh.attach(id, seat)}));
   }
   const asio::any_io_executor home = asio::make_strand(pool);
   Endpoint& server = mesh.attach(talk::kServer, home);
   const auto server_method = entry.make_server(*toy.method.options, toy.plan);
   if (setting.state != nullptr) server_method->load(*setting.state);
-  outcome.weights = setting.weights.empty() ? std::vector<float>(toy.plan.layout.size()) : setting.weights;
+  outcome.weights =
+      setting.weights.empty() ? std::vector<float>(toy.plan.layout.size()) : setting.weights;
   outcome.recorder.weights = &outcome.weights;
   outcome.recorder.stop_after = setting.stop_after;
   outcome.recorder.save_at = setting.save_at;
   config::Plugin mean = config::make_plugin(aggregate::aggregator_kinds(), "mean");
   const auto aggregator = aggregate::aggregators().front().make(*mean.options);
-  ServerContext context{toy.plan, outcome.weights,  *aggregator, Rng(1).stream("server"),
+  ServerContext context{toy.plan, outcome.weights,  *aggregator,        Rng(1).stream("server"),
                         journal,  outcome.recorder, setting.first_round};
   for (PeerId id = 0; id < kClients; ++id) {
     Client& client = *clients[static_cast<std::size_t>(id)];
@@ -163,7 +166,8 @@ double distance_to_mean(Toy& toy, std::span<const float> weights) {
   for (std::size_t i = 0; i < toy.source.train->size(); ++i) {
     const data::Batch batch = toy.source.train->gather(std::span(&i, 1));
     const auto target = batch.at("target").f32();
-    for (std::size_t j = 0; j < mean.size(); ++j) mean[j] += static_cast<double>(target[j]) / kClients;
+    for (std::size_t j = 0; j < mean.size(); ++j)
+      mean[j] += static_cast<double>(target[j]) / kClients;
   }
   double sum = 0;
   for (std::size_t j = 0; j < mean.size(); ++j) {
@@ -181,7 +185,8 @@ std::vector<std::string> all_methods() {
 
 }  // namespace
 
-TEST_CASE("every method finishes, learns, and repeats bit for bit on any number of threads", "[methods]") {
+TEST_CASE("every method finishes, learns, and repeats bit for bit on any number of threads",
+          "[methods]") {
   for (const std::string& name : all_methods()) {
     INFO(name);
     Toy toy(name);
@@ -203,7 +208,8 @@ TEST_CASE("every method goes on from a saved boundary as if nothing had happened
     const Outcome whole = play(toy);
     const Outcome half = play(toy, {.stop_after = 3, .save_at = 3});
     REQUIRE(half.recorder.saved);
-    const Outcome rest = play(toy, {.first_round = 4, .weights = half.weights, .state = &*half.recorder.saved});
+    const Outcome rest =
+        play(toy, {.first_round = 4, .weights = half.weights, .state = &*half.recorder.saved});
     CHECK(rest.weights == whole.weights);
   }
 }
@@ -230,13 +236,14 @@ TEST_CASE("fedavg sends 4 d bytes of payload each way", "[methods][fedavg]") {
   CHECK(outcome.bytes.up.payload == messages * 4 * toy.plan.layout.size());
 }
 
-// With f_k(w) = |w - c_k|^2 / 2 and plain gradient descent, tau local steps contract every coordinate by
-// (1 - lr)^tau towards c_k, so the mean contracts towards the mean of the c_k:
+// With f_k(w) = |w - c_k|^2 / 2 and plain gradient descent, tau local steps contract every
+// coordinate by (1 - lr)^tau towards c_k, so the mean contracts towards the mean of the c_k:
 //   x_{t} = c + (1 - lr)^{tau t} (x_0 - c)
 TEST_CASE("fedavg follows its closed form on the toy problem", "[methods][fedavg]") {
   Toy toy("fedavg");
   const double lr = learn::learning_rate(toy.plan.train.optimizer);
-  set(*toy.plan.train.optimizer.options, "momentum", 0);  // it would make the recursion second-order
+  set(*toy.plan.train.optimizer.options, "momentum",
+      0);  // it would make the recursion second-order
   const Outcome outcome = play(toy);
   const std::vector<float> start(outcome.weights.size());
   const double from = distance_to_mean(toy, start);
@@ -247,11 +254,13 @@ TEST_CASE("fedavg follows its closed form on the toy problem", "[methods][fedavg
   }
 }
 
-TEST_CASE("fedprox with mu = 0 is fedavg bit for bit, and mu > 0 keeps clients closer", "[methods][fedprox]") {
+TEST_CASE("fedprox with mu = 0 is fedavg bit for bit, and mu > 0 keeps clients closer",
+          "[methods][fedprox]") {
   Toy plain("fedavg");
   Toy prox("fedprox");
   set(*prox.method.options, "mu", 0);
   CHECK(play(plain).weights == play(prox).weights);
   set(*prox.method.options, "mu", 5);
-  CHECK(play(prox).recorder.reports[0].update_norm < 0.9 * play(plain).recorder.reports[0].update_norm);
+  CHECK(play(prox).recorder.reports[0].update_norm <
+        0.9 * play(plain).recorder.reports[0].update_norm);
 }

@@ -1,21 +1,18 @@
-#include "net/server.hpp"
-
-#include <catch2/catch.hpp>
-
-#include <filesystem>
-#include <fstream>
-#include <future>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/connect.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/write.hpp>
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <future>
 
 #include "base/limits.hpp"
 #include "base/rng.hpp"
 #include "net/client.hpp"
+#include "net/server.hpp"
 
 using namespace fedctl;
 using namespace fedctl::net;
@@ -29,8 +26,10 @@ namespace {
 class Site {
  public:
   explicit Site(std::int64_t clients, double idle_s = 30)
-      : path_(std::filesystem::temp_directory_path() / ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")),
-        journal_((std::filesystem::remove(path_), path_.string()), {"test", "server", {}}, wall_ms) {
+      : path_(std::filesystem::temp_directory_path() /
+              ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")),
+        journal_((std::filesystem::remove(path_), path_.string()), {"test", "server", {}},
+                 wall_ms) {
     TcpServer::Options options;
     options.host = "127.0.0.1";
     options.clients = clients;
@@ -122,11 +121,12 @@ Task<std::size_t> ask_all(TcpServer& server, std::size_t clients, int rounds, st
   std::size_t answers = 0;
   const std::vector<float> values(floats, 1.5F);
   for (int round = 1; round <= rounds; ++round) {
-    const talk::SharedMessage message = wire::share(Message("say").with("w", Tensor::of(values, {})));
+    const talk::SharedMessage message =
+        wire::share(Message("say").with("w", Tensor::of(values, {})));
     talk::Requests requests;
     for (const talk::PeerId peer : server.peers()) requests.emplace(peer, message);
-    const talk::Answers got =
-        co_await talk::ask(server, static_cast<talk::ExchangeId>(round), std::move(requests), in_s(20));
+    const talk::Answers got = co_await talk::ask(server, static_cast<talk::ExchangeId>(round),
+                                                 std::move(requests), in_s(20));
     answers += got.replies.size();
   }
   co_return answers;
@@ -144,7 +144,8 @@ Task<std::size_t> await_events(TcpServer& server, std::size_t count) {
   co_return seen;
 }
 
-// A raw connection that says whatever it likes, and how much it heard before the other side hung up.
+// A raw connection that says whatever it likes, and how much it heard before the other side hung
+// up.
 std::size_t say(std::uint16_t port, ByteView bytes, bool half_close) {
   asio::io_context io;
   asio::ip::tcp::socket socket(io);
@@ -240,7 +241,8 @@ TEST_CASE("garbage at the port is refused and disturbs nobody", "[net][hostile]"
   std::memcpy(claim.data() + 4, &huge, sizeof huge);
   say(port, claim, false);
 
-  const Bytes hello = wire::encode_frame(wire::FrameType::control, 0, Message("hello").with("client", std::int64_t{0}));
+  const Bytes hello = wire::encode_frame(wire::FrameType::control, 0,
+                                         Message("hello").with("client", std::int64_t{0}));
   say(port, ByteView(hello).first(hello.size() / 2), true);
   CHECK(say(port, hello, true) > 0);  // the plan came, then the client was gone
 
@@ -254,7 +256,8 @@ TEST_CASE("garbage at the port is refused and disturbs nobody", "[net][hostile]"
 
 TEST_CASE("a half frame and then silence is dropped after the hello limit", "[net][hostile]") {
   Site site(1);
-  const Bytes hello = wire::encode_frame(wire::FrameType::control, 0, Message("hello").with("client", std::int64_t{0}));
+  const Bytes hello = wire::encode_frame(wire::FrameType::control, 0,
+                                         Message("hello").with("client", std::int64_t{0}));
   const auto start = std::chrono::steady_clock::now();
   say(site.server->port(), ByteView(hello).first(10), false);
   const double waited_ms = to_ms(std::chrono::steady_clock::now() - start);
@@ -322,7 +325,8 @@ TEST_CASE("addresses read as people write them", "[net]") {
   CHECK(parse_address("::1", "x").port != 0);
   CHECK(parse_address("host", "x").port == kDefaultPort);
   CHECK(parse_address(":81", "x").host == "127.0.0.1");
-  CHECK_THROWS_WITH(parse_address("a:99999", "--listen"), Catch::Contains("--listen is \"a:99999\""));
+  CHECK_THROWS_WITH(parse_address("a:99999", "--listen"),
+                    Catch::Contains("--listen is \"a:99999\""));
   CHECK(is_loopback("127.8.0.1"));
   CHECK(is_loopback("::1"));
   CHECK_FALSE(is_loopback("10.0.0.1"));

@@ -1,7 +1,6 @@
 #include "run/experiment.hpp"
 
 #include <catch2/catch.hpp>
-
 #include <filesystem>
 #include <fstream>
 
@@ -34,23 +33,28 @@ TEST_CASE("the effective file reads back as the same experiment", "[run][config]
 
 TEST_CASE("the plan's digest is blind to what only one side concerns", "[run][config]") {
   Experiment plain = read(kToy);
-  Experiment elsewhere = read(std::string(kToy) + "server: {listen: '127.0.0.1:1', idle_s: 3}\nlog: {clients: true}\nevaluate: {every: 2}\n");
+  Experiment elsewhere = read(
+      std::string(kToy) +
+      "server: {listen: '127.0.0.1:1', idle_s: 3}\nlog: {clients: true}\nevaluate: {every: 2}\n");
   Experiment other = read(std::string(kToy) + "seed: 2\n");
   CHECK(plan_digest(plain) == plan_digest(elsewhere));
   CHECK(plan_digest(plain) != plan_digest(other));
   CHECK(elsewhere.server.listen == "127.0.0.1:1");  // taking the digest changes nothing
 }
 
-TEST_CASE("keys that do not go together are refused with the place of one and the name of both", "[run][config]") {
+TEST_CASE("keys that do not go together are refused with the place of one and the name of both",
+          "[run][config]") {
   CHECK_THROWS_WITH(read(std::string(kToy) + "codec: {up: [{kind: quantize}, {kind: topk}]}\n"),
                     Catch::Contains("exp.yaml:7:") && Catch::Contains("codec.up[1]"));
   CHECK_THROWS_WITH(read("name: a\nclients: {count: 3, per_round: 4}\n"),
-                    Catch::Contains("exp.yaml:2:") && Catch::Contains("clients.per_round is 4, but clients.count is 3"));
+                    Catch::Contains("exp.yaml:2:") &&
+                        Catch::Contains("clients.per_round is 4, but clients.count is 3"));
 }
 
 TEST_CASE("every configuration of the repository is valid", "[run][config]") {
   std::size_t count = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(FEDCTL_SOURCE_DIR "/configs")) {
+  for (const auto& entry :
+       std::filesystem::recursive_directory_iterator(FEDCTL_SOURCE_DIR "/configs")) {
     if (entry.path().extension() != ".yaml") continue;
     INFO(entry.path());
     CHECK_NOTHROW(read_experiment(config::read_source(entry.path().string())));

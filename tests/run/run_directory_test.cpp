@@ -1,11 +1,10 @@
 #include "run/run_directory.hpp"
 
-#include <catch2/catch.hpp>
+#include <unistd.h>
 
+#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
-
-#include <unistd.h>
 
 #include "base/errors.hpp"
 #include "run/commands.hpp"
@@ -18,7 +17,8 @@ namespace {
 
 // A folder of this test's own, removed at its end.
 struct Folder {
-  std::string path = (fs::temp_directory_path() / ("fedctl-run-" + std::to_string(::getpid()))).string();
+  std::string path =
+      (fs::temp_directory_path() / ("fedctl-run-" + std::to_string(::getpid()))).string();
   Folder() { fs::remove_all(path); }
   ~Folder() { fs::remove_all(path); }
 };

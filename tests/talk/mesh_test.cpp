@@ -1,11 +1,10 @@
 #include "talk/mesh.hpp"
 
-#include <catch2/catch.hpp>
-
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <catch2/catch.hpp>
 
 #include "talk/inbox.hpp"
 
@@ -64,11 +63,10 @@ Outcome converse(Mesh& mesh, const std::vector<PeerId>& clients, int rounds, std
   const asio::any_io_executor home = asio::make_strand(pool);
   Endpoint& server = mesh.attach(kServer, home);
   for (const auto& [id, seat] : seats) {
-    asio::co_spawn(seat, squarer(*ends[id], think(id)),
-                   [&mesh, id = id](std::exception_ptr error) {
-                     if (error) std::rethrow_exception(error);
-                     mesh.detach(id, "done");
-                   });
+    asio::co_spawn(seat, squarer(*ends[id], think(id)), [&mesh, id = id](std::exception_ptr error) {
+      if (error) std::rethrow_exception(error);
+      mesh.detach(id, "done");
+    });
   }
   asio::co_spawn(home, asker(server, rounds, deadline_s, outcome),
                  [&mesh](std::exception_ptr error) {
@@ -117,10 +115,13 @@ TEST_CASE("virtual time follows the links, whatever the number of threads", "[ta
       return link;
     };
     Mesh mesh(std::move(options));
-    const Outcome outcome = converse(mesh, kFive, 4, threads, 60, [](PeerId id) { return 0.1 * static_cast<double>(id); });
+    const Outcome outcome = converse(mesh, kFive, 4, threads, 60,
+                                     [](PeerId id) { return 0.1 * static_cast<double>(id); });
     clocks[threads == 3] = outcome.clock;
     // The slowest client: 14 ms each way, 0.4 s of thinking, and the frame at 1 Mbit/s.
-    const double frame_s = 8e-6 * static_cast<double>(wire::encode_frame(wire::FrameType::data, 0, numbered("question", 1)).size());
+    const double frame_s =
+        8e-6 * static_cast<double>(
+                   wire::encode_frame(wire::FrameType::data, 0, numbered("question", 1)).size());
     CHECK(to_ms(outcome.clock[0] - TimePoint{}) == Approx(1e3 * (0.4 + 0.028 + frame_s)));
   }
   CHECK(clocks[0] == clocks[1]);
@@ -130,7 +131,8 @@ TEST_CASE("a slow client is silent at the deadline and late afterwards", "[talk]
   Mesh::Options options;
   options.clients = kFive;
   Mesh mesh(std::move(options));
-  const Outcome outcome = converse(mesh, kFive, 2, 2, 1.0, [](PeerId id) { return id == 2 ? 1.5 : 0.1; });
+  const Outcome outcome =
+      converse(mesh, kFive, 2, 2, 1.0, [](PeerId id) { return id == 2 ? 1.5 : 0.1; });
   CHECK(outcome.rounds[0].silent == std::vector<PeerId>{2});
   CHECK(outcome.rounds[0].replies.size() == 4);
   REQUIRE(outcome.rounds[1].late.size() == 1);

@@ -52,7 +52,8 @@ TEST_CASE("every truncation of a message is refused", "[wire]") {
   CHECK_THROWS_AS(decode(longer), WireError);
 }
 
-TEST_CASE("random damage to a message is refused or decodes to one canonical message", "[wire][property]") {
+TEST_CASE("random damage to a message is refused or decodes to one canonical message",
+          "[wire][property]") {
   const Bytes bytes = encoded(sample());
   Rng rng(5);
   for (int round = 0; round < 20'000; ++round) {
@@ -120,10 +121,20 @@ TEST_CASE("the worked frame of the documentation decodes", "[wire][frame][golden
     hex += kDigits[std::to_integer<unsigned>(byte) & 15];
   }
   CHECK(hex ==
-        "66630100240000000300000000000000" "81557381"  // header: data, 36 bytes, exchange 3; checksum
-        "05747261696e"                                 // "train"
-        "01" "05726f756e64" "00" "0300000000000000"     // one scalar: "round", integer 3
-        "01" "0177" "00" "01" "02" "0000803f" "000000bf");  // one tensor: "w", f32, rank 1, [2], values
+        "66630100240000000300000000000000"
+        "81557381"      // header: data, 36 bytes, exchange 3; checksum
+        "05747261696e"  // "train"
+        "01"
+        "05726f756e64"
+        "00"
+        "0300000000000000"  // one scalar: "round", integer 3
+        "01"
+        "0177"
+        "00"
+        "01"
+        "02"
+        "0000803f"
+        "000000bf");  // one tensor: "w", f32, rank 1, [2], values
 }
 
 TEST_CASE("expectations name kind and field", "[wire]") {
@@ -131,11 +142,16 @@ TEST_CASE("expectations name kind and field", "[wire]") {
   CHECK(Expect(message, "update").integer("examples", 0, 100) == 41);
   CHECK(Expect(message, "update").f32("delta", {3}).size() == 3);
   CHECK_THROWS_WITH(Expect(message, "train"), Catch::Contains("\"train\" was expected"));
-  CHECK_THROWS_WITH(Expect(message, "update").integer("loss", 0, 1), Catch::Contains("expected an integer"));
-  CHECK_THROWS_WITH(Expect(message, "update").integer("examples", 0, 1), Catch::Contains("41 is not in [0, 1]"));
-  CHECK_THROWS_WITH(Expect(message, "update").f32("delta", {4}), Catch::Contains("shape [3], expected [4]"));
+  CHECK_THROWS_WITH(Expect(message, "update").integer("loss", 0, 1),
+                    Catch::Contains("expected an integer"));
+  CHECK_THROWS_WITH(Expect(message, "update").integer("examples", 0, 1),
+                    Catch::Contains("41 is not in [0, 1]"));
+  CHECK_THROWS_WITH(Expect(message, "update").f32("delta", {4}),
+                    Catch::Contains("shape [3], expected [4]"));
   CHECK_THROWS_WITH(Expect(message, "update").f32("absent", {4}), Catch::Contains("missing"));
   Message bad("update");
-  bad.tensors["delta"] = Tensor::of(std::vector<float>{0, std::numeric_limits<float>::quiet_NaN()}, {});
-  CHECK_THROWS_WITH(Expect(bad, "update").f32("delta", {2}), Catch::Contains("value 1 is not finite"));
+  bad.tensors["delta"] =
+      Tensor::of(std::vector<float>{0, std::numeric_limits<float>::quiet_NaN()}, {});
+  CHECK_THROWS_WITH(Expect(bad, "update").f32("delta", {2}),
+                    Catch::Contains("value 1 is not finite"));
 }

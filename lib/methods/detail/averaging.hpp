@@ -1,5 +1,5 @@
-// The conversation that FedAvg and its relatives share: weights down, difference up, weighted mean, server
-// optimiser. A relative differs by its gradient hook.
+// The conversation that FedAvg and its relatives share: weights down, difference up, weighted mean,
+// server optimiser. A relative differs by its gradient hook.
 //
 //   server -> client  "train"   {f32 "weights" [d]; "round"}
 //   client -> server  "update"  {f32 "delta" [d] = w - x; "examples", "loss", "steps"}
