@@ -1,0 +1,94 @@
+// Options that several sub-commands share: how they are declared and read.
+#pragma once
+
+#include <boost/program_options.hpp>
+#include <string>
+#include <vector>
+
+#include "base/errors.hpp"
+#include "run/commands.hpp"
+
+extern char** environ;
+
+namespace fedctl::cli {
+
+namespace po = boost::program_options;
+using Text = std::string;
+
+template <class T>
+T get(const po::variables_map& values, const char* name, T otherwise) {
+  return values.count(name) > 0 ? values[name].as<T>() : otherwise;
+}
+inline bool flag(const po::variables_map& values, const char* name) {
+  return values.count(name) > 0;
+}
+
+inline void output_options(po::options_description& options) {
+  options.add_options()(
+      "format", po::value<Text>()->value_name("auto|text|json"),
+      "standard output: a table, or one JSON line a round (default: table on a terminal)")(
+      "quiet", "no progress, no messages")("verbose", "more messages");
+}
+inline void experiment_options(po::options_description& options) {
+  options.add_options()("config", po::value<Text>()->value_name("FILE"),
+                        "the experiment, YAML (required)")(
+      "set", po::value<std::vector<Text>>()->value_name("KEY.PATH=VALUE"),
+      "override a key, after the file; repeatable");
+}
+inline void run_options(po::options_description& options) {
+  experiment_options(options);
+  options.add_options()("run-dir", po::value<Text>()->value_name("DIR"),
+                        "run directory (default: runs/<name>)")(
+      "resume", "go on with the unfinished run in the run directory")(
+      "fresh", "discard the run in the run directory")("threads",
+                                                       po::value<std::int64_t>()->value_name("N"),
+                                                       "worker threads (default: one a core)");
+  output_options(options);
+}
+
+inline run::OutputOptions output_of(const po::variables_map& values) {
+  const Text format = get<Text>(values, "format", "auto");
+  run::OutputOptions output;
+  if (format == "text") {
+    output.format = run::Format::text;
+  } else if (format == "json") {
+    output.format = run::Format::json;
+  } else if (format != "auto") {
+    throw ConfigError("--format is \"" + format + "\", must be auto, text or json");
+  }
+  output.quiet = flag(values, "quiet");
+  output.verbose = flag(values, "verbose");
+  return output;
+}
+
+inline config::Source source_of(const po::variables_map& values) {
+  if (!flag(values, "config"))
+    throw ConfigError("--config FILE is missing", "fedctl help shows examples");
+  config::Source source = config::read_source(values["config"].as<Text>());
+  source.overrides = config::environment_overrides(environ);
+  for (const Text& text : get<std::vector<Text>>(values, "set", {})) {
+    source.overrides.push_back(config::parse_override(text));
+  }
+  return source;
+}
+
+inline run::RunOptions run_of(const po::variables_map& values) {
+  run::RunOptions options;
+  options.source = source_of(values);
+  if (flag(values, "listen")) {
+    options.source.overrides.emplace_back("server.listen", values["listen"].as<Text>());
+  }
+  options.run_dir = get<Text>(values, "run-dir", "");
+  if (flag(values, "resume") && flag(values, "fresh")) {
+    throw ConfigError("--resume and --fresh exclude each other");
+  }
+  if (flag(values, "resume")) options.start = run::Start::resume;
+  if (flag(values, "fresh")) options.start = run::Start::discard;
+  options.threads = get<std::int64_t>(values, "threads", 0);
+  options.port_file = get<Text>(values, "port-file", "");
+  options.insecure = flag(values, "insecure");
+  options.output = output_of(values);
+  return options;
+}
+
+}  // namespace fedctl::cli
