@@ -7,7 +7,7 @@ import socket
 import struct
 import unittest
 
-from fedctl import GLYPHS, TOY, Case, digests, journal, rounds, wait_until
+from fedctl import GLYPHS, TOY, Case, CountingProxy, digests, journal, rounds, wait_until
 
 
 def events(directory, name):
@@ -42,6 +42,21 @@ class Faults(Case):
         self.assertLess(lost["round_ms"], 20_000)
         self.assertEqual(len([line for line in events(directory, "join") if line["peer"] == 2]), 2)
         self.assertEqual(lines[-1]["replied"], 6, "the client that came back takes part again")
+
+    def test_a_client_whose_connection_breaks_reconnects_by_itself(self):
+        config = self.write("exp.yaml", self.SLOW)
+        server, port, directory = self.server(config)
+        proxy = CountingProxy(port)
+        self.addCleanup(proxy.close)
+        near, far = self.client("0-4", port), self.client("5", proxy.port)
+        wait_until(lambda: (directory / "journal.jsonl").exists() and rounds(directory)[-1]["round"] >= 1, "round 1")
+        proxy.cut()
+        wait_until(lambda: [line["peer"] for line in events(directory, "join")].count(5) == 2, "the second join")
+        self.finish(server)
+        self.finish(near)
+        self.finish(far)
+        self.assertEqual([line["peer"] for line in events(directory, "leave")][:1], [5])
+        self.assertEqual(rounds(directory)[-1]["replied"], 6)
 
     def test_quorum_missed_is_status_4(self):
         config = self.write("exp.yaml", TOY.replace("deadline_s: 20", "deadline_s: 0.5"))

@@ -164,6 +164,14 @@ class CountingProxy:
             record += data
             sink.sendall(data)
 
+    def cut(self):
+        """Breaks every connection that is open now; new ones are served."""
+        for end in self.sockets:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed already
+
     def close(self):
         self.listener.close()
         for thread in self.threads[1:]:

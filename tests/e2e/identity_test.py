@@ -87,6 +87,15 @@ class Identity(Case):
             self.assertEqual(end[f"bytes_{way}_total"], sum(len(pair[way == "down"]) for pair in proxy.streams))
             self.assertEqual(lines[0][f"bytes_{way}"], 0)
 
+    def test_a_backbone_is_the_same_file_every_time(self):
+        config = self.write("exp.yaml", GLYPHS.replace("{kind: lora, rank: 2, alpha: 4, targets: [query, value]}", "{kind: full}"))
+        files = []
+        for run in ("one", "two"):
+            status, _, err = self.run_fedctl("backbone", "--config", config, "--out", self.folder / run)
+            self.assertEqual(status, 0, err)
+            files.append((self.folder / run / "model.safetensors").read_bytes())
+        self.assertEqual(files[0], files[1])
+
     def test_toy_closed_form_over_tcp(self):
         """x_t = c + (1 - lr)^(steps t) (x_0 - c): the loss against D falls by the square of the factor."""
         config = self.write("exp.yaml", TOY)

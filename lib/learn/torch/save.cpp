@@ -33,8 +33,12 @@ TensorMap trained(const Saved& saved, const std::string& prefix) {
 
 std::string json_list(const std::vector<std::string>& texts) {
   std::string list = "[";
-  for (const std::string& text : texts) list += (list.size() > 1 ? "," : "") + json_of(text);
-  return list + ']';
+  for (const std::string& text : texts) {
+    if (list.size() > 1) list += ',';
+    list += json_of(text);
+  }
+  list += ']';
+  return list;
 }
 
 std::vector<std::string> target_modules(const Saved& saved, const LoraOptions& lora) {
