@@ -24,5 +24,5 @@ libraries=$torch/lib:$(find "$PWD/$venv" -name 'libcu*.so*' -printf '%h\n' | sor
 export LD_LIBRARY_PATH=$libraries
 cmake -S . -B build/torch2 -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$torch" >/dev/null
 cmake --build build/torch2 -j "$(nproc)" --target fedctl fedctl_learn_torch learn_torch_test
-build/torch2/tests/learn/torch/learn_torch_test
+build/torch2/tests/learn_torch_test
 FEDCTL=build/torch2/bin/fedctl python3 -m unittest discover -s tests/e2e -p 'identity_test.py'

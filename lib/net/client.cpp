@@ -58,7 +58,7 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   std::shared_ptr<Mailbox> mailbox;
   std::shared_ptr<Connection> connection;
   double idle_s = 30;
-  bool ever_joined = false;
+  bool joined = false;  // the handshake of `connection` is over
   bool stopping = false;
 
   mutable std::mutex mutex;  // guards what other threads read
@@ -82,7 +82,7 @@ talk::Task<void> TcpClient::Link::run() {
   while (!stopping) {
     std::exception_ptr problem;
     std::string why;
-    bool joined = false;
+    joined = false;
     try {
       co_await connect();
       co_await handshake();
@@ -104,9 +104,8 @@ talk::Task<void> TcpClient::Link::run() {
       fail(problem);
       co_return;
     }
-    if (joined) {
+    if (std::exchange(joined, false)) {
       news(talk::Lost{why});
-      ever_joined = true;
       pause_ms = limits::kReconnectFirstMs;
       give_up = Clock::now() + seconds(options.later_retry_s);
       options.notice("client " + std::to_string(options.id) + ": lost the server (" + why +
@@ -238,7 +237,9 @@ talk::Task<void> TcpClient::send(talk::PeerId, talk::ExchangeId exchange,
                                  talk::SharedMessage message) {
   talk::SharedFrame frame = talk::make_frame(exchange, *message);
   asio::post(link_->io, [link = link_, frame = std::move(frame)]() mutable {
-    if (link->connection) link->connection->queue(std::move(frame));
+    // An answer to a question from before the connection broke: the server has counted this client
+    // as lost.
+    if (link->joined) link->connection->queue(std::move(frame));
   });
   co_return;
 }
