@@ -120,7 +120,11 @@ class RoundServer : public ServerMethod {
   Task<RoundReport> conduct(Endpoint& net, ServerContext& ctx, std::int64_t round);
 };
 
-// Level 1, client: answers each task.
+// The kind of a message that stands in for an answer: the client could not do its work; {text
+// "reason"}.
+inline constexpr const char* kFailed = "failed";
+
+// Level 1, client: answers each task. An answer that is not finite is sent as kFailed.
 class RoundClient : public ClientMethod {
  public:
   struct Work {

@@ -1,6 +1,20 @@
+#include <algorithm>
+#include <cmath>
+
 #include "methods/method.hpp"
 
 namespace fedctl::methods {
+namespace {
+
+bool is_finite(const Message& message) {
+  return std::ranges::all_of(message.tensors, [](const auto& entry) {
+    const Tensor& tensor = entry.second;
+    return tensor.dtype != DType::f32 ||
+           std::ranges::all_of(tensor.f32(), [](float value) { return std::isfinite(value); });
+  });
+}
+
+}  // namespace
 
 Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
   while (true) {
@@ -12,6 +26,12 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
     if (const auto* task = std::get_if<Message>(&envelope->event)) {
       Work done = work(*task, ctx);
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms * 1e-3));
+      // Said plainly, since no codec can carry it; the round goes on without this client.
+      if (!is_finite(done.answer)) {
+        done.answer = Message(kFailed).with(
+            "reason",
+            std::string("training diverged: the update is not finite; lower the learning rate"));
+      }
       co_await talk::reply(net, *envelope, std::move(done.answer));
     }
   }

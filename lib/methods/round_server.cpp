@@ -96,6 +96,9 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
 
   for (auto at = answers.replies.begin(); at != answers.replies.end();) {
     try {
+      if (at->second.kind == kFailed) {
+        throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
+      }
       inspect(at->second, ctx);
       ++at;
     } catch (const ProtocolError& error) {

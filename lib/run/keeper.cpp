@@ -119,8 +119,7 @@ void Keeper::start(methods::ServerMethod& method) {
     boundary_ = Clock::now();
     return;
   }
-  Experiment& effective = job_.experiment;
-  directory_.write("experiment.yaml", config::write(effective));
+  directory_.write("experiment.yaml", config::write(job_.experiment));
   journal_.write(std::nullopt, journal::Event("start")
                                    .set("method", experiment.method.kind)
                                    .set("model", experiment.model.kind)

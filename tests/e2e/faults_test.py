@@ -68,6 +68,16 @@ class Faults(Case):
         self.finish(client)
         self.assertEqual(journal(directory)[-1]["status"], "quorum")
 
+    def test_training_that_diverges_is_rejected_with_the_reason(self):
+        for codec in ("", "codec: {up: [{kind: quantize}]}\n"):
+            config = self.write("exp.yaml", TOY.replace("lr: 0.05", "lr: 1.0e+30") + codec)
+            directory = self.folder / f"run{len(codec)}"
+            status, _, err = self.run_fedctl("simulate", "--config", config, "--run-dir", directory)
+            self.assertEqual(status, 4, err)
+            rejected = events(directory, "reject")
+            self.assertEqual([line["peer"] for line in rejected], list(range(6)))
+            self.assertIn("training diverged", rejected[0]["reason"])
+
     def test_garbage_does_not_disturb_the_run(self):
         config = self.write("exp.yaml", TOY)
         server, port, directory = self.server(config)

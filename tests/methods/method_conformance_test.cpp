@@ -95,7 +95,10 @@ struct Setting {
   std::int64_t first_round = 1, stop_after = -1, save_at = -1;
   std::vector<float> weights = {};
   const Message* state = nullptr;
+  const Message* liar = nullptr;  // what client 0 answers instead of working
 };
+
+Task<void> liar(Endpoint& net, std::function<Message()> lie);
 
 Outcome play(Toy& toy, Setting setting = {}) {
   Outcome outcome;
@@ -141,7 +144,10 @@ Outcome play(Toy& toy, Setting setting = {}) {
                         journal,  outcome.recorder, setting.first_round};
   for (PeerId id = 0; id < kClients; ++id) {
     Client& client = *clients[static_cast<std::size_t>(id)];
-    asio::co_spawn(client.seat, client.method->run(*client.endpoint, client.context),
+    const Message* lie = id == 0 ? setting.liar : nullptr;
+    asio::co_spawn(client.seat,
+                   lie != nullptr ? liar(*client.endpoint, [lie] { return *lie; })
+                                  : client.method->run(*client.endpoint, client.context),
                    [&mesh, id](std::exception_ptr error) {
                      if (error) std::rethrow_exception(error);
                      mesh.detach(id, "done");
@@ -234,6 +240,56 @@ TEST_CASE("fedavg sends 4 d bytes of payload each way", "[methods][fedavg]") {
   const std::size_t messages = 6 * kClients;
   CHECK(outcome.bytes.down.payload == messages * 4 * toy.plan.layout.size());
   CHECK(outcome.bytes.up.payload == messages * 4 * toy.plan.layout.size());
+}
+
+namespace {
+
+// A client that answers with whatever it likes.
+Task<void> liar(Endpoint& net, std::function<Message()> lie) {
+  while (true) {
+    const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
+    if (std::holds_alternative<talk::Closed>(envelope->event)) co_return;
+    if (std::holds_alternative<Message>(envelope->event)) {
+      co_await talk::reply(net, *envelope, lie());
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a lying client is rejected and the round goes on without it", "[methods][hostile]") {
+  Toy toy("fedavg");
+  toy.plan.rounds = 1;
+  const auto size = static_cast<std::int64_t>(toy.plan.layout.size());
+  const auto update = [](Tensor delta, std::int64_t examples, double loss) {
+    return Message("update")
+        .with("delta", std::move(delta))
+        .with("examples", examples)
+        .with("steps", std::int64_t{1})
+        .with("loss", loss);
+  };
+  Tensor nan = Tensor::zeros(DType::f32, {size});
+  nan.f32()[3] = std::numeric_limits<float>::quiet_NaN();
+  const Tensor good = Tensor::zeros(DType::f32, {size});
+  const std::vector<Message> lies = {
+      update(nan, 1, 0),
+      update(Tensor::zeros(DType::f32, {size + 1}), 1, 0),
+      update(Tensor::zeros(DType::f32, {size, 1}), 1, 0),
+      update(Tensor::zeros(DType::f64, {size}), 1, 0),
+      update(good, 0, 0),
+      update(good, -5, 0),
+      update(good, 1, std::numeric_limits<double>::infinity()),
+      Message("update"),
+      Message("surprise"),
+      Message(kFailed),
+  };
+  for (const Message& lie : lies) {
+    const Outcome outcome = play(toy, {.liar = &lie});
+    CHECK(outcome.error.empty());
+    REQUIRE(outcome.recorder.reports.size() == 1);
+    CHECK(outcome.recorder.reports[0].rejected == 1);
+    CHECK(outcome.recorder.reports[0].replied == kClients - 1);
+  }
 }
 
 // With f_k(w) = |w - c_k|^2 / 2 and plain gradient descent, tau local steps contract every
