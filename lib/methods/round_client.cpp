@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <cmath>
 
+#include "math/vectors.hpp"
 #include "methods/method.hpp"
 
 namespace fedctl::methods {
@@ -9,8 +9,7 @@ namespace {
 bool is_finite(const Message& message) {
   return std::ranges::all_of(message.tensors, [](const auto& entry) {
     const Tensor& tensor = entry.second;
-    return tensor.dtype != DType::f32 ||
-           std::ranges::all_of(tensor.f32(), [](float value) { return std::isfinite(value); });
+    return tensor.dtype != DType::f32 || math::all_finite(tensor.f32());
   });
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "math/vectors.hpp"
 #include "methods/method.hpp"
 
 namespace fedctl::methods {
@@ -26,15 +27,6 @@ Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
                           std::to_string(plan.deadline_s) + " s",
                       "start more clients, lower clients.quorum, or raise clients.deadline_s");
   }
-}
-
-double norm_of_change(std::span<const float> before, std::span<const float> after) {
-  double sum = 0;
-  for (std::size_t i = 0; i < before.size(); ++i) {
-    const double change = static_cast<double>(after[i]) - static_cast<double>(before[i]);
-    sum += change * change;
-  }
-  return std::sqrt(sum);
 }
 
 void journal_late(journal::Journal& journal, const std::vector<talk::Envelope>& envelopes) {
@@ -126,7 +118,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   const Merged merged = merge(round, answers.replies, ctx);
   report.examples = merged.examples;
   report.train_loss = merged.train_loss;
-  report.update_norm = norm_of_change(before, ctx.weights);
+  report.update_norm = math::distance(before, ctx.weights);
   report.aggregate_ms = to_ms(std::chrono::steady_clock::now() - started);
   co_return report;
 }

@@ -1,0 +1,33 @@
+#include "math/vectors.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/assert.hpp"
+
+namespace fedctl::math {
+
+double dot(std::span<const float> a, std::span<const float> b) {
+  FEDCTL_ASSERT(a.size() == b.size());
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
+}
+
+double norm(std::span<const float> a) { return std::sqrt(dot(a, a)); }
+
+double distance(std::span<const float> a, std::span<const float> b) {
+  FEDCTL_ASSERT(a.size() == b.size());
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double gap = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+    sum += gap * gap;
+  }
+  return std::sqrt(sum);
+}
+
+bool all_finite(std::span<const float> a) {
+  return std::ranges::all_of(a, [](float value) { return std::isfinite(value); });
+}
+
+}  // namespace fedctl::math
