@@ -43,7 +43,7 @@ TimePoint after(TimePoint start, const Link& link, double mbit, std::size_t byte
 class Mesh::Port final : public Endpoint {
  public:
   Port(State& mesh, PeerId id, boost::asio::any_io_executor executor)
-      : mesh_(mesh), id_(id), channel_(std::move(executor), 1) {}
+      : mesh_(mesh), id_(id), channel_(std::in_place, std::move(executor), 1) {}
 
   std::vector<PeerId> peers() const override;
   TimePoint now() const override;
@@ -53,7 +53,7 @@ class Mesh::Port final : public Endpoint {
 
   State& mesh_;
   const PeerId id_;
-  Channel channel_;
+  std::optional<Channel> channel_;  // until detach(): it must not outlive its executor
   std::set<PeerId> peers_;
   std::set<Arrival> inbox_;
   TimePoint clock_{};
@@ -150,7 +150,7 @@ void Mesh::State::wake(Port& port) {
   }
   port.waiting_ = false;
   ++busy;
-  const bool sent = port.channel_.try_send(boost::system::error_code{}, std::move(delivery));
+  const bool sent = port.channel_->try_send(boost::system::error_code{}, std::move(delivery));
   FEDCTL_ASSERT(sent);
 }
 
@@ -225,7 +225,7 @@ Task<std::optional<Envelope>> Mesh::Port::receive(TimePoint until) {
       mesh_.progress();
     }
   }
-  Delivery delivery = co_await channel_.async_receive(boost::asio::use_awaitable);
+  Delivery delivery = co_await channel_->async_receive(boost::asio::use_awaitable);
   if (!delivery) co_return std::nullopt;
   Envelope envelope{delivery->from, delivery->exchange, Closed{}};
   if (delivery->frame) {
@@ -262,6 +262,7 @@ void Mesh::detach(PeerId id, const std::string& reason) {
   Port& port = *state_->ports.at(id);
   FEDCTL_ASSERT(!port.waiting_);
   port.gone_ = true;
+  port.channel_.reset();
   --state_->busy;
   state_->leave(port, reason, false);
   state_->progress();

@@ -7,7 +7,8 @@ target_compile_options(fedctl_options INTERFACE
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports impossible overflows inside inlined standard containers and coroutine frames.
   target_compile_options(fedctl_options INTERFACE
-    -Wno-error=stringop-overflow -Wno-error=array-bounds -Wno-error=restrict -Wno-error=maybe-uninitialized)
+    -Wno-error=stringop-overflow -Wno-error=array-bounds -Wno-error=restrict -Wno-error=maybe-uninitialized
+    -Wno-error=mismatched-new-delete)
 endif()
 if(FEDCTL_SANITIZE)
   target_compile_options(fedctl_options INTERFACE -fsanitize=${FEDCTL_SANITIZE} -fno-omit-frame-pointer)

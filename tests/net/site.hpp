@@ -104,11 +104,13 @@ class Echoers {
     }
   }
   void join() { pool_.join(); }
-  std::vector<std::unique_ptr<TcpClient>> clients;
 
  private:
   asio::thread_pool pool_{2};
   ClientLoop loop_;
+
+ public:
+  std::vector<std::unique_ptr<TcpClient>> clients;  // gone before the threads they run on
 };
 
 inline TimePoint in_s(double count) { return std::chrono::steady_clock::now() + seconds(count); }
