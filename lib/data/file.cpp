@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/assert.hpp"
@@ -40,31 +41,39 @@ class Empty final : public Dataset {
 
 }  // namespace
 
-std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t bytes_max) {
+std::vector<std::uint8_t> read_up_to(const std::string& path, std::uint64_t bytes) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
     throw DataError(path + ": no such file",
                     "data.path and data.tokenizer are relative to the current directory");
   }
   // zlib reads files that are not gzip as they are.
-  gzFile file = gzopen(path.c_str(), "rb");
-  if (file == nullptr) throw DataError(path + ": cannot be opened");
-  std::vector<std::uint8_t> bytes;
-  std::string problem;
-  while (true) {
-    const std::size_t at = bytes.size();
-    bytes.resize(at + kPieceBytes);
-    const int got = gzread(file, bytes.data() + at, kPieceBytes);
-    bytes.resize(at + static_cast<std::size_t>(std::max(got, 0)));
+  const std::unique_ptr<gzFile_s, int (*)(gzFile)> file(gzopen(path.c_str(), "rb"), gzclose);
+  if (!file) throw DataError(path + ": cannot be opened", "check permissions");
+  std::vector<std::uint8_t> read;
+  while (read.size() < bytes) {
+    // Grows with what is there, never by what a header claims.
+    const std::size_t at = read.size(), piece = std::min<std::uint64_t>(kPieceBytes, bytes - at);
+    read.resize(at + piece);
+    const int got = gzread(file.get(), read.data() + at, static_cast<unsigned>(piece));
+    read.resize(at + static_cast<std::size_t>(std::max(got, 0)));
     int status = Z_OK;
-    const char* text = gzerror(file, &status);
-    if (got < 0 || (status != Z_OK && status != Z_STREAM_END))
-      problem = std::string("damaged: ") + text;
-    if (bytes.size() > bytes_max) problem = "larger than " + std::to_string(bytes_max) + " bytes";
-    if (got <= 0 || !problem.empty()) break;
+    const char* text = gzerror(file.get(), &status);
+    if (got < 0 || (status != Z_OK && status != Z_STREAM_END)) {
+      throw DataError(path + ": damaged near byte " + std::to_string(read.size()) + ": " + text,
+                      "the file may be cut short");
+    }
+    if (got == 0) break;
   }
-  gzclose(file);
-  if (!problem.empty()) throw DataError(path + ": " + problem);
+  return read;
+}
+
+std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t bytes_max) {
+  std::vector<std::uint8_t> bytes = read_up_to(path, bytes_max + 1);
+  if (bytes.size() > bytes_max) {
+    throw DataError(path + ": larger than " + std::to_string(bytes_max) + " bytes",
+                    "is it the file that was meant?");
+  }
   return bytes;
 }
 

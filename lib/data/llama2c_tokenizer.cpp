@@ -1,5 +1,8 @@
+#include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <map>
+#include <queue>
+#include <unordered_map>
 
 #include "base/digest.hpp"
 #include "base/errors.hpp"
@@ -13,6 +16,8 @@ namespace {
 constexpr std::uint64_t kFileBytesMax = std::uint64_t{64} << 20;
 constexpr std::int32_t kPieceBytesMax = 256;
 constexpr std::int64_t kFirstByteToken = 3;  // tokens 3..258 are the bytes 0..255
+constexpr std::int64_t kGone = -1;
+constexpr std::int64_t kFirstPieceToken = kFirstByteToken + 256;
 
 class Llama2cTokenizer final : public Tokenizer {
  public:
@@ -26,26 +31,34 @@ class Llama2cTokenizer final : public Tokenizer {
                             std::to_string(token) + " of " + std::to_string(vocabulary),
                         "data.tokenizer is a llama2.c tokenizer file such as tok512.bin");
       }
-      std::memcpy(out, bytes.data() + at, size);
+      if (size > 0) std::memcpy(out, bytes.data() + at, size);
       at += size;
     };
     std::int32_t longest = 0;
     take(&longest, sizeof longest, 0);
+    const std::int32_t length_max = std::min(longest, kPieceBytesMax);
     for (std::int64_t token = 0; token < vocabulary; ++token) {
       float score = 0;
       std::int32_t length = 0;
       take(&score, sizeof score, token);
       take(&length, sizeof length, token);
-      if (length < 0 || length > kPieceBytesMax) {
+      if (length < 0 || length > length_max || !std::isfinite(score)) {
         throw DataError(path + ": token " + std::to_string(token) + " claims " +
-                        std::to_string(length) + " bytes, expected 0 to " +
-                        std::to_string(kPieceBytesMax));
+                            std::to_string(length) + " bytes and score " + std::to_string(score) +
+                            ", expected 0 to " + std::to_string(length_max) + " and a number",
+                        "data.tokenizer is a llama2.c tokenizer file such as tok512.bin");
       }
       std::string piece(static_cast<std::size_t>(length), '\0');
       take(piece.data(), piece.size(), token);
-      ids_.try_emplace(piece, token);
+      // A text that spells "<s>" or "<0x0A>" must not become a token that means something else.
+      if (token >= kFirstPieceToken) ids_.try_emplace(piece, token);
       pieces_.push_back(std::move(piece));
       scores_.push_back(score);
+    }
+    if (at != bytes.size()) {
+      throw DataError(path + ": " + std::to_string(bytes.size() - at) + " bytes follow token " +
+                          std::to_string(vocabulary - 1),
+                      "data.vocabulary must be the number of tokens in the file");
     }
   }
 
@@ -77,7 +90,7 @@ class Llama2cTokenizer final : public Tokenizer {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       const auto id = static_cast<std::size_t>(tokens[i]);
       if (tokens[i] < kFirstByteToken || id >= pieces_.size()) continue;  // unknown, start, end
-      if (id < static_cast<std::size_t>(kFirstByteToken) + 256) {
+      if (tokens[i] < kFirstPieceToken) {
         text += static_cast<char>(tokens[i] - kFirstByteToken);
       } else {
         text += pieces_[id];
@@ -98,39 +111,58 @@ class Llama2cTokenizer final : public Tokenizer {
     return length;
   }
 
-  // Merges the adjacent pair with the best score until none merges; the first of equals. Pairs are
-  // looked up anew only where a merge changed them, so that long texts cost O(n^2) comparisons of
-  // floats, not of strings.
-  void merge(std::vector<std::int64_t>& tokens) const {
-    std::vector<std::int64_t> joined(tokens.size(), -1);  // token of pair (i, i + 1), or -1
-    const auto look_up = [&](std::size_t i) {
-      joined[i] = -1;
-      if (i + 1 >= tokens.size()) return;
-      const std::string pair = pieces_[static_cast<std::size_t>(tokens[i])] +
-                               pieces_[static_cast<std::size_t>(tokens[i + 1])];
-      const auto found = ids_.find(pair);
-      if (found != ids_.end()) joined[i] = found->second;
-    };
-    for (std::size_t i = 0; i < tokens.size(); ++i) look_up(i);
-    while (true) {
-      std::size_t best = tokens.size();
-      for (std::size_t i = 0; i + 1 < tokens.size(); ++i) {
-        if (joined[i] < 0) continue;
-        if (best == tokens.size() || score(joined[i]) > score(joined[best])) best = i;
-      }
-      if (best == tokens.size()) return;
-      tokens[best] = joined[best];
-      tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-      joined.erase(joined.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-      look_up(best);
-      if (best > 0) look_up(best - 1);
+  // A merge that was possible when it was queued; it still is if both neighbours are as they were.
+  struct Merge {
+    float score;
+    std::size_t left, right;
+    std::int64_t left_token, right_token, token;
+    // The queue hands out the best score first, and of equals the one furthest to the left.
+    bool operator<(const Merge& other) const {
+      return score != other.score ? score < other.score : left > other.left;
     }
+  };
+
+  // Merges the adjacent pair with the best score until none merges. Tokens are linked, not moved,
+  // so that a whole role's text costs n log n.
+  void merge(std::vector<std::int64_t>& tokens) const {
+    const std::size_t end = tokens.size();
+    std::vector<std::size_t> next(end), previous(end);
+    std::priority_queue<Merge> queue;
+    const auto offer = [&](std::size_t left) {
+      const std::size_t right = next[left];
+      if (right == end) return;
+      const auto found = ids_.find(piece(tokens[left]) + piece(tokens[right]));
+      if (found == ids_.end()) return;
+      const float score = scores_[static_cast<std::size_t>(found->second)];
+      queue.push({score, left, right, tokens[left], tokens[right], found->second});
+    };
+    for (std::size_t i = 0; i < end; ++i) {
+      next[i] = i + 1;
+      previous[i] = i - 1;  // of the first: never followed
+    }
+    for (std::size_t i = 0; i < end; ++i) offer(i);
+    while (!queue.empty()) {
+      const Merge best = queue.top();
+      queue.pop();
+      if (tokens[best.left] != best.left_token || next[best.left] != best.right ||
+          tokens[best.right] != best.right_token)
+        continue;
+      tokens[best.left] = best.token;
+      tokens[best.right] = kGone;
+      next[best.left] = next[best.right];
+      if (next[best.left] != end) previous[next[best.left]] = best.left;
+      offer(best.left);
+      if (best.left != 0) offer(previous[best.left]);
+    }
+    std::erase(tokens, kGone);
   }
-  float score(std::int64_t token) const { return scores_[static_cast<std::size_t>(token)]; }
+  const std::string& piece(std::int64_t token) const {
+    return pieces_[static_cast<std::size_t>(token)];
+  }
 
   std::vector<std::string> pieces_;
   std::vector<float> scores_;
-  std::map<std::string, std::int64_t> ids_;
+  std::unordered_map<std::string, std::int64_t> ids_;  // of pieces, not of bytes or marks
   std::string digest_;
 };
 
@@ -138,9 +170,12 @@ class Llama2cTokenizer final : public Tokenizer {
 
 std::unique_ptr<Tokenizer> open_llama2c_tokenizer(const std::string& path,
                                                   std::int64_t vocabulary) {
-  if (vocabulary < 1 || vocabulary > static_cast<std::int64_t>(limits::kVocabularyMax)) {
+  if (vocabulary < kFirstPieceToken ||
+      vocabulary > static_cast<std::int64_t>(limits::kVocabularyMax)) {
     throw DataError(path + ": a vocabulary of " + std::to_string(vocabulary) +
-                    " tokens is out of range");
+                        " tokens, expected " + std::to_string(kFirstPieceToken) + " to " +
+                        std::to_string(limits::kVocabularyMax),
+                    "three marks and 256 bytes come before the pieces");
   }
   return std::make_unique<Llama2cTokenizer>(path, vocabulary);
 }

@@ -9,11 +9,12 @@
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
+#include "data/detail/widen.hpp"
 
 namespace fedctl::data {
 namespace {
@@ -22,6 +23,9 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
 constexpr int kHeaderDepthMax = 8;
+// A header of 100 MB of "[[],[],..." would else become gigabytes of JSON values.
+constexpr std::size_t kHeaderValuesMax = std::size_t{1} << 20;
+constexpr const char* kDamaged = "is it a safetensors file, complete?";
 
 struct Entry {
   std::string dtype;
@@ -29,31 +33,9 @@ struct Entry {
   std::uint64_t begin = 0, end = 0;  // in the data part
 };
 
-std::size_t dtype_bytes(const std::string& dtype) {
-  if (dtype == "F64" || dtype == "I64" || dtype == "U64") return 8;
-  if (dtype == "F32" || dtype == "I32" || dtype == "U32") return 4;
-  if (dtype == "F16" || dtype == "BF16" || dtype == "I16" || dtype == "U16") return 2;
-  if (dtype == "I8" || dtype == "U8" || dtype == "BOOL") return 1;
-  return 0;
-}
-
-float half_to_float(std::uint16_t half) {
-  const std::uint32_t sign = (half & 0x8000U) << 16, exponent = (half >> 10) & 0x1fU,
-                      fraction = half & 0x3ffU;
-  if (exponent == 0) {
-    const float value = static_cast<float>(fraction) * 0x1p-24F;
-    return sign != 0 ? -value : value;
-  }
-  const std::uint32_t bits =
-      sign | (exponent == 31 ? 0x7f800000U : (exponent + 112) << 23) | (fraction << 13);
-  return std::bit_cast<float>(bits);
-}
-
-template <class From>
-From element(const std::byte* data, std::size_t index) {
-  From value;
-  std::memcpy(&value, data + index * sizeof(From), sizeof(From));
-  return value;
+// Names in messages are cut: a hostile one may be as long as the header.
+std::string in_quotes(const std::string& name) {
+  return '"' + name.substr(0, limits::kNameBytesMax) + '"';
 }
 
 }  // namespace
@@ -62,13 +44,18 @@ struct Safetensors::Impl {
   ~Impl() {
     if (map != MAP_FAILED) ::munmap(map, size);
   }
-  [[noreturn]] void fail(const std::string& what, const std::string& hint = "") const {
+  [[noreturn]] void fail(const std::string& what, const std::string& hint = kDamaged) const {
     throw DataError(path + ": " + what, hint);
   }
   const std::byte* data() const { return static_cast<const std::byte*>(map) + data_at; }
   const Entry& entry(const std::string& name) const {
     const auto found = entries.find(name);
-    if (found == entries.end()) fail("no tensor \"" + name + '"');
+    if (found == entries.end()) {
+      fail("no tensor " + in_quotes(name),
+           entries.empty() ? "the file holds no tensors"
+                           : std::to_string(entries.size()) + " tensors are in it, the first is " +
+                                 in_quotes(entries.begin()->first));
+    }
     return found->second;
   }
   void map_file();
@@ -84,50 +71,55 @@ struct Safetensors::Impl {
 };
 
 void Safetensors::Impl::map_file() {
-  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe would block in open() without O_NONBLOCK; plain files ignore it.
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0 && errno == ENOENT) fail("no such file", "relative to the current directory");
+  if (file < 0) fail(std::string("cannot be opened: ") + std::strerror(errno), "check permissions");
   struct stat status = {};
-  if (file < 0 || ::fstat(file, &status) != 0 || !S_ISREG(status.st_mode)) {
-    if (file >= 0) ::close(file);
-    fail(errno == ENOENT ? "no such file"
-                         : std::string("cannot be opened: ") + std::strerror(errno));
-  }
-  size = static_cast<std::size_t>(status.st_size);
+  const bool plain = ::fstat(file, &status) == 0 && S_ISREG(status.st_mode);
+  if (plain) size = static_cast<std::size_t>(status.st_size);
   if (size >= kLengthBytes) map = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file, 0);
+  const int fault = errno;
   ::close(file);
+  if (!plain) fail("not a plain file");
   if (size < kLengthBytes) fail("not a safetensors file: shorter than 8 bytes");
-  if (map == MAP_FAILED) fail(std::string("cannot be mapped: ") + std::strerror(errno));
+  if (map == MAP_FAILED) fail(std::string("cannot be mapped: ") + std::strerror(fault));
 }
 
 void Safetensors::Impl::read_header() {
   const auto length = element<std::uint64_t>(static_cast<const std::byte*>(map), 0);
   if (length > limits::kSafetensorsHeaderBytesMax || length > size - kLengthBytes) {
     fail("header claims " + std::to_string(length) + " bytes, the file has " +
-             std::to_string(size - kLengthBytes) + " after its length and at most " +
-             std::to_string(limits::kSafetensorsHeaderBytesMax) + " are read",
-         "is it a safetensors file, complete?");
+         std::to_string(size - kLengthBytes) + " after its length and at most " +
+         std::to_string(limits::kSafetensorsHeaderBytesMax) + " are read");
   }
   data_at = kLengthBytes + static_cast<std::size_t>(length);
   const char* text = static_cast<const char*>(map) + kLengthBytes;
   // Names already seen at the top level: nlohmann keeps only the last of two.
-  std::map<std::string, int> seen;
+  std::set<std::string> seen;
   std::string twin;
-  bool too_deep = false;
+  std::size_t events = 0;
+  bool too_deep = false, too_many = false;
   const Json::parser_callback_t watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kHeaderDepthMax) too_deep = true;
-    if (event == Json::parse_event_t::key && depth == 1 && ++seen[parsed.get<std::string>()] > 1) {
-      twin = parsed.get<std::string>();
+    too_deep = too_deep || depth > kHeaderDepthMax;
+    too_many = too_many || ++events > kHeaderValuesMax;
+    if (too_deep || too_many) return false;  // keeps nothing more
+    if (event == Json::parse_event_t::key && depth == 1) {
+      const auto& name = parsed.get_ref<const std::string&>();
+      if (!seen.insert(name).second) twin = name;
     }
-    return !too_deep;
+    return true;
   };
   const Json header = Json::parse(text, text + length, watch, false);
   if (too_deep) fail("header is nested too deeply");
+  if (too_many) fail("header has more than " + std::to_string(kHeaderValuesMax) + " values");
   if (!header.is_object()) fail("header is not a JSON object");
-  if (!twin.empty()) fail("tensor \"" + twin + "\" appears twice");
+  if (!twin.empty()) fail("tensor " + in_quotes(twin) + " appears twice");
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
       if (!value.is_object()) fail("__metadata__ is not an object");
       for (const auto& [key, item] : value.items()) {
-        if (!item.is_string()) fail("__metadata__ \"" + key + "\" is not a text");
+        if (!item.is_string()) fail("__metadata__ " + in_quotes(key) + " is not a text");
         metadata[key] = item;
       }
     } else {
@@ -138,7 +130,8 @@ void Safetensors::Impl::read_header() {
 }
 
 void Safetensors::Impl::read_entry(const std::string& name, const Json& json) {
-  const std::string place = "tensor \"" + name + "\": ";
+  const std::string place = "tensor " + in_quotes(name) + ": ";
+  if (name.size() > limits::kNameBytesMax) fail(place + "its name is too long");
   if (!json.is_object() || !json.contains("dtype") || !json["dtype"].is_string() ||
       !json.contains("shape") || !json["shape"].is_array() || !json.contains("data_offsets") ||
       !json["data_offsets"].is_array() || json["data_offsets"].size() != 2) {
@@ -147,7 +140,9 @@ void Safetensors::Impl::read_entry(const std::string& name, const Json& json) {
   Entry entry;
   entry.dtype = json["dtype"];
   const std::size_t each = dtype_bytes(entry.dtype);
-  if (each == 0) fail(place + "unknown dtype " + entry.dtype);
+  if (each == 0)
+    fail(place + "unknown dtype " + entry.dtype.substr(0, 16),
+         "floating point of 16, 32 and 64 bits, integers and BOOL are read");
   if (json["shape"].size() > limits::kRankMax)
     fail(place + "more than " + std::to_string(limits::kRankMax) + " axes");
   for (const Json& dimension : json["shape"]) {
@@ -221,24 +216,17 @@ const std::map<std::string, std::string>& Safetensors::metadata() const { return
 
 Tensor Safetensors::f32(const std::string& name) const {
   const Entry& entry = impl_->entry(name);
-  const std::byte* data = impl_->data() + entry.begin;
+  if (!is_floating(entry.dtype)) {
+    impl_->fail("tensor " + in_quotes(name) + " is " + entry.dtype + ", expected floating point",
+                "F16, BF16, F32 and F64 are widened or narrowed to 32 bits");
+  }
   Tensor tensor = Tensor::zeros(DType::f32, entry.shape);
   const std::span<float> out = tensor.f32();
+  widen(entry.dtype, impl_->data() + entry.begin, out);
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (entry.dtype == "F32") {
-      out[i] = element<float>(data, i);
-    } else if (entry.dtype == "F16") {
-      out[i] = half_to_float(element<std::uint16_t>(data, i));
-    } else if (entry.dtype == "BF16") {
-      out[i] =
-          std::bit_cast<float>(static_cast<std::uint32_t>(element<std::uint16_t>(data, i)) << 16);
-    } else if (entry.dtype == "F64") {
-      out[i] = static_cast<float>(element<double>(data, i));
-    } else {
-      impl_->fail("tensor \"" + name + "\" is " + entry.dtype + ", expected floating point");
-    }
     if (!std::isfinite(out[i])) {
-      impl_->fail("tensor \"" + name + "\": value " + std::to_string(i) + " is not finite");
+      impl_->fail("tensor " + in_quotes(name) + ": value " + std::to_string(i) + " is not finite",
+                  "a training that diverged writes such files");
     }
   }
   return tensor;
@@ -246,24 +234,16 @@ Tensor Safetensors::f32(const std::string& name) const {
 
 Tensor Safetensors::i64(const std::string& name) const {
   const Entry& entry = impl_->entry(name);
-  const std::byte* data = impl_->data() + entry.begin;
+  if (is_floating(entry.dtype)) {
+    impl_->fail("tensor " + in_quotes(name) + " is " + entry.dtype + ", expected integers",
+                "integers of 8 to 64 bits and BOOL are widened to 64");
+  }
   Tensor tensor = Tensor::zeros(DType::i64, entry.shape);
   const std::span<std::int64_t> out = tensor.i64();
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    if (entry.dtype == "I64") {
-      out[i] = element<std::int64_t>(data, i);
-    } else if (entry.dtype == "I32") {
-      out[i] = element<std::int32_t>(data, i);
-    } else if (entry.dtype == "I16") {
-      out[i] = element<std::int16_t>(data, i);
-    } else if (entry.dtype == "I8") {
-      out[i] = element<std::int8_t>(data, i);
-    } else if (entry.dtype == "U8" || entry.dtype == "BOOL") {
-      out[i] = element<std::uint8_t>(data, i);
-    } else {
-      impl_->fail("tensor \"" + name + "\" is " + entry.dtype + ", expected signed integers");
-    }
-  }
+  widen(entry.dtype, impl_->data() + entry.begin, out);
+  // A U64 of 2^63 or more has become negative.
+  if (entry.dtype == "U64" && std::ranges::any_of(out, [](auto value) { return value < 0; }))
+    impl_->fail("tensor " + in_quotes(name) + ": a value does not fit into 64 bits with a sign");
   return tensor;
 }
 

@@ -1,9 +1,10 @@
 // shakespeare: language modelling on speaking roles: JSON lines with "role" and "text". A role's
 // text is cut into disjoint windows; an example is one window and the tokens that follow each of
-// its positions.
+// its positions. What is left at the end and shorter than a window is dropped.
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <optional>
+#include <string_view>
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
@@ -16,8 +17,6 @@ namespace {
 
 constexpr std::uint64_t kFileBytesMax = std::uint64_t{1} << 30;
 constexpr std::int32_t kStart = 1;
-// Roles are tokenised a speech at a time: merging is quadratic in a text's length.
-constexpr std::size_t kSpeechBytesMax = 2000;
 
 struct ShakespeareOptions final : config::Options {
   std::string path, tokenizer;
@@ -50,8 +49,7 @@ class Windows final : public Dataset {
         start_token_(start_token),
         info_(std::move(info)) {
     for (std::size_t role = 0; role < roles_.size(); ++role) {
-      // A window needs the token after it as its last label.
-      for (std::size_t at = 0; at + body_ + 1 <= roles_[role].tokens.size(); at += body_)
+      for (std::size_t at = 0; at + body_ <= roles_[role].tokens.size(); at += body_)
         places_.push_back({role, at});
     }
   }
@@ -70,14 +68,14 @@ class Windows final : public Dataset {
     std::int64_t* out = labels.i64().data();
     for (const std::size_t index : indices) {
       const Place place = places_[index];
-      const std::int32_t* text = roles_[place.role].tokens.data() + place.at;
+      const std::vector<std::int32_t>& text = roles_[place.role].tokens;
       if (start_token_) {
         *in++ = kStart;
-        *out++ = text[0];
+        *out++ = text[place.at];
       }
-      for (std::size_t i = 0; i < body_; ++i) {
-        *in++ = text[i];
-        *out++ = text[i + 1];
+      for (std::size_t at = place.at; at < place.at + body_; ++at) {
+        *in++ = text[at];
+        *out++ = at + 1 < text.size() ? text[at + 1] : kIgnore;
       }
     }
     Batch batch;
@@ -97,45 +95,55 @@ class Windows final : public Dataset {
   std::vector<Place> places_;
 };
 
-std::vector<std::int32_t> tokens_of(const std::string& text, const Tokenizer& tokenizer) {
-  std::vector<std::int32_t> tokens;
-  for (std::size_t at = 0; at < text.size();) {
-    std::size_t end = std::min(text.size(), at + kSpeechBytesMax);
-    const std::size_t line = text.rfind('\n', end - 1);
-    if (end < text.size() && line != std::string::npos && line > at) end = line + 1;
-    for (const std::int64_t token : tokenizer.encode(std::string_view(text).substr(at, end - at))) {
-      tokens.push_back(static_cast<std::int32_t>(token));
-    }
-    at = end;
+// One line's role. Nothing if its text is too short; throws DataError at `place` otherwise.
+std::optional<Role> read_role(std::string_view line, const std::string& place,
+                              const Tokenizer& tokenizer, std::int64_t min_chars) {
+  if (line.size() > limits::kJsonlLineBytesMax) {
+    throw DataError(place + "longer than " + std::to_string(limits::kJsonlLineBytesMax) + " bytes",
+                    "one object a line, with role and text");
   }
-  return tokens;
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object())
+    throw DataError(place + "not a JSON object", "one object a line, with role and text");
+  for (const char* key : {"role", "text"}) {
+    if (!json.contains(key) || !json[key].is_string()) {
+      throw DataError(place + "no text under \"" + key + '"',
+                      "one object a line, with role and text");
+    }
+  }
+  Role role{json["role"], {}};
+  if (role.name.empty() || role.name.size() > limits::kNameBytesMax) {
+    throw DataError(place + "role of " + std::to_string(role.name.size()) +
+                        " bytes, expected 1 to " + std::to_string(limits::kNameBytesMax),
+                    "the role is the key of partition: {kind: by_field}");
+  }
+  const auto& text = json["text"].get_ref<const std::string&>();
+  if (static_cast<std::int64_t>(text.size()) < min_chars) return std::nullopt;
+  for (const std::int64_t token : tokenizer.encode(text))
+    role.tokens.push_back(static_cast<std::int32_t>(token));
+  return role;
+}
+
+std::vector<Role> read_roles(const ShakespeareOptions& options, const Tokenizer& tokenizer) {
+  const std::vector<std::uint8_t> bytes = read_file(options.path, kFileBytesMax);
+  std::string_view left(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::vector<Role> roles;
+  for (std::size_t number = 1; !left.empty(); ++number) {
+    const std::string_view line = left.substr(0, left.find('\n'));
+    left.remove_prefix(std::min(left.size(), line.size() + 1));
+    if (line.empty() || line == "\r") continue;
+    const std::string place = options.path + ':' + std::to_string(number) + ": ";
+    if (auto role = read_role(line, place, tokenizer, options.min_chars))
+      roles.push_back(std::move(*role));
+  }
+  return roles;
 }
 
 Source open_shakespeare(const config::Options& given, const Rng&) {
   const auto& options = dynamic_cast<const ShakespeareOptions&>(given);
   const std::unique_ptr<Tokenizer> tokenizer =
       open_llama2c_tokenizer(options.tokenizer, options.vocabulary);
-  const std::vector<std::uint8_t> bytes = read_file(options.path, kFileBytesMax);
-  std::istringstream in(std::string(bytes.begin(), bytes.end()));
-  std::vector<Role> roles;
-  std::string line;
-  for (std::size_t number = 1; std::getline(in, line); ++number) {
-    const std::string place = options.path + ':' + std::to_string(number) + ": ";
-    if (line.empty()) continue;
-    if (line.size() > limits::kJsonlLineBytesMax)
-      throw DataError(place + "longer than " + std::to_string(limits::kJsonlLineBytesMax) +
-                      " bytes");
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object())
-      throw DataError(place + "not a JSON object", "one object a line, with role and text");
-    for (const char* key : {"role", "text"}) {
-      if (!json.contains(key) || !json[key].is_string())
-        throw DataError(place + "no text under \"" + key + '"');
-    }
-    const auto text = json["text"].get<std::string>();
-    if (static_cast<std::int64_t>(text.size()) < options.min_chars) continue;
-    roles.push_back({json["role"], tokens_of(text, *tokenizer)});
-  }
+  std::vector<Role> roles = read_roles(options, *tokenizer);
   DatasetInfo info;
   info.task = Task::language;
   info.vocabulary = options.vocabulary;

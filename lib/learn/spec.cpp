@@ -14,6 +14,10 @@ void path_field(ModelOptions& options, Fields& fields) {
       "path", options.path, {.kind = "a path"},
       "folder with config.json and model.safetensors, or a llama2.c .bin; absent: random weights");
 }
+void head_field(bool& train_head, Fields& fields) {
+  fields.boolean("train_head", train_head,
+                 "train the output layer too; a copy of it where it is tied to the embedding");
+}
 
 template <class T>
 std::function<std::unique_ptr<config::Options>()> maker() {
@@ -98,13 +102,11 @@ void LoraOptions::fields(Fields& fields) {
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
   fields.texts("targets", targets,
                "layers: query key value output gate up down fc1 fc2, as the family has them");
-  fields.boolean("train_head", train_head, "train the classifier too; nothing for language models");
-  fields.boolean("train_output", train_output,
-                 "language models: train the output layer too, a copy of it if it is tied");
+  head_field(train_head, fields);
 }
 void PromptOptions::fields(Fields& fields) {
   fields.integer("tokens", tokens, {1, 1024}, "soft tokens");
-  fields.boolean("train_head", train_head, "train the classifier too; nothing for language models");
+  head_field(train_head, fields);
 }
 void HeadOptions::fields(Fields&) {}
 void FullOptions::fields(Fields&) {}

@@ -44,7 +44,6 @@ struct LoraOptions : config::Options {
   std::vector<std::string> targets = {
       "query", "value"};  // canonical names: query key value output gate up down fc1 fc2
   bool train_head = true;
-  bool train_output = false;
   void fields(config::Fields& fields) override;
 };
 struct PromptOptions : config::Options {

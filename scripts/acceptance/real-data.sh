@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real models on real data (../shared/data): prints each figure beside its target and fails outside it. Minutes, so not part
 # of scripts/test.sh.
-#   scripts/acceptance/real-data.sh [lora|output|prompt|full|mlp ...]
+#   scripts/acceptance/real-data.sh [lora|head|prompt|full|mlp ...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 fedctl=build/release/bin/fedctl
@@ -31,11 +31,11 @@ sys.exit(not good)
 PY
 }
 
-for what in "${@:-lora output prompt full mlp}"; do
+for what in "${@:-lora head prompt full mlp}"; do
   for one in $what; do
     case $one in
       lora) measure lora loss le 3.35 configs/shakespeare-lora.yaml ;;  # alone; centralised training ends at 3.18
-      output) measure lora+output loss le 3.05 configs/shakespeare-lora-output.yaml ;;
+      head) measure lora+head loss le 3.05 configs/shakespeare-lora-head.yaml ;;
       prompt) measure prompt loss le 3.6 configs/shakespeare-prompt.yaml ;;
       full) measure full loss le 2.8 configs/shakespeare-full.yaml ;;
       mlp) measure mlp accuracy ge 0.80 configs/fashion-mnist-mlp.yaml ;;

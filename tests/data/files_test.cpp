@@ -100,12 +100,12 @@ TEST_CASE("idx: damaged files are refused with file and place", "[data][idx]") {
   const std::string three("\0\1\2", 3);
   refused("xx", labels(three), "ends in its header");
   refused(word(0x903) + images(3).substr(4), labels(three), "magic is 2307");
-  refused(images(3) + "x", labels(three), "need 18 bytes, the file has 19");
+  refused(images(3) + "x", labels(three), "need 18 bytes, the file has more");
   refused(images(3).substr(0, 20), labels(three), "need 18 bytes, the file has 4");
   refused(word(0x803) + word(0xffffffff) + word(0xffffffff) + word(0xffffffff), labels(three),
           "need");
   refused(images(3), labels("\1"), "1 labels for 3 images");
-  refused(images(0), labels(""), "no train-images");
+  refused(images(0), labels(""), "no pixels");
   fs::remove(folder.path + "/train-labels-idx1-ubyte");
   CHECK_THROWS_WITH(test::open_data("{kind: idx, path: " + folder.path + "}"),
                     Catch::Contains("labels"));

@@ -14,6 +14,9 @@ namespace fedctl::data {
 // unreadable, damaged, or larger than bytes_max when unpacked.
 std::vector<std::uint8_t> read_file(const std::string& path, std::uint64_t bytes_max);
 
+// The same, but no more than its first `bytes`.
+std::vector<std::uint8_t> read_up_to(const std::string& path, std::uint64_t bytes);
+
 // The first of the names that exists in the folder; "" if none does.
 std::string find_in(const std::string& folder, const std::vector<std::string>& names);
 

@@ -50,10 +50,9 @@ class Adapter {
  public:
   virtual ~Adapter() = default;
   virtual bool trains_base() const { return false; }
+  // Trains the output layer: the classifier, or a language model's output matrix (a copy of its
+  // own where that is tied to the embedding).
   virtual bool trains_head() const { return false; }
-  // Trains a language model's output matrix, on a copy of its own where it is tied to the
-  // embedding.
-  virtual bool trains_output() const { return false; }
   virtual std::int64_t prompt_tokens() const { return 0; }
   // The adapter's part of the layer `module`, or nullptr.
   virtual std::unique_ptr<Delta> adapt(Builder&, const std::string& /*module*/,

@@ -153,14 +153,16 @@ TEST_CASE("PEFT's target modules match exactly the layers that were adapted",
   CHECK(config["target_modules"] == c.expected);
   CHECK(config["task_type"] ==
         (c.model == "llama" ? nlohmann::json("CAUSAL_LM") : nlohmann::json()));
-  CHECK(config["modules_to_save"].is_null() == (c.model == "llama"));
+  const char* head = c.model == "llama" ? "lm_head" : c.model == "vit" ? "classifier" : "layers.2";
+  CHECK(config["modules_to_save"] == nlohmann::json::array({head}));
 }
 
 TEST_CASE("a prompt is saved as a PEFT folder", "[learn][torch][save]") {
   const test::Folder folder;
   test::write_model(folder.file("base"), test::llama_config(), test::llama_values());
-  const auto learner = saved(test::spec("llama", "prompt", test::texts(11), folder.file("base")),
-                             folder.file("out"));
+  learn::LearnerSpec spec = test::spec("llama", "prompt", test::texts(11), folder.file("base"));
+  dynamic_cast<learn::PromptOptions&>(*spec.adapter.options).train_head = false;
+  const auto learner = saved(spec, folder.file("out"));
   const nlohmann::json config = json_file(folder.file("out/adapter_config.json"));
   CHECK(config["peft_type"] == "PROMPT_TUNING");
   CHECK(config["task_type"] == "CAUSAL_LM");

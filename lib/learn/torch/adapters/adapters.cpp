@@ -8,7 +8,6 @@ namespace {
 class Head final : public Adapter {
  public:
   bool trains_head() const override { return true; }
-  bool trains_output() const override { return true; }
 };
 class Full final : public Adapter {
  public:

@@ -31,7 +31,6 @@ class Lora final : public Adapter {
  public:
   explicit Lora(const LoraOptions& options) : options_(options) {}
   bool trains_head() const override { return options_.train_head; }
-  bool trains_output() const override { return options_.train_output; }
 
   std::unique_ptr<Delta> adapt(Builder& builder, const std::string& module,
                                const std::string& target, std::int64_t in,

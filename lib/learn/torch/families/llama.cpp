@@ -128,7 +128,7 @@ class Llama final : public Family {
     }
     norm_ = builder.parameter("model.norm.weight", {d_.width}, Init::ones());
     output_ = d_.tied ? embedding_ : builder.parameter("lm_head.weight", matrix, normal);
-    if (builder.adapter().trains_output()) {
+    if (builder.adapter().trains_head() && !builder.adapter().trains_base()) {
       // A tied output cannot be trained without the embedding: its copy is.
       output_ = builder.trainable("lm_head.weight", "head", output_);
       untied_ = true;
