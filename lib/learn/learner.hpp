@@ -44,7 +44,7 @@ class Learner {
   virtual double loss_and_gradient(const data::Batch& batch) = 0;
   virtual Scores evaluate(const data::Batch& batch) = 0;
 
-  // Logits [n, classes] or [n, t, vocabulary] of a batch (labels may be missing).
+  // Logits [n, classes] or [total, vocabulary] of a batch (labels may be missing).
   virtual Tensor logits(const data::Batch& batch) = 0;
 
   // Parts, for methods that split the model between parties: "embed", "block.0" and so on, "head",

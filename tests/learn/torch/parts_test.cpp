@@ -9,8 +9,11 @@ using Catch::Matchers::Contains;
 
 namespace {
 
+learn::LearnerSpec spec_of(const test::Pair& pair) {
+  return test::spec(pair.model, pair.adapter, test::info_for(pair.model));
+}
 std::unique_ptr<learn::Learner> make(const std::string& model, const std::string& adapter) {
-  return learn::make_factory(test::spec(model, adapter, test::info_for(model)))->make();
+  return learn::make_factory(spec_of({model, adapter}))->make();
 }
 
 std::vector<test::Pair> parted_pairs() {
@@ -21,7 +24,7 @@ std::vector<test::Pair> parted_pairs() {
   return pairs;
 }
 
-// All parts, one after the other, into `inputs` and back out as what the last one gives.
+// All parts, one after the other.
 TensorMap run_all(learn::Learner& learner, TensorMap inputs) {
   for (const std::string& part : learner.parts()) inputs = learner.forward(part, inputs);
   return inputs;
@@ -29,17 +32,21 @@ TensorMap run_all(learn::Learner& learner, TensorMap inputs) {
 
 // d mean cross entropy / d logits.
 Tensor by_logits(const Tensor& logits, const Tensor& labels) {
-  Tensor gradient = logits;
-  const auto rows = static_cast<std::size_t>(logits.shape[0]);
+  Tensor gradient = Tensor::zeros(DType::f32, logits.shape);
   const auto columns = static_cast<std::size_t>(logits.shape[1]);
-  for (std::size_t row = 0; row < rows; ++row) {
+  const auto count = labels.i64().size() - static_cast<std::size_t>(std::ranges::count(
+                                               labels.i64(), data::kIgnore));
+  for (std::size_t row = 0; row < labels.i64().size(); ++row) {
+    const std::int64_t label = labels.i64()[row];
+    if (label == data::kIgnore) continue;
+    const std::span<const float> in = logits.f32().subspan(row * columns, columns);
     const std::span<float> out = gradient.f32().subspan(row * columns, columns);
     double sum = 0;
-    for (const float value : out) sum += std::exp(static_cast<double>(value));
+    for (const float value : in) sum += std::exp(static_cast<double>(value));
     for (std::size_t column = 0; column < columns; ++column) {
-      const double hit = labels.i64()[row] == static_cast<std::int64_t>(column) ? 1 : 0;
-      out[column] = static_cast<float>((std::exp(static_cast<double>(out[column])) / sum - hit) /
-                                       static_cast<double>(rows));
+      const double hit = label == static_cast<std::int64_t>(column) ? 1 : 0;
+      out[column] = static_cast<float>((std::exp(static_cast<double>(in[column])) / sum - hit) /
+                                       static_cast<double>(count));
     }
   }
   return gradient;
@@ -57,10 +64,6 @@ TensorMap with(TensorMap tensors, const std::string& name, Tensor tensor) {
   return tensors;
 }
 
-Tensor integers(const std::vector<std::int64_t>& values) {
-  return Tensor::of(std::span<const std::int64_t>(values), {});
-}
-
 }  // namespace
 
 TEST_CASE("one part after the other gives the logits, bit for bit", "[learn][torch][parts]") {
@@ -68,7 +71,7 @@ TEST_CASE("one part after the other gives the logits, bit for bit", "[learn][tor
   INFO(pair.model << " with " << pair.adapter);
   const auto learner = make(pair.model, pair.adapter);
   test::disturb(*learner);
-  data::Batch batch = test::image_batch(test::info_for(pair.model), 3);
+  data::Batch batch = test::batch_for(spec_of(pair), 3);
   CHECK(run_all(*learner, batch).at("logits") == learner->logits(batch));
   batch.erase("labels");
   CHECK(run_all(*learner, batch).at("logits") == learner->logits(batch));
@@ -79,7 +82,7 @@ TEST_CASE("backward over the parts gives the gradient of the whole", "[learn][to
   INFO(pair.model << " with " << pair.adapter);
   const auto learner = make(pair.model, pair.adapter);
   test::disturb(*learner);
-  const data::Batch batch = test::image_batch(test::info_for(pair.model), 3);
+  const data::Batch batch = test::batch_for(spec_of(pair), 3);
   learner->loss_and_gradient(batch);
   const std::vector<float> expected = test::copy(learner->gradient());
 
@@ -124,10 +127,10 @@ TEST_CASE("the prompt's rows and the last block's single rows are in the lengths
   const auto learner = make("kwt", "prompt");  // 5 frames, a class token, 3 soft tokens
   CHECK(learner->parts() == std::vector<std::string>{"embed", "block.0", "block.1", "head"});
   TensorMap state = learner->forward("embed", test::image_batch(test::info_for("kwt"), 2));
-  CHECK(state.at("lengths") == integers({9, 9}));
+  CHECK(state.at("lengths") == test::numbers({9, 9}));
   CHECK(state.at("rows").shape == Shape{18, 12});
   state = learner->forward("block.1", learner->forward("block.0", state));
-  CHECK(state.at("lengths") == integers({1, 1}));
+  CHECK(state.at("lengths") == test::numbers({1, 1}));
   CHECK(learner->forward("head", state).at("logits").shape == Shape{2, 3});
 }
 
@@ -140,10 +143,10 @@ TEST_CASE("what does not fit a part is refused", "[learn][torch][parts]") {
 
   require_refusal(*learner, "block.0", {}, "no rows");
   require_refusal(*learner, "block.0", {{"rows", rows}}, "no lengths");
-  require_refusal(*learner, "block.0", with(state, "lengths", integers({7, 8})),
+  require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7, 8})),
                   "has 8 rows, expected 7 to 7");
-  require_refusal(*learner, "block.0", with(state, "lengths", integers({7, -1})), "has -1 rows");
-  require_refusal(*learner, "block.0", with(state, "lengths", integers({7})),
+  require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7, -1})), "has -1 rows");
+  require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7})),
                   "rows are f32[14,12] in 672 bytes, expected f32[7,12]");
   require_refusal(*learner, "block.0", with(state, "lengths", Tensor::zeros(DType::i64, {0})),
                   "at least one example");

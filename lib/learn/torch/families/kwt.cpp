@@ -95,8 +95,8 @@ struct Block {
     norm2 = LayerNorm(builder, name + ".norm2", d.width, d.eps);
   }
 
-  at::Tensor mix(const at::Tensor& x, std::int64_t batch, std::int64_t heads) const {
-    return ops::attention(query(x), key(x), value(x), {batch, heads, heads, false, {}, {}});
+  at::Tensor mix(const at::Tensor& x, const ops::AttentionOptions& options) const {
+    return ops::attention(query(x), key(x), value(x), options);
   }
   at::Tensor feed(const at::Tensor& x, const at::Tensor& mixed) const {
     const at::Tensor y = norm1(output.onto(x, mixed));
@@ -136,12 +136,12 @@ class Kwt final : public PartedFamily {
 
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
-    const std::size_t n = state.lengths.size();
-    const PartState mixed{block.mix(state.rows, static_cast<std::int64_t>(n), d_.heads),
-                          state.lengths};
+    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const PartState mixed{block.mix(state.rows, options), state.lengths};
     if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
     // Only the class token is read at the end, so the last block feeds no other row forward.
-    return {block.feed(class_rows(state), class_rows(mixed)), std::vector<std::int64_t>(n, 1)};
+    return {block.feed(class_rows(state), class_rows(mixed)),
+            std::vector<std::int64_t>(state.lengths.size(), 1)};
   }
 
   at::Tensor head(const PartState& state) const override { return head_(state.rows); }

@@ -66,9 +66,9 @@ struct Block {
     fc2 = builder.linear(name + ".output.dense", "fc2", d.mlp, d.width, true);
   }
 
-  at::Tensor mix(const at::Tensor& x, std::int64_t batch, std::int64_t heads) const {
+  at::Tensor mix(const at::Tensor& x, const ops::AttentionOptions& options) const {
     const at::Tensor y = before(x);
-    return ops::attention(query(y), key(y), value(y), {batch, heads, heads, false, {}, {}});
+    return ops::attention(query(y), key(y), value(y), options);
   }
   at::Tensor feed(const at::Tensor& x, const at::Tensor& mixed) const {
     const at::Tensor z = output.onto(x, mixed);
@@ -116,12 +116,12 @@ class Vit final : public PartedFamily {
 
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
-    const std::size_t n = state.lengths.size();
-    const PartState mixed{block.mix(state.rows, static_cast<std::int64_t>(n), d_.heads),
-                          state.lengths};
+    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const PartState mixed{block.mix(state.rows, options), state.lengths};
     if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
     // Only the class token is read at the end, so the last block feeds no other row forward.
-    return {block.feed(class_rows(state), class_rows(mixed)), std::vector<std::int64_t>(n, 1)};
+    return {block.feed(class_rows(state), class_rows(mixed)),
+            std::vector<std::int64_t>(state.lengths.size(), 1)};
   }
 
   at::Tensor head(const PartState& state) const override { return head_(norm_(state.rows)); }
