@@ -60,6 +60,11 @@ at::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init 
   return adapter_.trains_base() ? trainable(name, "base", values) : values;
 }
 
+at::Tensor Builder::constant(const std::string& name, const Shape& shape) {
+  if (!base_.complete) base_.constants.insert(name);
+  return base_values(name, shape, Init::zeros(), true);
+}
+
 AdaptableLinear Builder::linear(const std::string& module, const std::string& target,
                                 std::int64_t in, std::int64_t out, bool bias) {
   modules_.emplace(target, module);
@@ -116,6 +121,12 @@ Builder::Flat Builder::finish() {
     handle.mutable_grad() = flat.gradient.narrow(0, offset, count).view(block.shape);
   }
   return flat;
+}
+
+at::Tensor PartedFamily::logits(const data::Batch& batch) const {
+  PartState state = embed(batch);
+  for (std::int64_t i = 0; i < block_count(); ++i) state = block(i, state);
+  return head(state);
 }
 
 }  // namespace fedctl::learn

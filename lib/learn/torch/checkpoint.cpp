@@ -8,6 +8,7 @@
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "learn/torch/kwt_file.hpp"
 #include "learn/torch/llama2c.hpp"
 
 namespace fedctl::learn {
@@ -57,7 +58,12 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std:
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->path_ = path;
   std::error_code error;
-  if (fs::is_directory(path, error)) {
+  if (kind == "kwt" && fs::exists(path, error) && !fs::exists(path + "/config.json", error)) {
+    KwtFile model = read_kwt_file(path);
+    checkpoint->numbers_ = std::move(model.config);
+    checkpoint->classes_ = std::move(model.classes);
+    checkpoint->file_.emplace(std::move(model.tensors));
+  } else if (fs::is_directory(path, error)) {
     checkpoint->load_folder();
   } else if (fs::is_regular_file(path, error)) {
     if (kind != "llama") {

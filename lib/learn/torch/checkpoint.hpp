@@ -1,6 +1,6 @@
-// Checkpoint: a model file, which is an HF folder (config.json and model.safetensors) or a llama2.c
-// .bin. Torch-free. Everything read is hostile until checked; errors are DataError with the file
-// and the place in it.
+// Checkpoint: a model file, which is an HF folder (config.json and model.safetensors), a llama2.c
+// .bin, or a Keyword Transformer's .safetensors (kwt_file.hpp). Torch-free. Everything read is
+// hostile until checked; errors are DataError with the file and the place in it.
 #pragma once
 
 #include <map>
@@ -16,7 +16,7 @@ namespace fedctl::learn {
 
 class Checkpoint {
  public:
-  // `kind` is the model kind the file is for; a single file must be a llama.
+  // `kind` is the model kind the file is for; a single file must be a llama or a kwt.
   static std::unique_ptr<Checkpoint> open(const std::string& path, const std::string& kind);
 
   const std::string& path() const { return path_; }

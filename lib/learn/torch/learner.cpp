@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <malloc.h>
 
+#include <optional>
 #include <set>
 
 #include "base/assert.hpp"
@@ -11,6 +12,7 @@
 #include "learn/torch/convert.hpp"
 #include "learn/torch/entry.hpp"
 #include "learn/torch/loops.hpp"
+#include "learn/torch/part_runner.hpp"
 #include "learn/torch/save.hpp"
 
 namespace fedctl::learn {
@@ -56,13 +58,14 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
   const std::set<std::string> trained = trained_names(layout);
   bool all_trained = true;
   for (const auto& [name, tensor] : base.tensors)
-    all_trained = all_trained && trained.contains(name);
+    all_trained = all_trained && (trained.contains(name) || base.constants.contains(name));
   BaseSummary summary;
   Digest digest;
   digest.add(settings);
   for (const auto& [name, tensor] : base.tensors) {
     const bool frozen = !trained.contains(name);
-    if (frozen) summary.parameters += static_cast<std::size_t>(tensor.numel());
+    const bool parameter = !base.constants.contains(name);
+    if (frozen && parameter) summary.parameters += static_cast<std::size_t>(tensor.numel());
     if (!frozen && !all_trained) continue;
     digest.add(name).add(to_string(shape_of(tensor)));
     digest.add(std::as_bytes(values_of(tensor)));
@@ -87,6 +90,9 @@ class TorchLearner final : public Learner {
     family_ = make_family(shared_->spec, builder, shared_->base.file);
     modules_ = builder.modules();
     flat_ = builder.finish();
+    if (const auto* parted = dynamic_cast<const PartedFamily*>(family_.get())) {
+      parts_.emplace(*parted);
+    }
   }
 
   const Layout& layout() const override { return flat_.layout; }
@@ -125,6 +131,21 @@ class TorchLearner final : public Learner {
     return copy_of(family_->logits(batch));
   }
 
+  std::vector<std::string> parts() const override {
+    return parts_ ? parts_->names() : Learner::parts();
+  }
+
+  TensorMap forward(std::string_view part, const TensorMap& inputs) override {
+    use_one_thread();
+    return parts_ ? parts_->forward(part, inputs) : Learner::forward(part, inputs);
+  }
+
+  TensorMap backward(std::string_view part, const TensorMap& output_gradients) override {
+    use_one_thread();
+    return parts_ ? parts_->backward(part, output_gradients)
+                  : Learner::backward(part, output_gradients);
+  }
+
   void save_adapter(const std::string& folder,
                     const std::map<std::string, std::string>& provenance) override {
     save_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
@@ -151,6 +172,7 @@ class TorchLearner final : public Learner {
   std::shared_ptr<Shared> shared_;
   std::unique_ptr<Adapter> adapter_;
   std::unique_ptr<Family> family_;
+  std::optional<PartRunner> parts_;  // of a PartedFamily
   std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
 };
