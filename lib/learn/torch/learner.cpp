@@ -109,19 +109,16 @@ class TorchLearner final : public Learner {
     at::Tensor by_logits = at::empty_like(logits);
     const loops::CrossEntropy result =
         loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
-                                           labels, data::kIgnore, by_logits.data_ptr<float>());
+                                           labels, data::kIgnore, by_logits.data_ptr<float>(), smoothing_);
     logits.backward(by_logits);
     return mean({result.loss_sum, result.correct, result.count});
   }
 
-  Scores evaluate(const data::Batch& batch) override {
-    use_one_thread();
-    const std::int64_t* labels = labels_of(batch);
-    const at::NoGradGuard guard;
-    const at::Tensor logits = family_->logits(batch);
-    const loops::CrossEntropy result = loops::cross_entropy(
-        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
-    return {result.loss_sum, result.correct, result.count};
+  void set_label_smoothing(double share) override { smoothing_ = share; }
+
+  Scores evaluate(const data::Batch& batch) override { return score(batch, nullptr); }
+  Scores evaluate(const data::Batch& batch, Tensor& logits_out) override {
+    return score(batch, &logits_out);
   }
 
   Tensor logits(const data::Batch& batch) override {
@@ -156,6 +153,16 @@ class TorchLearner final : public Learner {
   std::size_t base_parameters() const override { return shared_->summary.parameters; }
 
  private:
+  Scores score(const data::Batch& batch, Tensor* logits_out) {
+    use_one_thread();
+    const std::int64_t* labels = labels_of(batch);
+    const at::NoGradGuard guard;
+    const at::Tensor logits = family_->logits(batch);
+    if (logits_out != nullptr) *logits_out = copy_of(logits);
+    const loops::CrossEntropy result = loops::cross_entropy(
+        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
+    return {result.loss_sum, result.correct, result.count};
+  }
   static double mean(const Scores& scores) {
     // A batch may have nothing to predict (texts whose answers were all cut off): no loss, no step.
     return scores.count == 0 ? 0 : scores.loss_sum / static_cast<double>(scores.count);
@@ -175,6 +182,7 @@ class TorchLearner final : public Learner {
   std::optional<PartRunner> parts_;  // of a PartedFamily
   std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
+  double smoothing_ = 0;
 };
 
 class TorchFactory final : public LearnerFactory {
