@@ -1,9 +1,12 @@
 // Dataset: examples by index. Batch: what a model takes in one step, tensors by name.
 //
 //   task "classify": "pixels" f32 [n,channels,height,width] or "features" f32 [n,width]
-//                    or "tokens" i64 [n,t];  "labels" i64 [n]
-//   task "language": "tokens" i64 [n,t]; "labels" i64 [n,t], the token to predict at each position,
-//                    kIgnore where nothing is to be predicted
+//                    or text;  "labels" i64 [n]
+//   task "language": text; "labels" i64 [total], the token to predict at each position, kIgnore
+//                    where nothing is to be predicted
+//   text:            "tokens" i64 [total], the texts one behind the other, without padding;
+//                    "lengths" i64 [n], each >= 1, total = their sum; and for pairs of texts
+//                    "segments" i64 [total], 0 in the first and 1 in the second
 #pragma once
 
 #include <cstdint>
@@ -38,12 +41,11 @@ class Dataset {
   virtual std::size_t size() const = 0;
   // The class, or 0 for language. Precondition: index < size().
   virtual std::int64_t label(std::size_t index) const = 0;
-  // Tokens in the example (1 for images and features): batches are formed of equal lengths.
+  // Tokens in the example; 1 for images and features.
   virtual std::size_t length(std::size_t index) const = 0;
   // Natural owner of the example ("hand 12", "ROMEO"), the key of partitioner by_field; "" if none.
   virtual std::string field(std::size_t index) const = 0;
-  // The examples, in this order, as one batch. Precondition: at least one; all indices < size();
-  // equal length() for language and token inputs.
+  // The examples, in this order, as one batch. Precondition: at least one; all indices < size().
   virtual Batch gather(std::span<const std::size_t> indices) const = 0;
 };
 

@@ -18,7 +18,7 @@ struct IdxOptions final : config::Options {
   std::string path;
   void fields(config::Fields& fields) override {
     fields.text(
-        "path", path, {.kind = "a folder or a file", .required = true},
+        "path", path, {.kind = "a path", .required = true},
         "folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and t10k-* (.gz or not), "
         "or the images file");
   }

@@ -180,21 +180,25 @@ class Phrases final : public Dataset {
            kStyles[client % kStyles.size()];
   }
   Batch gather(std::span<const std::size_t> indices) const override {
-    const auto n = static_cast<std::int64_t>(indices.size()),
-               t = static_cast<std::int64_t>(length(indices[0]));
-    Tensor tokens = Tensor::zeros(DType::i64, {n, t});
-    Tensor labels = Tensor::zeros(DType::i64, language() ? Shape{n, t} : Shape{n});
-    for (std::size_t i = 0; i < indices.size(); ++i) {
-      const Phrase& phrase = phrases_[indices[i]];
-      for (std::size_t j = 0; j < static_cast<std::size_t>(t); ++j) {
-        tokens.i64()[i * static_cast<std::size_t>(t) + j] = phrase.tokens[j];
-        if (language()) labels.i64()[i * static_cast<std::size_t>(t) + j] = phrase.tokens[j + 1];
+    std::vector<std::int64_t> tokens, lengths, labels;
+    for (const std::size_t index : indices) {
+      const Phrase& phrase = phrases_[index];
+      const auto count = static_cast<std::ptrdiff_t>(length(index));
+      lengths.push_back(count);
+      tokens.insert(tokens.end(), phrase.tokens.begin(), phrase.tokens.begin() + count);
+      if (language()) {
+        labels.insert(labels.end(), phrase.tokens.begin() + 1, phrase.tokens.end());
+      } else {
+        labels.push_back(phrase.intent);
       }
-      if (!language()) labels.i64()[i] = phrase.intent;
     }
+    const auto of = [](const std::vector<std::int64_t>& values) {
+      return Tensor::of(std::span(values), {});
+    };
     Batch batch;
-    batch.emplace("tokens", std::move(tokens));
-    batch.emplace("labels", std::move(labels));
+    batch.emplace("tokens", of(tokens));
+    batch.emplace("lengths", of(lengths));
+    batch.emplace("labels", of(labels));
     return batch;
   }
 

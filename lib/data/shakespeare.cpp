@@ -61,8 +61,8 @@ class Windows final : public Dataset {
   std::string field(std::size_t index) const override { return roles_[places_[index].role].name; }
 
   Batch gather(std::span<const std::size_t> indices) const override {
-    const Shape shape{static_cast<std::int64_t>(indices.size()),
-                      static_cast<std::int64_t>(window_)};
+    const auto count = static_cast<std::int64_t>(indices.size());
+    const Shape shape{count * static_cast<std::int64_t>(window_)};
     Tensor tokens = Tensor::zeros(DType::i64, shape), labels = Tensor::zeros(DType::i64, shape);
     std::int64_t* in = tokens.i64().data();
     std::int64_t* out = labels.i64().data();
@@ -81,6 +81,8 @@ class Windows final : public Dataset {
     Batch batch;
     batch.emplace("tokens", std::move(tokens));
     batch.emplace("labels", std::move(labels));
+    const std::vector<std::int64_t> lengths(indices.size(), static_cast<std::int64_t>(window_));
+    batch.emplace("lengths", Tensor::of(std::span(lengths), {}));
     return batch;
   }
 

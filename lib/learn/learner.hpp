@@ -42,7 +42,7 @@ class Learner {
   virtual double loss_and_gradient(const data::Batch& batch) = 0;
   virtual Scores evaluate(const data::Batch& batch) = 0;
 
-  // Logits [n, classes] or [n, t, vocabulary] of a batch (labels may be missing).
+  // Logits [n, classes] or [total, vocabulary] of a batch (labels may be missing).
   virtual Tensor logits(const data::Batch& batch) = 0;
 
   // The trained parameters as files people load elsewhere: tensor names and adapter_config.json of

@@ -3,31 +3,21 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
-#include <map>
 #include <thread>
 
 #include "base/assert.hpp"
 
 namespace fedctl::learn {
-namespace {
-
-std::vector<std::vector<std::size_t>> equal_length_batches(const data::Dataset& data,
-                                                           std::span<const std::size_t> indices,
-                                                           std::size_t batch_size) {
-  std::map<std::size_t, std::vector<std::size_t>> open;
+std::vector<std::vector<std::size_t>> batches_of(std::span<const std::size_t> indices,
+                                                 std::size_t batch_size) {
+  FEDCTL_ASSERT(batch_size > 0);
   std::vector<std::vector<std::size_t>> batches;
-  for (const std::size_t index : indices) {
-    std::vector<std::size_t>& batch = open[data.length(index)];
-    batch.push_back(index);
-    if (batch.size() == batch_size) batches.push_back(std::exchange(batch, {}));
-  }
-  for (auto& [length, batch] : open) {
-    if (!batch.empty()) batches.push_back(std::move(batch));
+  for (std::size_t first = 0; first < indices.size(); first += batch_size) {
+    const auto batch = indices.subspan(first, std::min(batch_size, indices.size() - first));
+    batches.emplace_back(batch.begin(), batch.end());
   }
   return batches;
 }
-
-}  // namespace
 
 LearnerPool::LearnerPool(std::unique_ptr<LearnerFactory> factory, std::size_t count_max)
     : factory_(std::move(factory)), count_max_(count_max) {
@@ -58,7 +48,7 @@ LearnerPool::Lease LearnerPool::acquire() {
 
 Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,
                 std::span<const std::size_t> indices, std::size_t batch_size) {
-  const auto batches = equal_length_batches(data, indices, batch_size);
+  const auto batches = batches_of(indices, batch_size);
   std::vector<Scores> scores(batches.size());
   std::atomic<std::size_t> next{0};
   const auto work = [&] {

@@ -46,8 +46,11 @@ class LearnerPool {
   std::size_t made_ = 0;
 };
 
-// Scores of `weights` on the examples, in batches of at most batch_size of equal length, on all of
-// the pool's learners at once. Batches and the order of the sum depend on the data alone, so the
+// Cut into batches of batch_size (> 0), the last maybe smaller.
+std::vector<std::vector<std::size_t>> batches_of(std::span<const std::size_t> indices,
+                                                 std::size_t batch_size);
+
+// Scores of `weights` on the examples, in batches of at most batch_size, on all of the pool's learners at once. Batches and the order of the sum depend on the data alone, so the
 // result does not depend on the number of learners.
 Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,
                 std::span<const std::size_t> indices, std::size_t batch_size);

@@ -1,8 +1,7 @@
 #include "learn/train.hpp"
 
-#include <map>
-
 #include "base/assert.hpp"
+#include "learn/pool.hpp"
 
 namespace fedctl::learn {
 namespace {
@@ -29,25 +28,11 @@ void TrainOptions::fields(config::Fields& fields) {
   fields.plugin("optimizer", optimizer, optimizer_kinds(), "the clients' optimizer");
 }
 
-std::vector<std::vector<std::size_t>> epoch_batches(const data::Dataset& data,
-                                                    std::span<const std::size_t> indices,
+std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t> indices,
                                                     std::size_t batch_size, Rng rng) {
-  FEDCTL_ASSERT(batch_size > 0);
   std::vector<std::size_t> order(indices.begin(), indices.end());
   rng.shuffle(std::span(order));
-  std::map<std::size_t, std::vector<std::size_t>> by_length;
-  for (const std::size_t index : order) by_length[data.length(index)].push_back(index);
-  std::vector<std::vector<std::size_t>> batches;
-  for (const auto& [length, group] : by_length) {
-    for (std::size_t first = 0; first < group.size(); first += batch_size) {
-      const auto batch =
-          std::span(group).subspan(first, std::min(batch_size, group.size() - first));
-      batches.emplace_back(batch.begin(), batch.end());
-    }
-  }
-  // Otherwise every epoch would end on the longest examples.
-  rng.shuffle(std::span(batches));
-  return batches;
+  return batches_of(order, batch_size);
 }
 
 TrainReport train(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
@@ -60,7 +45,7 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
     return options.steps > 0 ? report.steps == options.steps : epoch == options.epochs;
   };
   for (std::int64_t epoch = 0; !finished(epoch); ++epoch) {
-    const auto batches = epoch_batches(data, indices, static_cast<std::size_t>(options.batch_size),
+    const auto batches = epoch_batches(indices, static_cast<std::size_t>(options.batch_size),
                                        rng.stream("epoch", epoch));
     for (const auto& batch : batches) {
       report.loss += learner.loss_and_gradient(data.gather(batch));

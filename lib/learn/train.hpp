@@ -47,10 +47,9 @@ struct TrainReport {
 // Edits the gradient before the optimiser sees it (FedProx: gradient += mu * (weights - start)).
 using GradientHook = std::function<void(std::span<const float> weights, std::span<float> gradient)>;
 
-// The batches of one epoch: a permutation by `rng`, grouped by equal length (no padding), groups
-// cut into batches, batches shuffled. Part of the reproducible data order.
-std::vector<std::vector<std::size_t>> epoch_batches(const data::Dataset& data,
-                                                    std::span<const std::size_t> indices,
+// The batches of one epoch: a permutation by `rng`, cut into batches. Texts of a batch stand one
+// behind the other, so different lengths cost nothing.
+std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t> indices,
                                                     std::size_t batch_size, Rng rng);
 
 // Trains learner.weights() in place. `rng` names the order: stream ("epoch", e).

@@ -123,7 +123,7 @@ class Builder {
 class Family {
  public:
   virtual ~Family() = default;
-  // One row of logits a prediction: (n, classes), or (n * t, vocabulary) for language.
+  // One row of logits a prediction: (n, classes), or (total, vocabulary) for language.
   // Precondition: check() passed.
   virtual at::Tensor logits(const data::Batch& batch) const = 0;
   // Throws DataError if the batch does not fit the model.

@@ -122,12 +122,7 @@ class TorchLearner final : public Learner {
     use_one_thread();
     family_->check(batch);
     const at::NoGradGuard guard;
-    Tensor out = copy_of(family_->logits(batch));
-    if (shared_->spec.data.task == data::Task::language) {
-      const Shape& tokens = batch.at("tokens").shape;
-      out.shape = {tokens[0], tokens[1], out.shape[1]};
-    }
-    return out;
+    return copy_of(family_->logits(batch));
   }
 
   void save_adapter(const std::string& folder,

@@ -1,5 +1,6 @@
 #include "learn/torch/ops.hpp"
 
+#include "base/assert.hpp"
 #include "learn/torch/loops.hpp"
 
 namespace fedctl::learn::ops {
@@ -14,28 +15,44 @@ const float* values(const Tensor& tensor) {
 }
 float* room(Tensor& tensor) { return tensor.defined() ? tensor.data_ptr<float>() : nullptr; }
 
-loops::AttentionShape shape_of(const Tensor& q, const AttentionOptions& options) {
-  return {.batch = options.batch,
-          .length = q.size(0) / options.batch,
-          .heads = options.heads,
-          .kv_heads = options.kv_heads,
-          .head_width = q.size(1) / options.heads,
-          .causal = options.causal,
-          .cosine = values(options.cosine),
-          .sine = values(options.sine)};
+// Calls use(shape, first row) for each run of sequences of one length.
+template <class Use>
+void for_each_run(const Tensor& q, const AttentionOptions& options, const Use& use) {
+  loops::AttentionShape shape{.batch = 0,
+                              .length = 0,
+                              .heads = options.heads,
+                              .kv_heads = options.kv_heads,
+                              .head_width = q.size(1) / options.heads,
+                              .causal = options.causal,
+                              .cosine = values(options.cosine),
+                              .sine = values(options.sine)};
+  std::int64_t row = 0;
+  for (std::size_t i = 0; i < options.lengths.size();) {
+    std::size_t end = i;
+    while (end < options.lengths.size() && options.lengths[end] == options.lengths[i]) ++end;
+    shape.batch = static_cast<std::int64_t>(end - i);
+    shape.length = options.lengths[i];
+    use(shape, row);
+    row += shape.batch * shape.length;
+    i = end;
+  }
+  FEDCTL_ASSERT(row == q.size(0));
 }
 
 struct Attention : torch::autograd::Function<Attention> {
   static Tensor forward(AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v,
                         const AttentionOptions& options) {
-    const loops::AttentionShape shape = shape_of(q, options);
     Tensor out = at::empty_like(q);
-    Tensor peak = at::empty({options.batch, options.heads, shape.length}, q.options());
+    Tensor peak = at::empty({q.size(0) * options.heads}, q.options());
     Tensor inverse = at::empty_like(peak);
-    loops::attention_forward(shape, values(q), values(k), values(v), room(out), room(peak),
-                             room(inverse));
+    const std::int64_t wide = q.size(1), narrow = k.size(1), heads = options.heads;
+    for_each_run(q, options, [&](const loops::AttentionShape& shape, std::int64_t row) {
+      loops::attention_forward(shape, values(q) + row * wide, values(k) + row * narrow,
+                               values(v) + row * narrow, room(out) + row * wide,
+                               room(peak) + row * heads, room(inverse) + row * heads);
+    });
     context->save_for_backward({q, k, v, out, peak, inverse, options.cosine, options.sine});
-    context->saved_data["batch"] = options.batch;
+    context->saved_data["lengths"] = options.lengths;
     context->saved_data["heads"] = options.heads;
     context->saved_data["kv_heads"] = options.kv_heads;
     context->saved_data["causal"] = options.causal;
@@ -43,7 +60,7 @@ struct Attention : torch::autograd::Function<Attention> {
   }
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const AttentionOptions options{context->saved_data["batch"].toInt(),
+    const AttentionOptions options{context->saved_data["lengths"].toIntVector(),
                                    context->saved_data["heads"].toInt(),
                                    context->saved_data["kv_heads"].toInt(),
                                    context->saved_data["causal"].toBool(),
@@ -52,9 +69,14 @@ struct Attention : torch::autograd::Function<Attention> {
     const Tensor d_out = gradients[0].contiguous();
     Tensor d_q = at::empty_like(saved[0]), d_k = at::empty_like(saved[1]);
     Tensor d_v = at::empty_like(saved[2]);
-    loops::attention_backward(shape_of(saved[0], options), values(saved[0]), values(saved[1]),
-                              values(saved[2]), values(saved[3]), values(saved[4]),
-                              values(saved[5]), values(d_out), room(d_q), room(d_k), room(d_v));
+    const std::int64_t wide = d_q.size(1), narrow = d_k.size(1), heads = options.heads;
+    for_each_run(saved[0], options, [&](const loops::AttentionShape& shape, std::int64_t row) {
+      const std::int64_t q = row * wide, kv = row * narrow, h = row * heads;
+      loops::attention_backward(shape, values(saved[0]) + q, values(saved[1]) + kv,
+                                values(saved[2]) + kv, values(saved[3]) + q, values(saved[4]) + h,
+                                values(saved[5]) + h, values(d_out) + q, room(d_q) + q,
+                                room(d_k) + kv, room(d_v) + kv);
+    });
     return {d_q, d_k, d_v, Tensor()};
   }
 };

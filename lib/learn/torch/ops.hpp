@@ -1,19 +1,22 @@
 // Differentiable operators over loops.hpp. Tensors are float32 and two-dimensional, one row a
-// token; anything not contiguous is copied first.
+// token, the sequences of a batch one behind the other; anything not contiguous is copied first.
 #pragma once
+
+#include <vector>
 
 #include "learn/torch/aten.hpp"
 
 namespace fedctl::learn::ops {
 
 struct AttentionOptions {
-  std::int64_t batch, heads, kv_heads;
+  std::vector<std::int64_t> lengths;  // of the sequences, in rows
+  std::int64_t heads, kv_heads;
   bool causal;
-  // [>= length, head_width / 2]: cosine and sine of each position's angles; undefined: no rotation.
+  // [>= the longest, head_width / 2]: cosine and sine of each position's angles; undefined: no rotation.
   at::Tensor cosine, sine;
 };
-// softmax(q k^T / sqrt(head_width)) v: q (batch * length, heads * head_width), k and v (batch *
-// length, kv_heads * head_width), result like q.
+// softmax(q k^T / sqrt(head_width)) v: q (rows, heads * head_width), k and v (rows,
+// kv_heads * head_width), result like q. A sequence sees itself alone.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const AttentionOptions& options);
 

@@ -9,16 +9,16 @@ using namespace fedctl;
 
 namespace {
 
-Tensor tokens_of(const std::vector<std::int64_t>& tokens) {
-  return Tensor::of(std::span<const std::int64_t>(tokens),
-                    {1, static_cast<std::int64_t>(tokens.size())});
+data::Batch text_of(const std::vector<std::int64_t>& tokens) {
+  return {{"tokens", test::numbers(tokens)},
+          {"lengths", test::numbers({static_cast<std::int64_t>(tokens.size())})}};
 }
 
 std::vector<float> logits_of(const std::string& path, const std::vector<std::int64_t>& tokens) {
   const auto learner =
       learn::make_factory(test::spec("llama", "lora", test::texts(11), path))->make();
-  const Tensor logits = learner->logits({{"tokens", tokens_of(tokens)}});
-  REQUIRE(logits.shape == Shape{1, static_cast<std::int64_t>(tokens.size()), 11});
+  const Tensor logits = learner->logits(text_of(tokens));
+  REQUIRE(logits.shape == Shape{static_cast<std::int64_t>(tokens.size()), 11});
   return test::copy(logits.f32());
 }
 
@@ -127,7 +127,7 @@ TEST_CASE("stories260K tells the story its author published", "[learn][torch][da
       learn::make_factory(test::spec("llama", "lora", test::texts(512), *model))->make();
   std::vector<std::int64_t> story = {1};
   while (story.size() < 80) {
-    const Tensor logits = learner->logits({{"tokens", tokens_of(story)}});
+    const Tensor logits = learner->logits(text_of(story));
     const auto last = logits.f32().last(512);
     story.push_back(std::ranges::max_element(last) - last.begin());
   }

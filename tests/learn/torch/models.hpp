@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <vector>
@@ -130,26 +131,69 @@ inline data::Batch image_batch(const data::DatasetInfo& info, std::int64_t count
           {"labels", std::move(labels)}};
 }
 
-// The label of a position is the next token; the first two predictions of each text do not count.
+inline Tensor numbers(const std::vector<std::int64_t>& values) {
+  return Tensor::of(std::span(values), {});
+}
+
+// Texts of these lengths. The label of a position is the next token; the first two predictions of
+// each text do not count. With classes in `info` a text has one label instead.
+inline data::Batch text_batch(const data::DatasetInfo& info,
+                              const std::vector<std::int64_t>& lengths, std::uint64_t seed = 1) {
+  Rng rng(seed);
+  std::vector<std::int64_t> tokens, labels;
+  for (const std::int64_t length : lengths) {
+    const std::size_t first = tokens.size();
+    for (std::int64_t i = 0; i < length; ++i) {
+      tokens.push_back(
+          static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(info.vocabulary))));
+    }
+    if (!info.classes.empty()) {
+      labels.push_back(static_cast<std::int64_t>(rng.below(info.classes.size())));
+      continue;
+    }
+    for (std::int64_t i = 0; i < length; ++i) {
+      labels.push_back(i < 2 || i + 1 == length ? data::kIgnore
+                                                : tokens[first + static_cast<std::size_t>(i) + 1]);
+    }
+  }
+  return {{"tokens", numbers(tokens)}, {"lengths", numbers(lengths)}, {"labels", numbers(labels)}};
+}
 inline data::Batch text_batch(const data::DatasetInfo& info, std::int64_t count,
                               std::int64_t length, std::uint64_t seed = 1) {
-  Rng rng(seed);
-  Tensor tokens = Tensor::zeros(DType::i64, {count, length});
-  for (auto& token : tokens.i64()) {
-    token = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(info.vocabulary)));
+  return text_batch(info, std::vector(static_cast<std::size_t>(count), length), seed);
+}
+
+// The example `index` of a batch.
+inline data::Batch example(const data::Batch& batch, std::int64_t index) {
+  const auto lengths = batch.find("lengths");
+  std::int64_t first = index, count = 1;  // its tokens
+  if (lengths != batch.end()) {
+    const auto all = lengths->second.i64();
+    first = std::accumulate(all.begin(), all.begin() + index, std::int64_t{0});
+    count = all[static_cast<std::size_t>(index)];
   }
-  Tensor labels = Tensor::zeros(DType::i64, {count, length});
-  for (std::size_t i = 0; i < labels.i64().size(); ++i) {
-    const auto column = static_cast<std::int64_t>(i) % length;
-    labels.i64()[i] = column < 2 || column + 1 == length ? data::kIgnore : tokens.i64()[i + 1];
+  const std::int64_t tokens = lengths == batch.end() ? 0 : batch.at("tokens").shape[0];
+  data::Batch one;
+  for (const auto& [name, tensor] : batch) {
+    const bool by_token = lengths != batch.end() && tensor.shape[0] == tokens;
+    const std::int64_t from = by_token ? first : index, rows = by_token ? count : 1;
+    const auto row = static_cast<std::int64_t>(tensor.bytes.size()) / tensor.shape[0];
+    const auto begin = tensor.bytes.begin() + from * row;
+    Tensor& part = one[name];
+    part = {tensor.dtype, tensor.shape, Bytes(begin, begin + rows * row)};
+    part.shape[0] = rows;
   }
-  return {{"tokens", std::move(tokens)}, {"labels", std::move(labels)}};
+  return one;
 }
 
 inline data::Batch batch_for(const learn::LearnerSpec& spec, std::int64_t count,
                              std::uint64_t seed = 1) {
-  return spec.data.task == data::Task::language ? text_batch(spec.data, count, 11, seed)
-                                                : image_batch(spec.data, count, seed);
+  if (spec.data.vocabulary == 0) return image_batch(spec.data, count, seed);
+  std::vector<std::int64_t> lengths;  // 11, 7, 7, 4, and again
+  for (std::int64_t i = 0; i < count; ++i) {
+    lengths.push_back(i % 4 == 0 ? 11 : i % 4 == 3 ? 4 : 7);
+  }
+  return text_batch(spec.data, lengths, seed);
 }
 inline data::DatasetInfo info_for(const std::string& model) {
   return model == "llama" ? texts() : model == "vit" ? images({2, 8, 12}) : images({1, 4, 5});

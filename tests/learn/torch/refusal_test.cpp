@@ -64,13 +64,23 @@ TEST_CASE("image batches that do not fit are refused", "[learn][torch][refusal]"
   require_refusal(*learner, with(good, "labels", Tensor::zeros(DType::f32, {2})), "are f32[2]");
 }
 
+namespace {
+
+Tensor labels_like(const data::Batch& batch, std::int64_t value) {
+  return test::numbers(std::vector(batch.at("tokens").i64().size(), value));
+}
+
+}  // namespace
+
 TEST_CASE("text batches that do not fit are refused", "[learn][torch][refusal]") {
   const std::string adapter = GENERATE("lora", "prompt");
   const auto learner = make("llama", adapter.c_str());
   const data::Batch good = test::text_batch(test::texts(), 2, 6);
   REQUIRE_NOTHROW(learner->loss(good));
   require_refusal(*learner, {}, "no tokens");
-  require_refusal(*learner, {{"tokens", good.at("tokens")}}, "no labels");
+  require_refusal(*learner, {{"tokens", good.at("tokens")}}, "no lengths");
+  require_refusal(*learner, {{"tokens", good.at("tokens")}, {"lengths", good.at("lengths")}},
+                  "no labels");
   Tensor tokens = good.at("tokens");
   tokens.i64()[3] = 19;
   require_refusal(*learner, with(good, "tokens", tokens), "token 19 is not in [0, 19)");
@@ -78,9 +88,16 @@ TEST_CASE("text batches that do not fit are refused", "[learn][torch][refusal]")
   require_refusal(*learner, with(good, "tokens", tokens), "token -1");
   tokens.i64()[3] = data::kIgnore;
   require_refusal(*learner, with(good, "tokens", tokens), "token -100");
-  require_refusal(*learner, with(good, "tokens", Tensor::zeros(DType::i64, {2, 0})), "[n,t]");
-  require_refusal(*learner, with(good, "tokens", Tensor::zeros(DType::i64, {12})), "[n,t]");
-  require_refusal(*learner, with(good, "tokens", Tensor::zeros(DType::f32, {2, 6})), "f32[2,6]");
+  require_refusal(*learner, with(good, "tokens", Tensor::zeros(DType::i64, {2, 6})),
+                  "i64[2,6], expected i64[12]");
+  require_refusal(*learner, with(good, "tokens", Tensor::zeros(DType::i64, {0})), "length");
+  for (const std::vector<std::int64_t>& lengths :
+       {std::vector<std::int64_t>{6}, {6, 6, 1}, {12, 0}, {7, 6}, {-1, 13}, {}}) {
+    require_refusal(*learner, with(good, "lengths", test::numbers(lengths)), "length");
+  }
+  require_refusal(*learner, with(good, "lengths", Tensor::zeros(DType::i64, {2, 1})), "lengths");
+  require_refusal(*learner, with(good, "segments", labels_like(good, 2)), "segment 2");
+  require_refusal(*learner, with(good, "tokens", Tensor::zeros(DType::f32, {12})), "f32[12]");
   Tensor labels = good.at("labels");
   labels.i64()[4] = 19;
   require_refusal(*learner, with(good, "labels", labels), "label 19");

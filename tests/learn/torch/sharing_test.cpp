@@ -169,15 +169,7 @@ TEST_CASE("a batch gives the sum of its parts", "[learn][torch]") {
   const data::Batch whole = test::batch_for(spec, 4);
   learn::Scores sum;
   for (std::int64_t i = 0; i < 4; ++i) {
-    data::Batch one;
-    for (const auto& [name, tensor] : whole) {
-      Tensor& part = one[name];
-      const std::size_t bytes = tensor.bytes.size() / 4;
-      const auto begin = tensor.bytes.begin() + i * static_cast<std::int64_t>(bytes);
-      part = {tensor.dtype, tensor.shape, Bytes(begin, begin + static_cast<std::int64_t>(bytes))};
-      part.shape[0] = 1;
-    }
-    const learn::Scores scores = learner->evaluate(one);
+    const learn::Scores scores = learner->evaluate(test::example(whole, i));
     sum.loss_sum += scores.loss_sum;
     sum.correct += scores.correct;
     sum.count += scores.count;

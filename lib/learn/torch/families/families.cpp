@@ -70,31 +70,86 @@ void check_images(const data::Batch& batch, const data::DatasetInfo& info) {
   Shape expected = info.input_shape;
   expected.insert(expected.begin(), image.shape[0]);
   require_tensor(image, "inputs", DType::f32, expected);
+  check_classes(batch, image.shape[0], info.classes.size());
+}
+
+void check_classes(const data::Batch& batch, std::int64_t count, std::size_t classes) {
   const auto labels = batch.find("labels");
   if (labels == batch.end()) return;
-  require_tensor(labels->second, "labels", DType::i64, {image.shape[0]});
-  require_range(labels->second, "label", static_cast<std::int64_t>(info.classes.size()), false);
+  require_tensor(labels->second, "labels", DType::i64, {count});
+  require_range(labels->second, "label", static_cast<std::int64_t>(classes), false);
 }
 
 void check_tokens(const data::Batch& batch, std::int64_t vocabulary, std::int64_t longest) {
   const auto found = batch.find("tokens");
   if (found == batch.end()) throw DataError("the batch has no tokens", "this model reads text");
   const Tensor& tokens = found->second;
-  if (tokens.shape.size() != 2 || tokens.shape[0] < 1 || tokens.shape[1] < 1) {
-    throw DataError("the batch's tokens are " + kind_and_shape(tokens) + ", expected i64[n,t]");
-  }
-  require_tensor(tokens, "tokens", DType::i64, tokens.shape);
-  if (tokens.shape[1] > longest) {
-    throw DataError("a sequence has " + std::to_string(tokens.shape[1]) +
-                        " tokens, the model and its prompt leave room for " +
-                        std::to_string(longest),
-                    "cut the texts shorter");
-  }
+  require_tensor(tokens, "tokens", DType::i64, {static_cast<std::int64_t>(element_count(tokens.shape))});
   require_range(tokens, "token", vocabulary, false);
+  const auto lengths = batch.find("lengths");
+  if (lengths == batch.end()) throw DataError("the batch has no lengths beside its tokens");
+  require_tensor(lengths->second, "lengths", DType::i64,
+                 {static_cast<std::int64_t>(element_count(lengths->second.shape))});
+  std::int64_t left = tokens.shape[0];
+  for (const std::int64_t length : lengths->second.i64()) {
+    if (length > longest) {
+      throw DataError("a sequence has " + std::to_string(length) +
+                          " tokens, the model and its prompt leave room for " +
+                          std::to_string(longest),
+                      "cut the texts shorter");
+    }
+    if (length < 1 || length > left) {
+      throw DataError("the batch's lengths are not those of its " +
+                      std::to_string(tokens.shape[0]) + " tokens: " + std::to_string(length) +
+                      " where " + std::to_string(left) + " are left");
+    }
+    left -= length;
+  }
+  if (left != 0 || tokens.shape[0] == 0) {
+    throw DataError("the batch's lengths leave " + std::to_string(left) + " of its " +
+                    std::to_string(tokens.shape[0]) + " tokens over");
+  }
+  const auto segments = batch.find("segments");
+  if (segments == batch.end()) return;
+  require_tensor(segments->second, "segments", DType::i64, tokens.shape);
+  require_range(segments->second, "segment", 2, false);
+}
+
+void check_next_tokens(const data::Batch& batch, std::int64_t vocabulary) {
   const auto labels = batch.find("labels");
   if (labels == batch.end()) return;
-  require_tensor(labels->second, "labels", DType::i64, tokens.shape);
+  require_tensor(labels->second, "labels", DType::i64, batch.at("tokens").shape);
   require_range(labels->second, "label", vocabulary, true);
+}
+
+std::vector<std::int64_t> lengths_of(const data::Batch& batch) {
+  const std::span<const std::int64_t> lengths = batch.at("lengths").i64();
+  return {lengths.begin(), lengths.end()};
+}
+
+at::Tensor put_in_front(const at::Tensor& prompt, const at::Tensor& rows,
+                        std::vector<std::int64_t>& lengths) {
+  std::vector<at::Tensor> parts;
+  std::int64_t row = 0;
+  for (std::int64_t& length : lengths) {
+    parts.push_back(prompt);
+    parts.push_back(rows.narrow(0, row, length));
+    row += length;
+    length += prompt.size(0);
+  }
+  return at::cat(parts);
+}
+
+at::Tensor take_behind(std::int64_t tokens, const at::Tensor& rows,
+                       std::vector<std::int64_t>& lengths) {
+  std::vector<at::Tensor> parts;
+  std::int64_t row = 0;
+  for (std::int64_t& length : lengths) {
+    parts.push_back(rows.narrow(0, row + tokens, length - tokens));
+    row += length;
+    length -= tokens;
+  }
+  return at::cat(parts);
 }
 
 }  // namespace fedctl::learn

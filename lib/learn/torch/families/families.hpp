@@ -21,8 +21,22 @@ const Tensor& image_of(const data::Batch& batch);
 // Throws DataError unless inputs have the shape of `info` and labels, if present, are its classes.
 void check_images(const data::Batch& batch, const data::DatasetInfo& info);
 
-// Throws DataError unless "tokens" is i64 [n,t], 1 <= t <= longest, in [0, vocabulary), and the
-// labels, if present, are alike or data::kIgnore.
+// Throws DataError unless "tokens" is i64 [total], in [0, vocabulary), "lengths" i64 [n], each from
+// 1 to longest, total in all, and "segments", if present, like the tokens, of 0 and 1.
 void check_tokens(const data::Batch& batch, std::int64_t vocabulary, std::int64_t longest);
+// Throws DataError unless the labels, if present, are one a token, in [0, vocabulary) or
+// data::kIgnore.
+void check_next_tokens(const data::Batch& batch, std::int64_t vocabulary);
+// Throws DataError unless the labels, if present, are i64 [count], in [0, classes).
+void check_classes(const data::Batch& batch, std::int64_t count, std::size_t classes);
+// The lengths of a batch that was checked.
+std::vector<std::int64_t> lengths_of(const data::Batch& batch);
+
+// `prompt` (tokens, width) in front of each sequence of `rows` (total, width); lengths grow by its
+// rows. And the sequences without their first `tokens` rows again; lengths shrink.
+at::Tensor put_in_front(const at::Tensor& prompt, const at::Tensor& rows,
+                        std::vector<std::int64_t>& lengths);
+at::Tensor take_behind(std::int64_t tokens, const at::Tensor& rows,
+                       std::vector<std::int64_t>& lengths);
 
 }  // namespace fedctl::learn

@@ -136,24 +136,19 @@ class Llama final : public Family {
   }
 
   at::Tensor logits(const data::Batch& batch) const override {
-    const at::Tensor tokens = view_of(batch.at("tokens"));
-    const std::int64_t n = tokens.size(0), t = tokens.size(1) + prompt_tokens_;
-    at::Tensor x = at::embedding(embedding_, tokens);
-    if (prompt_tokens_ > 0) {
-      x = at::cat({prompt_.unsqueeze(0).expand({n, prompt_tokens_, d_.width}), x}, 1);
-    }
-    x = x.reshape({n * t, d_.width});
-    grow_tables(t);
-    const ops::AttentionOptions options{n, d_.heads, d_.kv_heads, true, cosine_, sine_};
+    at::Tensor x = at::embedding(embedding_, view_of(batch.at("tokens")));
+    std::vector<std::int64_t> lengths = lengths_of(batch);
+    if (prompt_tokens_ > 0) x = put_in_front(prompt_, x, lengths);
+    grow_tables(*std::ranges::max_element(lengths));
+    const ops::AttentionOptions options{lengths, d_.heads, d_.kv_heads, true, cosine_, sine_};
     for (const Block& block : blocks_) x = block(x, options);
-    if (prompt_tokens_ > 0) {
-      x = x.view({n, t, d_.width}).narrow(1, prompt_tokens_, t - prompt_tokens_).flatten(0, 1);
-    }
+    if (prompt_tokens_ > 0) x = take_behind(prompt_tokens_, x, lengths);
     return at::linear(ops::rms_norm(x, norm_, d_.eps), output_);
   }
 
   void check(const data::Batch& batch) const override {
     check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens_);
+    check_next_tokens(batch, d_.vocabulary);
   }
 
   std::string config_json() const override {

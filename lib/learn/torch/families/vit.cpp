@@ -80,9 +80,9 @@ struct Block {
     fc2 = builder.linear(name + ".output.dense", "fc2", d.mlp, d.width, true);
   }
 
-  at::Tensor mix(const at::Tensor& x, std::int64_t batch, std::int64_t heads) const {
+  at::Tensor mix(const at::Tensor& x, const ops::AttentionOptions& options) const {
     const at::Tensor y = before(x);
-    return ops::attention(query(y), key(y), value(y), {batch, heads, heads, false, {}, {}});
+    return ops::attention(query(y), key(y), value(y), options);
   }
   at::Tensor feed(const at::Tensor& x, const at::Tensor& mixed) const {
     const at::Tensor z = output.onto(x, mixed);
@@ -126,8 +126,10 @@ class Vit final : public Family {
     const auto class_rows = [&](const at::Tensor& rows) {
       return rows.view({n, t, d_.width}).select(1, 0);
     };
+    const ops::AttentionOptions options{
+        std::vector(static_cast<std::size_t>(n), t), d_.heads, d_.heads, false, {}, {}};
     for (const Block& block : blocks_) {
-      const at::Tensor mixed = block.mix(x, n, d_.heads);
+      const at::Tensor mixed = block.mix(x, options);
       x = &block == &blocks_.back() ? block.feed(class_rows(x), class_rows(mixed))
                                     : block.feed(x, mixed);
     }
