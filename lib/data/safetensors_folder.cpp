@@ -72,7 +72,8 @@ SafetensorsFolder SafetensorsFolder::open(const std::string& folder) {
 
 void SafetensorsFolder::open_shards(const std::string& folder, const std::string& index) {
   std::map<std::string, std::size_t> opened;
-  for (const auto& [name, file] : read_index(index).items()) {
+  const Json weight_map = read_index(index);
+  for (const auto& [name, file] : weight_map.items()) {
     const std::string place =
         index + ": weight_map \"" + name.substr(0, limits::kNameBytesMax) + "\": ";
     if (!file.is_string()) throw DataError(place + "is no text, expected a file name");
