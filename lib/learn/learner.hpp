@@ -15,6 +15,7 @@
 #include "base/errors.hpp"
 #include "base/layout.hpp"
 #include "data/dataset.hpp"
+#include "data/safetensors.hpp"
 
 namespace fedctl::learn {
 
@@ -79,6 +80,16 @@ class Learner {
   // a PEFT adapter folder. Throws DataError if it cannot be written.
   virtual void save_adapter(const std::string& folder,
                             const std::map<std::string, std::string>& provenance) = 0;
+
+  // Sets weights() from such a folder, which may also be PEFT's own: LORA, PROMPT_TUNING or
+  // PREFIX_TUNING as the adapter asks for; head and full read a whole model. Throws DataError naming
+  // the file and the tensor that do not fit; weights() are as before then.
+  virtual void load_adapter(const std::string& folder) = 0;
+  // The whole model as an HF folder, the adapter merged into its weights. Throws ConfigError if the
+  // adapter is none that can be merged.
+  virtual void save_merged(const std::string& folder,
+                           const std::map<std::string, std::string>& provenance,
+                           data::Storage storage) = 0;
 
   // Frozen parameters: what both sides must have alike. Hash over names, shapes and bytes.
   virtual std::string base_digest() const = 0;

@@ -15,6 +15,10 @@ void path_field(ModelOptions& options, Fields& fields) {
       "folder with config.json and model.safetensors, a llama2.c .bin, or a "
       "kwt .safetensors; absent: random weights");
 }
+void path_field(AdapterOptions& options, Fields& fields) {
+  fields.text("path", options.path, {.kind = "a path"},
+              "PEFT adapter folder to start from; absent: a fresh adapter");
+}
 void head_field(bool& train_head, Fields& fields) {
   fields.boolean("train_head", train_head,
                  "train the output layer too; a copy of it where it is tied to the embedding");
@@ -134,10 +138,12 @@ void LoraOptions::fields(Fields& fields) {
   fields.texts("targets", targets,
                "layers: query key value output gate up down fc1 fc2, as the family has them");
   head_field(train_head, fields);
+  path_field(*this, fields);
 }
 void PromptOptions::fields(Fields& fields) {
   fields.integer("tokens", tokens, {1, 1024}, "soft tokens");
   head_field(train_head, fields);
+  path_field(*this, fields);
 }
 void HeadOptions::fields(Fields&) {}
 void FullOptions::fields(Fields&) {}

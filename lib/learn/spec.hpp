@@ -48,7 +48,11 @@ struct QuadraticOptions : ModelOptions {
   void fields(config::Fields& fields) override;
 };
 
-struct LoraOptions : config::Options {
+// Shared by the adapters that PEFT knows.
+struct AdapterOptions : config::Options {
+  std::string path;  // folder of an adapter to start from; "" = fresh
+};
+struct LoraOptions : AdapterOptions {
   std::int64_t rank = 8;
   double alpha = 16;
   std::vector<std::string> targets = {
@@ -56,7 +60,7 @@ struct LoraOptions : config::Options {
   bool train_head = true;
   void fields(config::Fields& fields) override;
 };
-struct PromptOptions : config::Options {
+struct PromptOptions : AdapterOptions {
   std::int64_t tokens = 8;
   bool train_head = true;
   void fields(config::Fields& fields) override;

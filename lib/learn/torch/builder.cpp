@@ -50,8 +50,14 @@ const at::Tensor& Builder::base_values(const std::string& name, const Shape& sha
   const auto found = base_.tensors.find(name);
   if (found != base_.tensors.end()) return found->second;
   FEDCTL_ASSERT(!base_.complete);
-  at::Tensor values =
-      from_file ? view_of(base_.file->tensor(name, shape)).clone() : initial(name, shape, init);
+  at::Tensor values;
+  if (from_file) {
+    base_.file->require(name, shape);  // before memory is asked for on its word
+    values = at::empty(shape);
+    base_.file->read(name, values_of(values));
+  } else {
+    values = initial(name, shape, init);
+  }
   return base_.tensors.emplace(name, std::move(values)).first->second;
 }
 

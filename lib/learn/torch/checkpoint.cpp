@@ -91,7 +91,7 @@ void Checkpoint::load_folder() {
       classes_.push_back(name->second);
     }
   }
-  file_.emplace(data::Safetensors::open(path_ + "/model.safetensors"));
+  file_.emplace(data::SafetensorsFolder::open(path_));
 }
 
 std::string Checkpoint::name_in_file(const std::string& name) const {
@@ -108,22 +108,33 @@ std::string Checkpoint::name_in_file(const std::string& name) const {
 
 bool Checkpoint::contains(const std::string& name) const { return !name_in_file(name).empty(); }
 
-Tensor Checkpoint::tensor(const std::string& name, const Shape& shape) const {
+void Checkpoint::require(const std::string& name, const Shape& shape) const {
   const std::string where = name_in_file(name);
   if (where.empty()) {
     throw DataError(path_ + ": has no tensor \"" + name + '"', "is it a model of another kind?");
   }
-  const Shape& found = file_ ? file_->shape(where) : converted_.at(where).shape;
-  if (found != shape) {
-    throw DataError(path_ + ": tensor \"" + where + "\" is " + to_string(found) + ", expected " +
-                    to_string(shape));
-  }
-  if (file_) return file_->f32(where);
-  const Tensor& tensor = converted_.at(where);
-  for (const float value : tensor.f32()) {
+  const Shape& found = file_ ? file_->file(where).shape(where) : converted_.at(where).shape;
+  if (found == shape) return;
+  throw DataError(path_ + ": tensor \"" + where + "\" is " + to_string(found) + ", expected " +
+                  to_string(shape));
+}
+
+void Checkpoint::read(const std::string& name, std::span<float> out) const {
+  const std::string where = name_in_file(name);
+  if (file_) return file_->file(where).f32_into(where, out);
+  const std::span<const float> values = converted_.at(where).f32();
+  FEDCTL_ASSERT(values.size() == out.size());
+  for (const float value : values) {
     if (std::isfinite(value)) continue;
     throw DataError(path_ + ": tensor \"" + where + "\" has a value that is not finite");
   }
+  std::ranges::copy(values, out.begin());
+}
+
+Tensor Checkpoint::tensor(const std::string& name, const Shape& shape) const {
+  require(name, shape);
+  Tensor tensor = Tensor::zeros(DType::f32, shape);
+  read(name, tensor.f32());
   return tensor;
 }
 
@@ -193,6 +204,18 @@ std::string json_of(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 std::string json_of(double number) { return Json(number).dump(); }
+
+void write_text(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+  out << text << '\n';
+  out.close();
+  std::error_code error;
+  if (out) fs::rename(temporary, path, error);
+  if (!out || error) {
+    throw DataError(path + ": cannot be written", "check permissions and free space");
+  }
+}
 
 std::vector<std::pair<std::string, std::string>> json_of_classes(
     const std::vector<std::string>& classes) {

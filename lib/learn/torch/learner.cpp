@@ -13,6 +13,8 @@
 #include "learn/torch/entry.hpp"
 #include "learn/torch/loops.hpp"
 #include "learn/torch/part_runner.hpp"
+#include "learn/torch/merge.hpp"
+#include "learn/torch/peft_read.hpp"
 #include "learn/torch/save.hpp"
 
 namespace fedctl::learn {
@@ -74,12 +76,19 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
   return summary;
 }
 
+const std::string& adapter_path(const LearnerSpec& spec) {
+  static const std::string kNone;
+  const auto* options = dynamic_cast<const AdapterOptions*>(spec.adapter.options.get());
+  return options == nullptr ? kNone : options->path;
+}
+
 // What all learners of a factory read.
 struct Shared {
   LearnerSpec spec;
   std::unique_ptr<Checkpoint> file;
   Base base;
   BaseSummary summary;
+  std::vector<float> first;  // weights to start from, where adapter.path gives them
 };
 
 class TorchLearner final : public Learner {
@@ -93,6 +102,7 @@ class TorchLearner final : public Learner {
     if (const auto* parted = dynamic_cast<const PartedFamily*>(family_.get())) {
       parts_.emplace(*parted);
     }
+    std::ranges::copy(shared_->first, weights().begin());
   }
 
   const Layout& layout() const override { return flat_.layout; }
@@ -148,6 +158,15 @@ class TorchLearner final : public Learner {
     save_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
                  folder, provenance});
   }
+  void load_adapter(const std::string& folder) override {
+    read_adapter(folder, shared_->spec.adapter, flat_.layout, weights());
+  }
+  void save_merged(const std::string& folder, const std::map<std::string, std::string>& provenance,
+                   data::Storage storage) override {
+    merge_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
+                  folder, provenance},
+                 storage);
+  }
 
   std::string base_digest() const override { return shared_->summary.digest; }
   std::size_t base_parameters() const override { return shared_->summary.parameters; }
@@ -200,12 +219,21 @@ class TorchFactory final : public LearnerFactory {
     const std::unique_ptr<Adapter> adapter = make_adapter(spec.adapter);
     Builder builder(s.base, *adapter);
     const std::unique_ptr<Family> family = make_family(spec, builder, s.file.get());
-    const Layout layout = builder.finish().layout;
+    const Builder::Flat flat = builder.finish();
+    const Layout& layout = flat.layout;
     if (layout.size() == 0) {
       throw ConfigError("adapter.kind is " + spec.adapter.kind +
                         ": it leaves nothing to train in this model");
     }
-    s.summary = summarize(s.base, layout, family->settings());
+    std::string settings = family->settings();
+    if (const std::string& folder = adapter_path(spec); !folder.empty()) {
+      // Parts that the folder does not have start as they would without it.
+      const std::span<const float> fresh = values_of(flat.weights);
+      s.first.assign(fresh.begin(), fresh.end());
+      read_adapter(folder, spec.adapter, layout, s.first);
+      settings += " from " + digest_of(as_bytes_of(std::span<const float>(s.first)));
+    }
+    s.summary = summarize(s.base, layout, settings);
     s.base.complete = true;
     if (s.file) s.file->release();
   }
