@@ -62,7 +62,7 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std:
     KwtFile model = read_kwt_file(path);
     checkpoint->numbers_ = std::move(model.config);
     checkpoint->classes_ = std::move(model.classes);
-    checkpoint->file_.emplace(std::move(model.tensors));
+    checkpoint->file_.emplace(data::SafetensorsFolder::of(std::move(model.tensors)));
   } else if (fs::is_directory(path, error)) {
     checkpoint->load_folder();
   } else if (fs::is_regular_file(path, error)) {
