@@ -56,7 +56,7 @@ void flatten(const Json& json, const std::string& prefix, int depth,
 
 std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std::string& kind) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
-  checkpoint->path_ = path;
+  checkpoint->path_ = checkpoint->config_path_ = path;
   std::error_code error;
   if (kind == "kwt" && fs::exists(path, error) && !fs::exists(path + "/config.json", error)) {
     KwtFile model = read_kwt_file(path);
@@ -81,7 +81,8 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std:
 }
 
 void Checkpoint::load_folder() {
-  const Json json = read_json(path_ + "/config.json");
+  config_path_ = path_ + "/config.json";
+  const Json json = read_json(config_path_);
   flatten(json, "", 0, numbers_, texts_);
   const auto labels = json.find("id2label");
   if (labels != json.end() && labels->is_object()) {
@@ -144,8 +145,7 @@ void Checkpoint::release() {
 }
 
 void Checkpoint::fail(const std::string& key, const std::string& what) const {
-  const bool folder = !texts_.empty() || file_.has_value();
-  throw DataError(path_ + (folder ? "/config.json: " : ": ") + key + ' ' + what);
+  throw DataError(config_path_ + ": " + key + ' ' + what);
 }
 
 bool Checkpoint::has(const std::string& key) const {

@@ -52,6 +52,7 @@ class Checkpoint {
   std::string name_in_file(const std::string& name) const;
 
   std::string path_;
+  std::string config_path_;  // what says the numbers: config.json, or the model file itself
   std::map<std::string, double> numbers_;  // config.json's numbers and booleans
   std::map<std::string, std::string> texts_;
   std::vector<std::string> classes_;

@@ -73,11 +73,10 @@ PartState PartRunner::state_of(std::string_view part, std::int64_t index,
 TensorMap PartRunner::forward(std::string_view part, const TensorMap& inputs) {
   const std::int64_t index = index_of(part);
   Call call{inputs, {}, {}};
+  PartState state;
   if (index < 0) {
     family_.check(call.inputs);
-  }
-  PartState state;
-  if (index >= 0) {
+  } else {
     state = state_of(part, index, call.inputs);
     call.rows = state.rows;
   }
