@@ -65,9 +65,14 @@ class Adapter {
 };
 std::unique_ptr<Adapter> make_adapter(const config::Plugin& adapter);
 
+// How a linear layer's matrix lies in HF's files, and so in ours and in memory: [out, in], or [in,
+// out] as GPT-2's (Conv1D).
+enum class Storage { output_first, input_first };
+
 // A linear layer that an adapter may hang on: x (rows, in) -> (rows, out).
 struct AdaptableLinear {
-  at::Tensor weight, bias;  // [out, in], [out] or undefined
+  at::Tensor weight, bias;  // as `storage` says, [out] or undefined
+  Storage storage = Storage::output_first;
   std::unique_ptr<Delta> delta;
 
   at::Tensor operator()(const at::Tensor& x) const;
@@ -89,7 +94,7 @@ class Builder {
   at::Tensor constant(const std::string& name, const Shape& shape);
   // A linear layer that adapters may target.
   AdaptableLinear linear(const std::string& module, const std::string& target, std::int64_t in,
-                         std::int64_t out, bool bias);
+                         std::int64_t out, bool bias, Storage storage = Storage::output_first);
   // The classifier: from the file if its classes are the data's, else fresh.
   AdaptableLinear head(const std::string& module, std::int64_t in, std::int64_t out,
                        bool from_file);
@@ -138,6 +143,8 @@ class Family {
   // What the shapes of the parameters do not say (heads, constants); part of the base's digest.
   virtual std::string settings() const = 0;
   virtual const char* task_type() const { return nullptr; }  // PEFT's, or null if it has none
+  // Whether the layers that adapters target are stored input first (PEFT's name for it).
+  virtual bool fan_in_fan_out() const { return false; }
 };
 
 // What passes between the parts of a model: the rows of all examples, one after the other, and how

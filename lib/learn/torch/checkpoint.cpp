@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -100,9 +101,15 @@ std::string Checkpoint::name_in_file(const std::string& name) const {
     return file_ ? file_->contains(candidate) : converted_.contains(candidate);
   };
   if (known(name)) return name;
-  for (const std::string_view prefix : {"vit.", "model."}) {
+  for (const std::string_view prefix : {"vit.", "model.", "bert.", "transformer."}) {
     if (!name.starts_with(prefix)) continue;
     if (const std::string rest = name.substr(prefix.size()); known(rest)) return rest;
+  }
+  // BERT's first files name the norms' parameters as TensorFlow does.
+  for (const auto& [ours, theirs] : {std::pair("LayerNorm.weight", "LayerNorm.gamma"),
+                                     std::pair("LayerNorm.bias", "LayerNorm.beta")}) {
+    if (!name.ends_with(ours)) continue;
+    return name_in_file(name.substr(0, name.size() - std::strlen(ours)) + theirs);
   }
   return "";
 }

@@ -21,7 +21,7 @@ class Checkpoint {
 
   const std::string& path() const { return path_; }
   // A base model without its task's head has the names of one with it less their first part
-  // ("vit." or "model."); both are found by the longer name.
+  // ("vit.", "model.", "bert.", "transformer."); both are found by the longer name. Not after release().
   bool contains(const std::string& name) const;
   // Throws unless there is a tensor of exactly this shape. Not after release().
   void require(const std::string& name, const Shape& shape) const;
@@ -31,6 +31,7 @@ class Checkpoint {
   Tensor tensor(const std::string& name, const Shape& shape) const;  // both
   // Gives the tensors' memory back and closes the file; config.json's values stay.
   void release();
+  bool released() const { return !file_ && converted_.empty(); }
 
   // config.json. Keys below an object or a list are dotted: "rope_parameters.rope_theta".
   bool has(const std::string& key) const;  // present, and neither null nor an object or list

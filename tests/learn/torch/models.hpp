@@ -71,6 +71,14 @@ inline data::DatasetInfo texts(std::int64_t vocabulary = 19) {
   return info;
 }
 
+// Texts with classes.
+inline data::DatasetInfo sentences(std::int64_t vocabulary = 19) {
+  data::DatasetInfo info;
+  info.classes = {"cat", "dog", "owl"};
+  info.vocabulary = vocabulary;
+  return info;
+}
+
 inline learn::LearnerSpec spec(const std::string& model, const std::string& adapter,
                                data::DatasetInfo info, const std::string& path = "",
                                std::uint64_t seed = 7) {
@@ -108,6 +116,19 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                   llama->kv_heads = 2;
                   llama->context = 32;
                 }
+                if (auto* bert = dynamic_cast<learn::BertOptions*>(&options)) {
+                  bert->width = 12;
+                  bert->hidden = 10;
+                  bert->depth = 2;
+                  bert->heads = 2;
+                  bert->context = 32;
+                }
+                if (auto* gpt2 = dynamic_cast<learn::Gpt2Options*>(&options)) {
+                  gpt2->width = 12;
+                  gpt2->depth = 2;
+                  gpt2->heads = 3;
+                  gpt2->context = 32;
+                }
                 return plugin;
               }(),
           .adapter =
@@ -117,6 +138,7 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                   lora->rank = 3;
                   lora->alpha = 6;
                   if (model == "mlp" || model == "cnn") lora->targets = {"fc1"};
+                  if (model == "gpt2") lora->targets = {"qkv"};
                 }
                 if (auto* prompt = dynamic_cast<learn::PromptOptions*>(plugin.options.get())) {
                   prompt->tokens = 3;
@@ -208,6 +230,8 @@ inline data::Batch batch_for(const learn::LearnerSpec& spec, std::int64_t count,
 inline data::DatasetInfo info_for(const std::string& model) {
   if (model == "kwt") return images({5, 6});
   if (model == "cnn") return images({2, 9, 8});
+  if (model == "bert") return sentences();
+  if (model == "gpt2") return texts();
   return model == "llama" ? texts() : model == "vit" ? images({2, 8, 12}) : images({1, 4, 5});
 }
 
@@ -231,7 +255,9 @@ inline const std::vector<Pair>& pairs() {
       {"vit", "prompt"}, {"vit", "head"},     {"vit", "full"},   {"llama", "lora"},
       {"kwt", "lora"},   {"kwt", "prompt"},   {"kwt", "head"},   {"kwt", "full"},
       {"cnn", "lora"},   {"cnn", "head"},     {"cnn", "full"},
-      {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"},
+      {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"}, {"bert", "lora"},
+      {"bert", "prompt"}, {"bert", "head"}, {"bert", "full"}, {"gpt2", "lora"},
+      {"gpt2", "prompt"}, {"gpt2", "head"}, {"gpt2", "full"},
   };
   return kPairs;
 }
