@@ -111,8 +111,10 @@ void save_folder(const Saved& saved) {
   metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
   const std::string& kind = saved.spec.adapter.kind;
   if (kind == "lora" || kind == "prompt") {
-    data::write_safetensors(saved.folder + "/adapter_model.safetensors",
-                            trained(saved, "base_model.model."), metadata);
+    // PEFT wraps the model once around a prompt, and twice around adapted layers.
+    const char* prefix = kind == "prompt" ? "base_model." : "base_model.model.";
+    data::write_safetensors(saved.folder + "/adapter_model.safetensors", trained(saved, prefix),
+                            metadata);
     write_text(saved.folder + "/adapter_config.json", adapter_config(saved));
     return;
   }
