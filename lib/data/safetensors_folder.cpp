@@ -65,8 +65,13 @@ SafetensorsFolder SafetensorsFolder::open(const std::string& folder) {
     model.open_shards(folder, index);
     return model;
   }
-  model.shards_.push_back(Safetensors::open(folder + '/' + kWhole));
-  for (const std::string& name : model.shards_[0].names()) model.shard_of_[name] = 0;
+  return of(Safetensors::open(folder + '/' + kWhole));
+}
+
+SafetensorsFolder SafetensorsFolder::of(Safetensors file) {
+  SafetensorsFolder model;
+  for (const std::string& name : file.names()) model.shard_of_[name] = 0;
+  model.shards_.push_back(std::move(file));
   return model;
 }
 

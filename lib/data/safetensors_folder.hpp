@@ -15,6 +15,7 @@ namespace fedctl::data {
 class SafetensorsFolder {
  public:
   static SafetensorsFolder open(const std::string& folder);
+  static SafetensorsFolder of(Safetensors file);  // a single file that stands for a folder
 
   bool contains(const std::string& name) const { return shard_of_.contains(name); }
   // The file that holds the tensor. Precondition: contains(name).

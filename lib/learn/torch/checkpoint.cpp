@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "learn/torch/kwt_file.hpp"
 #include "learn/torch/llama2c.hpp"
 
 namespace fedctl::learn {
@@ -55,9 +57,14 @@ void flatten(const Json& json, const std::string& prefix, int depth,
 
 std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std::string& kind) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
-  checkpoint->path_ = path;
+  checkpoint->path_ = checkpoint->config_path_ = path;
   std::error_code error;
-  if (fs::is_directory(path, error)) {
+  if (kind == "kwt" && fs::exists(path, error) && !fs::exists(path + "/config.json", error)) {
+    KwtFile model = read_kwt_file(path);
+    checkpoint->numbers_ = std::move(model.config);
+    checkpoint->classes_ = std::move(model.classes);
+    checkpoint->file_.emplace(data::SafetensorsFolder::of(std::move(model.tensors)));
+  } else if (fs::is_directory(path, error)) {
     checkpoint->load_folder();
   } else if (fs::is_regular_file(path, error)) {
     if (kind != "llama") {
@@ -75,7 +82,8 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std:
 }
 
 void Checkpoint::load_folder() {
-  const Json json = read_json(path_ + "/config.json");
+  config_path_ = path_ + "/config.json";
+  const Json json = read_json(config_path_);
   flatten(json, "", 0, numbers_, texts_);
   const auto labels = json.find("id2label");
   if (labels != json.end() && labels->is_object()) {
@@ -93,9 +101,15 @@ std::string Checkpoint::name_in_file(const std::string& name) const {
     return file_ ? file_->contains(candidate) : converted_.contains(candidate);
   };
   if (known(name)) return name;
-  for (const std::string_view prefix : {"vit.", "model."}) {
+  for (const std::string_view prefix : {"vit.", "model.", "bert.", "transformer."}) {
     if (!name.starts_with(prefix)) continue;
     if (const std::string rest = name.substr(prefix.size()); known(rest)) return rest;
+  }
+  // BERT's first files name the norms' parameters as TensorFlow does.
+  for (const auto& [ours, theirs] : {std::pair("LayerNorm.weight", "LayerNorm.gamma"),
+                                     std::pair("LayerNorm.bias", "LayerNorm.beta")}) {
+    if (!name.ends_with(ours)) continue;
+    return name_in_file(name.substr(0, name.size() - std::strlen(ours)) + theirs);
   }
   return "";
 }
@@ -138,8 +152,7 @@ void Checkpoint::release() {
 }
 
 void Checkpoint::fail(const std::string& key, const std::string& what) const {
-  const bool folder = !texts_.empty() || file_.has_value();
-  throw DataError(path_ + (folder ? "/config.json: " : ": ") + key + ' ' + what);
+  throw DataError(config_path_ + ": " + key + ' ' + what);
 }
 
 bool Checkpoint::has(const std::string& key) const {

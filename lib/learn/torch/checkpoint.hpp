@@ -1,6 +1,6 @@
-// Checkpoint: a model file, which is an HF folder (config.json and model.safetensors, in shards or
-// whole) or a llama2.c .bin. Torch-free. Everything read is hostile until checked; errors are DataError with the file
-// and the place in it.
+// Checkpoint: a model file, which is an HF folder (config.json and model.safetensors, whole or in
+// shards), a llama2.c .bin, or a Keyword Transformer's .safetensors (kwt_file.hpp). Torch-free.
+// Everything read is hostile until checked; errors are DataError with the file and the place in it.
 #pragma once
 
 #include <map>
@@ -16,12 +16,12 @@ namespace fedctl::learn {
 
 class Checkpoint {
  public:
-  // `kind` is the model kind the file is for; a single file must be a llama.
+  // `kind` is the model kind the file is for; a single file must be a llama or a kwt.
   static std::unique_ptr<Checkpoint> open(const std::string& path, const std::string& kind);
 
   const std::string& path() const { return path_; }
   // A base model without its task's head has the names of one with it less their first part
-  // ("vit." or "model."); both are found by the longer name.
+  // ("vit.", "model.", "bert.", "transformer."); both are found by the longer name. Not after release().
   bool contains(const std::string& name) const;
   // Throws unless there is a tensor of exactly this shape. Not after release().
   void require(const std::string& name, const Shape& shape) const;
@@ -31,6 +31,7 @@ class Checkpoint {
   Tensor tensor(const std::string& name, const Shape& shape) const;  // both
   // Gives the tensors' memory back and closes the file; config.json's values stay.
   void release();
+  bool released() const { return !file_ && converted_.empty(); }
 
   // config.json. Keys below an object or a list are dotted: "rope_parameters.rope_theta".
   bool has(const std::string& key) const;  // present, and neither null nor an object or list
@@ -52,6 +53,7 @@ class Checkpoint {
   std::string name_in_file(const std::string& name) const;
 
   std::string path_;
+  std::string config_path_;  // what says the numbers: config.json, or the model file itself
   std::map<std::string, double> numbers_;  // config.json's numbers and booleans
   std::map<std::string, std::string> texts_;
   std::vector<std::string> classes_;

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <malloc.h>
 
+#include <optional>
 #include <set>
 
 #include "base/assert.hpp"
@@ -11,6 +12,7 @@
 #include "learn/torch/convert.hpp"
 #include "learn/torch/entry.hpp"
 #include "learn/torch/loops.hpp"
+#include "learn/torch/part_runner.hpp"
 #include "learn/torch/merge.hpp"
 #include "learn/torch/peft_read.hpp"
 #include "learn/torch/save.hpp"
@@ -58,13 +60,14 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
   const std::set<std::string> trained = trained_names(layout);
   bool all_trained = true;
   for (const auto& [name, tensor] : base.tensors)
-    all_trained = all_trained && trained.contains(name);
+    all_trained = all_trained && (trained.contains(name) || base.constants.contains(name));
   BaseSummary summary;
   Digest digest;
   digest.add(settings);
   for (const auto& [name, tensor] : base.tensors) {
     const bool frozen = !trained.contains(name);
-    if (frozen) summary.parameters += static_cast<std::size_t>(tensor.numel());
+    const bool parameter = !base.constants.contains(name);
+    if (frozen && parameter) summary.parameters += static_cast<std::size_t>(tensor.numel());
     if (!frozen && !all_trained) continue;
     digest.add(name).add(to_string(shape_of(tensor)));
     digest.add(std::as_bytes(values_of(tensor)));
@@ -96,6 +99,9 @@ class TorchLearner final : public Learner {
     family_ = make_family(shared_->spec, builder, shared_->base.file);
     modules_ = builder.modules();
     flat_ = builder.finish();
+    if (const auto* parted = dynamic_cast<const PartedFamily*>(family_.get())) {
+      parts_.emplace(*parted);
+    }
     std::ranges::copy(shared_->first, weights().begin());
   }
 
@@ -113,19 +119,16 @@ class TorchLearner final : public Learner {
     at::Tensor by_logits = at::empty_like(logits);
     const loops::CrossEntropy result =
         loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
-                                           labels, data::kIgnore, by_logits.data_ptr<float>());
+                                           labels, data::kIgnore, by_logits.data_ptr<float>(), smoothing_);
     logits.backward(by_logits);
     return mean({result.loss_sum, result.correct, result.count});
   }
 
-  Scores evaluate(const data::Batch& batch) override {
-    use_one_thread();
-    const std::int64_t* labels = labels_of(batch);
-    const at::NoGradGuard guard;
-    const at::Tensor logits = family_->logits(batch);
-    const loops::CrossEntropy result = loops::cross_entropy(
-        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
-    return {result.loss_sum, result.correct, result.count};
+  void set_label_smoothing(double share) override { smoothing_ = share; }
+
+  Scores evaluate(const data::Batch& batch) override { return score(batch, nullptr); }
+  Scores evaluate(const data::Batch& batch, Tensor& logits_out) override {
+    return score(batch, &logits_out);
   }
 
   Tensor logits(const data::Batch& batch) override {
@@ -133,6 +136,21 @@ class TorchLearner final : public Learner {
     family_->check(batch);
     const at::NoGradGuard guard;
     return copy_of(family_->logits(batch));
+  }
+
+  std::vector<std::string> parts() const override {
+    return parts_ ? parts_->names() : Learner::parts();
+  }
+
+  TensorMap forward(std::string_view part, const TensorMap& inputs) override {
+    use_one_thread();
+    return parts_ ? parts_->forward(part, inputs) : Learner::forward(part, inputs);
+  }
+
+  TensorMap backward(std::string_view part, const TensorMap& output_gradients) override {
+    use_one_thread();
+    return parts_ ? parts_->backward(part, output_gradients)
+                  : Learner::backward(part, output_gradients);
   }
 
   void save_adapter(const std::string& folder,
@@ -154,6 +172,16 @@ class TorchLearner final : public Learner {
   std::size_t base_parameters() const override { return shared_->summary.parameters; }
 
  private:
+  Scores score(const data::Batch& batch, Tensor* logits_out) {
+    use_one_thread();
+    const std::int64_t* labels = labels_of(batch);
+    const at::NoGradGuard guard;
+    const at::Tensor logits = family_->logits(batch);
+    if (logits_out != nullptr) *logits_out = copy_of(logits);
+    const loops::CrossEntropy result = loops::cross_entropy(
+        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
+    return {result.loss_sum, result.correct, result.count};
+  }
   static double mean(const Scores& scores) {
     // A batch may have nothing to predict (texts whose answers were all cut off): no loss, no step.
     return scores.count == 0 ? 0 : scores.loss_sum / static_cast<double>(scores.count);
@@ -170,8 +198,10 @@ class TorchLearner final : public Learner {
   std::shared_ptr<Shared> shared_;
   std::unique_ptr<Adapter> adapter_;
   std::unique_ptr<Family> family_;
+  std::optional<PartRunner> parts_;  // of a PartedFamily
   std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
+  double smoothing_ = 0;
 };
 
 class TorchFactory final : public LearnerFactory {

@@ -65,7 +65,7 @@ std::string adapter_config(const Saved& saved) {
     members.emplace_back("lora_alpha", json_of(lora->alpha));
     members.emplace_back("lora_dropout", "0.0");
     members.emplace_back("bias", json_of("none"));
-    members.emplace_back("fan_in_fan_out", "false");
+    members.emplace_back("fan_in_fan_out", saved.family.fan_in_fan_out() ? "true" : "false");
     members.emplace_back("target_modules", json_list(target_modules(saved, *lora)));
     members.emplace_back("modules_to_save", whole.empty() ? "null" : json_list(whole));
   }
