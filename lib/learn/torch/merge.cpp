@@ -19,8 +19,9 @@ at::Tensor merged(const Saved& saved, const std::string& module, const LoraOptio
   const at::Tensor a = values_at(saved, saved.layout.block(module + std::string(kA)));
   const at::Tensor b = values_at(saved, saved.layout.block(module + std::string(kB)));
   const double scale = lora.alpha / static_cast<double>(lora.rank);
-  const at::Tensor update = b.to(at::kDouble).mm(a.to(at::kDouble)).mul_(scale);
-  return update.add_(saved.base.at(module + ".weight")).to(at::kFloat);
+  at::Tensor update = b.to(at::kDouble).mm(a.to(at::kDouble)).mul_(scale);
+  if (saved.family.fan_in_fan_out()) update = update.t();  // as the weight lies in the file
+  return (update + saved.base.at(module + ".weight")).to(at::kFloat);
 }
 
 }  // namespace
