@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,16 @@ class Safetensors {
   // DataError if absent, of another kind, or with a value that is not finite.
   Tensor f32(const std::string& name) const;
   Tensor i64(const std::string& name) const;
+
+  // A tensor's rows (along its first axis) where they are mapped; lives as long as the file.
+  struct RowView {
+    std::string dtype;
+    std::size_t count = 0, row_elements = 0;
+    const std::byte* data = nullptr;
+    // Any number type as float32, not checked. Preconditions: row < count, row_elements values.
+    void widen_row(std::size_t row, std::span<float> out) const;
+  };
+  RowView rows(const std::string& name) const;  // throws DataError if absent or a scalar
 
  private:
   struct Impl;
