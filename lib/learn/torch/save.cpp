@@ -2,25 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "learn/torch/convert.hpp"
 
 namespace fedctl::learn {
 namespace {
-
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  out << text << '\n';
-  out.close();
-  std::error_code error;
-  if (out) std::filesystem::rename(temporary, path, error);
-  if (!out || error) {
-    throw DataError(path + ": cannot be written", "check permissions and free space");
-  }
-}
 
 TensorMap trained(const Saved& saved, const std::string& prefix) {
   TensorMap tensors;
@@ -75,7 +62,7 @@ std::string adapter_config(const Saved& saved) {
     members.emplace_back("lora_alpha", json_of(lora->alpha));
     members.emplace_back("lora_dropout", "0.0");
     members.emplace_back("bias", json_of("none"));
-    members.emplace_back("fan_in_fan_out", "false");
+    members.emplace_back("fan_in_fan_out", saved.family.fan_in_fan_out() ? "true" : "false");
     members.emplace_back("target_modules", json_list(target_modules(saved, *lora)));
     members.emplace_back("modules_to_save", whole.empty() ? "null" : json_list(whole));
   }
