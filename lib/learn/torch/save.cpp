@@ -5,6 +5,7 @@
 #include <set>
 
 #include "learn/torch/convert.hpp"
+#include "learn/torch/peft_names.hpp"
 
 namespace fedctl::learn {
 namespace {
@@ -12,7 +13,9 @@ namespace {
 TensorMap trained(const Saved& saved, const std::string& prefix) {
   TensorMap tensors;
   for (const Block& block : saved.layout.blocks()) {
-    const std::string name = block.group == "prompt" ? block.name : prefix + block.name;
+    const std::string name = block.group == "prompt" || prefix.empty()
+                                 ? block.name
+                                 : prefix + peft_name(block.name);
     tensors[name] = Tensor::of(saved.weights.subspan(block.offset, block.count), block.shape);
   }
   return tensors;
@@ -30,11 +33,12 @@ std::string json_list(const std::vector<std::string>& texts) {
 
 // As PEFT finds `chosen`, and no other layer of the model, by their names' endings.
 std::string endings(const Saved& saved, const std::vector<std::string>& chosen) {
-  std::vector<std::string> others;
+  std::vector<std::string> wanted, others;
   for (const auto& [target, module] : saved.modules) {
-    if (std::ranges::find(chosen, module) == chosen.end()) others.push_back(module);
+    const bool is_chosen = std::ranges::find(chosen, module) != chosen.end();
+    (is_chosen ? wanted : others).push_back(peft_name(module));
   }
-  return json_list(peft_targets(chosen, others));
+  return json_list(peft_targets(wanted, others));
 }
 
 // Modules that are trained and saved as a whole: those of the parameters in group "head".
@@ -93,10 +97,13 @@ void save_folder(const Saved& saved) {
   std::map<std::string, std::string> metadata = saved.provenance;
   metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
   JsonMembers members = saved.adapter.peft_config(
-      {saved.layout, saved.adapted, saved.prefix, [](const std::string& module) { return module; },
+      {saved.layout, saved.adapted, saved.prefix, peft_name,
        [&](const std::vector<std::string>& modules) { return endings(saved, modules); }});
   if (!members.empty()) {
-    TensorMap tensors = trained(saved, "base_model.model.");
+    // PEFT wraps the model once around a prompt or prefix, and twice around adapted layers.
+    const bool is_prompt = saved.adapter.prompt_tokens() + saved.adapter.prefix_tokens() > 0;
+    TensorMap tensors =
+        trained(saved, is_prompt ? "base_model." : "base_model.model.");
     for (const auto& [name, tensor] : saved.base.of_adapter) {
       tensors["base_model." + name] = copy_of(tensor);
     }
