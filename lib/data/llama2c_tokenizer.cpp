@@ -21,14 +21,15 @@ constexpr std::int64_t kFirstPieceToken = kFirstByteToken + 256;
 
 class Llama2cTokenizer final : public Tokenizer {
  public:
-  Llama2cTokenizer(const std::string& path, std::int64_t vocabulary) {
+  Llama2cTokenizer(const std::string& path, std::optional<std::int64_t> vocabulary) {
     const std::vector<std::uint8_t> bytes = read_file(path, kFileBytesMax);
     digest_ = digest_of(std::as_bytes(std::span(bytes)));
     std::size_t at = 0;
     const auto take = [&](void* out, std::size_t size, std::int64_t token) {
       if (size > bytes.size() - at) {
         throw DataError(path + ": ends early at byte " + std::to_string(at) + ", token " +
-                            std::to_string(token) + " of " + std::to_string(vocabulary),
+                            std::to_string(token) +
+                            (vocabulary ? " of " + std::to_string(*vocabulary) : ""),
                         "data.tokenizer is a llama2.c tokenizer file such as tok512.bin");
       }
       if (size > 0) std::memcpy(out, bytes.data() + at, size);
@@ -37,7 +38,12 @@ class Llama2cTokenizer final : public Tokenizer {
     std::int32_t longest = 0;
     take(&longest, sizeof longest, 0);
     const std::int32_t length_max = std::min(longest, kPieceBytesMax);
-    for (std::int64_t token = 0; token < vocabulary; ++token) {
+    const std::int64_t count_max =
+        vocabulary.value_or(static_cast<std::int64_t>(limits::kVocabularyMax));
+    const auto wants_more = [&](std::int64_t token) {
+      return vocabulary || token < kFirstPieceToken || at < bytes.size();
+    };
+    for (std::int64_t token = 0; token < count_max && wants_more(token); ++token) {
       float score = 0;
       std::int32_t length = 0;
       take(&score, sizeof score, token);
@@ -57,13 +63,15 @@ class Llama2cTokenizer final : public Tokenizer {
     }
     if (at != bytes.size()) {
       throw DataError(path + ": " + std::to_string(bytes.size() - at) + " bytes follow token " +
-                          std::to_string(vocabulary - 1),
+                          std::to_string(count_max - 1),
                       "data.vocabulary must be the number of tokens in the file");
     }
   }
 
   std::int64_t vocabulary() const override { return static_cast<std::int64_t>(pieces_.size()); }
   std::string digest() const override { return digest_; }
+  std::int64_t begin() const override { return 1; }
+  std::int64_t end() const override { return 2; }
 
   std::vector<std::int64_t> encode(std::string_view text) const override {
     std::vector<std::int64_t> tokens;
@@ -169,10 +177,10 @@ class Llama2cTokenizer final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> open_llama2c_tokenizer(const std::string& path,
-                                                  std::int64_t vocabulary) {
-  if (vocabulary < kFirstPieceToken ||
-      vocabulary > static_cast<std::int64_t>(limits::kVocabularyMax)) {
-    throw DataError(path + ": a vocabulary of " + std::to_string(vocabulary) +
+                                                  std::optional<std::int64_t> vocabulary) {
+  if (vocabulary && (*vocabulary < kFirstPieceToken ||
+                     *vocabulary > static_cast<std::int64_t>(limits::kVocabularyMax))) {
+    throw DataError(path + ": a vocabulary of " + std::to_string(*vocabulary) +
                         " tokens, expected " + std::to_string(kFirstPieceToken) + " to " +
                         std::to_string(limits::kVocabularyMax),
                     "three marks and 256 bytes come before the pieces");

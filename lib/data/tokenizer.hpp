@@ -21,10 +21,13 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   virtual std::int64_t vocabulary() const = 0;
-  virtual std::vector<std::int64_t> encode(
-      std::string_view text) const = 0;  // no start or end token
+  // No start or end token. No text becomes a special token, however it is spelt. What is not UTF-8
+  // becomes U+FFFD (a llama2.c tokenizer keeps the bytes). Throws DataError for a text of more than
+  // 2^29 bytes.
+  virtual std::vector<std::int64_t> encode(std::string_view text) const = 0;
+  // Special tokens and numbers that are no token's give nothing.
   virtual std::string decode(std::span<const std::int64_t> tokens) const = 0;
-  virtual std::string digest() const = 0;
+  virtual std::string digest() const = 0;  // the same for files that give the same tokens
 
   // Tokens that frame a text; -1 where the kind has none. begin/end: of a text that is continued
   // (<s>, </s>, <|endoftext|>).
@@ -49,7 +52,9 @@ std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path);
 // llama2.c's tokenizer file: int32 longest piece, then per piece float32 score, int32 length,
 // bytes. SentencePiece-like BPE: characters first (bytes without a piece are token 3 + byte), then
 // the adjacent pair whose merge has the best score, until none merges; a space is put in front of
-// the text. Throws DataError naming the file.
-std::unique_ptr<Tokenizer> open_llama2c_tokenizer(const std::string& path, std::int64_t vocabulary);
+// the text. begin() is 1, end() is 2. Throws DataError naming the file, also where it has not
+// exactly `vocabulary` tokens; without one, as many as there are.
+std::unique_ptr<Tokenizer> open_llama2c_tokenizer(
+    const std::string& path, std::optional<std::int64_t> vocabulary = std::nullopt);
 
 }  // namespace fedctl::data

@@ -12,7 +12,12 @@ using config::Fields;
 void path_field(ModelOptions& options, Fields& fields) {
   fields.text(
       "path", options.path, {.kind = "a path"},
-      "folder with config.json and model.safetensors, or a llama2.c .bin; absent: random weights");
+      "folder with config.json and model.safetensors, a llama2.c .bin, or a "
+      "kwt .safetensors; absent: random weights");
+}
+void path_field(AdapterOptions& options, Fields& fields) {
+  fields.text("path", options.path, {.kind = "a path"},
+              "PEFT adapter folder to start from; absent: a fresh adapter");
 }
 void head_field(bool& train_head, Fields& fields) {
   fields.boolean("train_head", train_head,
@@ -52,6 +57,23 @@ FamilyEntry llama() {
            {"gate", "mlp.gate_proj"},
            {"up", "mlp.up_proj"},
            {"down", "mlp.down_proj"}}};
+}
+FamilyEntry kwt() {
+  return {{"kwt", "Keyword Transformer on MFCC features or raw audio",
+           "Berg et al., Interspeech 2021, arXiv 2104.00769", maker<KwtOptions>()},
+          true,
+          {{"query", "attn.q"},
+           {"key", "attn.k"},
+           {"value", "attn.v"},
+           {"output", "attn.proj"},
+           {"fc1", "mlp.fc1"},
+           {"fc2", "mlp.fc2"}}};
+}
+FamilyEntry cnn() {
+  return {{"cnn", "two convolutions and a fully connected layer",
+           "McMahan et al., AISTATS 2017, arXiv 1602.05629", maker<CnnOptions>()},
+          true,
+          {{"fc1", "fc1"}}};
 }
 FamilyEntry bert() {
   return {{"bert", "bidirectional text encoder with a classifier",
@@ -115,6 +137,19 @@ void LlamaOptions::fields(Fields& fields) {
   fields.integer("kv_heads", kv_heads, {1, 256}, "key and value heads; must divide heads");
   fields.integer("context", context, {2, 1 << 20}, "longest sequence, tokens");
 }
+void KwtOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("width", width, {1, 1 << 14}, "width of a token");
+  fields.integer("depth", depth, {1, 256}, "blocks");
+  fields.integer("heads", heads, {1, 256}, "attention heads; must divide width");
+  fields.integer("mlp", mlp, {1, 1 << 16}, "width of the feed-forward layer");
+}
+void CnnOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("channels", channels, {1, 1 << 12},
+                 "channels of the first convolution; the second has twice as many");
+  fields.integer("hidden", hidden, {1, 1 << 16}, "width of the fully connected layer");
+}
 void BertOptions::fields(Fields& fields) {
   path_field(*this, fields);
   fields.text("pooling", pooling, {.one_of = {"cls", "mean"}},
@@ -141,10 +176,12 @@ void LoraOptions::fields(Fields& fields) {
   fields.texts("targets", targets,
                "layers: query key value qkv output gate up down fc1 fc2, as the family has them");
   head_field(train_head, fields);
+  path_field(*this, fields);
 }
 void PromptOptions::fields(Fields& fields) {
   fields.integer("tokens", tokens, {1, 1024}, "soft tokens");
   head_field(train_head, fields);
+  path_field(*this, fields);
 }
 void HeadOptions::fields(Fields&) {}
 void FullOptions::fields(Fields&) {}
@@ -192,7 +229,7 @@ void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
   if (!entry.needs_torch && adapter.kind != "full") {
     throw ConfigError(both + "this model is trained in full", "adapter: {kind: full}");
   }
-  if (adapter.kind == "prompt" && model.kind == "mlp") {
+  if (adapter.kind == "prompt" && (model.kind == "mlp" || model.kind == "cnn")) {
     throw ConfigError(both + "a prompt needs a model that reads a sequence",
                       "use lora, head or full");
   }

@@ -51,14 +51,25 @@ const at::Tensor& Builder::base_values(const std::string& name, const Shape& sha
   const auto found = base_.tensors.find(name);
   if (found != base_.tensors.end()) return found->second;
   FEDCTL_ASSERT(!base_.complete);
-  at::Tensor values =
-      from_file ? view_of(base_.file->tensor(name, shape)).clone() : initial(name, shape, init);
+  at::Tensor values;
+  if (from_file) {
+    base_.file->require(name, shape);  // before memory is asked for on its word
+    values = at::empty(shape);
+    base_.file->read(name, values_of(values));
+  } else {
+    values = initial(name, shape, init);
+  }
   return base_.tensors.emplace(name, std::move(values)).first->second;
 }
 
 at::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init init) {
   const at::Tensor& values = base_values(name, shape, init, base_.file != nullptr);
   return adapter_.trains_base() ? trainable(name, "base", values) : values;
+}
+
+at::Tensor Builder::constant(const std::string& name, const Shape& shape) {
+  if (!base_.complete) base_.constants.insert(name);
+  return base_values(name, shape, Init::zeros(), true);
 }
 
 AdaptableLinear Builder::linear(const std::string& module, const std::string& target,
@@ -120,6 +131,12 @@ Builder::Flat Builder::finish() {
     handle.mutable_grad() = flat.gradient.narrow(0, offset, count).view(block.shape);
   }
   return flat;
+}
+
+at::Tensor PartedFamily::logits(const data::Batch& batch) const {
+  PartState state = embed(batch);
+  for (std::int64_t i = 0; i < block_count(); ++i) state = block(i, state);
+  return head(state);
 }
 
 }  // namespace fedctl::learn

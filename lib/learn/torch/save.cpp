@@ -2,25 +2,12 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "learn/torch/convert.hpp"
 
 namespace fedctl::learn {
 namespace {
-
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  out << text << '\n';
-  out.close();
-  std::error_code error;
-  if (out) std::filesystem::rename(temporary, path, error);
-  if (!out || error) {
-    throw DataError(path + ": cannot be written", "check permissions and free space");
-  }
-}
 
 TensorMap trained(const Saved& saved, const std::string& prefix) {
   TensorMap tensors;

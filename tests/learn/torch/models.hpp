@@ -98,6 +98,16 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                   vit->heads = 2;
                   vit->mlp = 10;
                 }
+                if (auto* kwt = dynamic_cast<learn::KwtOptions*>(&options)) {
+                  kwt->width = 12;
+                  kwt->depth = 2;
+                  kwt->heads = 2;
+                  kwt->mlp = 10;
+                }
+                if (auto* cnn = dynamic_cast<learn::CnnOptions*>(&options)) {
+                  cnn->channels = 2;
+                  cnn->hidden = 6;
+                }
                 if (auto* llama = dynamic_cast<learn::LlamaOptions*>(&options)) {
                   llama->width = 16;
                   llama->hidden = 20;
@@ -127,7 +137,7 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                 if (auto* lora = dynamic_cast<learn::LoraOptions*>(plugin.options.get())) {
                   lora->rank = 3;
                   lora->alpha = 6;
-                  if (model == "mlp") lora->targets = {"fc1"};
+                  if (model == "mlp" || model == "cnn") lora->targets = {"fc1"};
                   if (model == "gpt2") lora->targets = {"qkv"};
                 }
                 if (auto* prompt = dynamic_cast<learn::PromptOptions*>(plugin.options.get())) {
@@ -218,6 +228,8 @@ inline data::Batch batch_for(const learn::LearnerSpec& spec, std::int64_t count,
   return text_batch(spec.data, lengths, seed);
 }
 inline data::DatasetInfo info_for(const std::string& model) {
+  if (model == "kwt") return images({5, 6});
+  if (model == "cnn") return images({2, 9, 8});
   if (model == "bert") return sentences();
   if (model == "gpt2") return texts();
   return model == "llama" ? texts() : model == "vit" ? images({2, 8, 12}) : images({1, 4, 5});
@@ -241,6 +253,8 @@ inline const std::vector<Pair>& pairs() {
   static const std::vector<Pair> kPairs = {
       {"mlp", "lora"},   {"mlp", "head"},     {"mlp", "full"},   {"vit", "lora"},
       {"vit", "prompt"}, {"vit", "head"},     {"vit", "full"},   {"llama", "lora"},
+      {"kwt", "lora"},   {"kwt", "prompt"},   {"kwt", "head"},   {"kwt", "full"},
+      {"cnn", "lora"},   {"cnn", "head"},     {"cnn", "full"},
       {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"}, {"bert", "lora"},
       {"bert", "prompt"}, {"bert", "head"}, {"bert", "full"}, {"gpt2", "lora"},
       {"gpt2", "prompt"}, {"gpt2", "head"}, {"gpt2", "full"},
