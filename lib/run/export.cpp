@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/digest.hpp"
 #include "data/safetensors.hpp"
@@ -22,7 +23,6 @@ struct Kept {
   std::int64_t round = 0;
   bool is_checkpoint = false;
   Provenance provenance;  // of a folder
-  std::string name() const { return std::to_string(round) + " (" + path + ')'; }
 };
 
 std::optional<std::int64_t> number_in(const std::string& text) {
@@ -37,7 +37,7 @@ void add_folder(const std::string& folder, std::vector<Kept>& kept) {
   std::error_code error;
   for (const char* file : {"/adapter_model.safetensors", "/model.safetensors"}) {
     if (!fs::exists(folder + file, error)) continue;
-    const Provenance& metadata = data::Safetensors::open(folder + file).metadata();
+    const Provenance metadata = data::Safetensors::open(folder + file).metadata();
     const auto round = metadata.find("round");
     const auto number = round == metadata.end() ? std::nullopt : number_in(round->second);
     if (!number) {
@@ -78,11 +78,13 @@ Kept choose(const std::string& run, const std::string& round) {
   const auto wanted = number_in(round);
   if (!wanted) throw ConfigError("--round is \"" + round + "\", must be best, last or a number");
   std::string all;
+  std::set<std::int64_t> listed;
   for (const Kept& k : kept) {
     if (k.round == *wanted) return k;
-    all += (all.empty() ? "" : ", ") + k.name();
+    const std::string number = std::to_string(k.round);
+    if (listed.insert(k.round).second) all += (all.empty() ? "" : ", ") + number;
   }
-  throw ConfigError(run + ": round " + round + " is not kept", "there are " + all);
+  throw ConfigError(run + ": round " + round + " is not kept", "rounds on disk: " + all);
 }
 
 std::vector<float> checkpoint_weights(const Kept& kept, const Job& job) {

@@ -11,6 +11,7 @@
 #include "base/errors.hpp"
 #include "data/safetensors_folder.hpp"
 #include "learn/spec.hpp"
+#include "learn/torch/peft_names.hpp"
 
 namespace fedctl::learn {
 namespace {
@@ -91,11 +92,12 @@ void check_config(const std::string& folder, const config::Plugin& adapter) {
 }
 
 // The names a parameter may have in the folder. PEFT wraps the model once ("base_model.") around
-// prompts and twice around layers; releases differ in whether a module that was trained as a whole
+// prompts and twice around layers; releases differ in the names of ViT's modules, and in whether a module that was trained as a whole
 // keeps its wrapper's name.
 std::vector<std::string> names_of(const Block& block) {
   if (block.group == "prompt") return {block.name};
-  std::vector<std::string> names = {"base_model.model." + block.name, "base_model." + block.name};
+  std::vector<std::string> names = {"base_model.model." + peft_name(block.name),
+                                    "base_model.model." + block.name, "base_model." + block.name};
   const std::size_t dot = block.name.rfind('.');
   if (block.group == "head" && dot != std::string::npos) {
     for (const char* wrapper : {".modules_to_save", ".modules_to_save.default"}) {

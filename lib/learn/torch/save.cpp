@@ -5,6 +5,7 @@
 #include <set>
 
 #include "learn/torch/convert.hpp"
+#include "learn/torch/peft_names.hpp"
 
 namespace fedctl::learn {
 namespace {
@@ -12,7 +13,9 @@ namespace {
 TensorMap trained(const Saved& saved, const std::string& prefix) {
   TensorMap tensors;
   for (const Block& block : saved.layout.blocks()) {
-    const std::string name = block.group == "prompt" ? block.name : prefix + block.name;
+    const std::string name = block.group == "prompt" || prefix.empty()
+                                 ? block.name
+                                 : prefix + peft_name(block.name);
     tensors[name] = Tensor::of(saved.weights.subspan(block.offset, block.count), block.shape);
   }
   return tensors;
@@ -32,7 +35,7 @@ std::vector<std::string> target_modules(const Saved& saved, const LoraOptions& l
   std::vector<std::string> chosen, others;
   for (const auto& [target, module] : saved.modules) {
     const bool wanted = std::ranges::find(lora.targets, target) != lora.targets.end();
-    (wanted ? chosen : others).push_back(module);
+    (wanted ? chosen : others).push_back(peft_name(module));
   }
   return peft_targets(chosen, others);
 }
@@ -108,8 +111,10 @@ void save_folder(const Saved& saved) {
   metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
   const std::string& kind = saved.spec.adapter.kind;
   if (kind == "lora" || kind == "prompt") {
-    data::write_safetensors(saved.folder + "/adapter_model.safetensors",
-                            trained(saved, "base_model.model."), metadata);
+    // PEFT wraps the model once around a prompt, and twice around adapted layers.
+    const char* prefix = kind == "prompt" ? "base_model." : "base_model.model.";
+    data::write_safetensors(saved.folder + "/adapter_model.safetensors", trained(saved, prefix),
+                            metadata);
     write_text(saved.folder + "/adapter_config.json", adapter_config(saved));
     return;
   }

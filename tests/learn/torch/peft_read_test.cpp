@@ -87,6 +87,27 @@ TEST_CASE("PEFT's names for a module trained as a whole are understood", "[learn
   CHECK(test::copy(loaded->weights()) == test::copy(original->weights()));
 }
 
+TEST_CASE("names from before transformers 5 are understood", "[learn][torch][peft]") {
+  const test::Folder folder;
+  learn::LearnerSpec spec = test::spec("vit", "lora", test::images());
+  const std::vector<std::string> all = {"query", "key", "value", "output", "fc1", "fc2"};
+  dynamic_cast<learn::LoraOptions&>(*spec.adapter.options).targets = all;
+  const auto original = saved(spec, folder.path());
+  const auto fresh = learn::make_factory(spec)->make();
+  fresh->load_adapter(folder.path());
+  CHECK(test::copy(fresh->weights()) == test::copy(original->weights()));
+
+  test::Values old;
+  for (const Block& block : original->layout().blocks()) {
+    old["base_model.model." + block.name] = {
+        block.shape, test::copy(original->weights().subspan(block.offset, block.count))};
+  }
+  test::write_file(folder.file(kWeights), test::safetensors(old, "F32"));
+  const auto again = learn::make_factory(spec)->make();
+  again->load_adapter(folder.path());
+  CHECK(test::copy(again->weights()) == test::copy(original->weights()));
+}
+
 TEST_CASE("an adapter without the output layer leaves it as it was", "[learn][torch][peft]") {
   const test::Folder folder;
   const learn::LearnerSpec spec = test::spec("vit", "lora", test::images());
