@@ -268,11 +268,13 @@ inline const std::vector<Pair>& pairs() {
         pairs.push_back({model, adapter});
       }
     }
-    for (const char* model : {"vit", "kwt", "llama", "bert", "gpt2"}) pairs.push_back({model, "prompt"});
+    for (const char* model : {"vit", "kwt", "llama", "bert", "gpt2"}) {
+      pairs.push_back({model, "prompt"});
+      pairs.push_back({model, "prefix"});
+    }
     for (const char* model : {"mlp", "cnn", "vit", "kwt", "bert", "gpt2"}) {
       pairs.push_back({model, "bitfit"});
     }
-    for (const char* model : {"vit", "llama"}) pairs.push_back({model, "prefix"});
     return pairs;
   }();
   return kPairs;
