@@ -334,7 +334,9 @@ TEST_CASE("only what is trained has a place in the vectors", "[learn][torch][ada
     const auto learner = make(test::spec(model, adapter, test::info_for(model)));
     CHECK(learner->gradient().size() == learner->layout().size());
     const auto all = make(test::spec(model, "full", test::info_for(model)));
-    CHECK(learner->base_parameters() < all->layout().size());
+    // A tied output layer is trained as a copy, its embedding stays frozen.
+    CHECK(learner->base_parameters() <= all->layout().size());
+    CHECK(learner->base_parameters() + learner->layout().size() >= all->layout().size());
     return learner->layout().size();
   };
   const std::size_t head = 3 * 12 + 3, llama_head = 19 * 16;
@@ -371,7 +373,7 @@ TEST_CASE("frozen matrices in bfloat16 give nearly the same model", "[learn][tor
     difference += std::pow(static_cast<double>(half->gradient()[i] - exact->gradient()[i]), 2);
     length += std::pow(static_cast<double>(exact->gradient()[i]), 2);
   }
-  CHECK(std::sqrt(difference / length) < 0.03);
+  CHECK(std::sqrt(difference / length) < 0.06);  // 2^-8 a product, and a dozen of them
 }
 
 TEST_CASE("bfloat16 holds matrices, not embeddings", "[learn][torch][bfloat16]") {
