@@ -71,19 +71,6 @@ int run_export(const po::variables_map& values) {
   return run::export_run(options);
 }
 
-int run_plan(const po::variables_map& values) {
-  run::PlanOptions options;
-  options.source = source_of(values);
-  options.up_mbit = get<double>(values, "up-mbit", options.up_mbit);
-  options.down_mbit = get<double>(values, "down-mbit", options.down_mbit);
-  options.latency_ms = get<double>(values, "latency-ms", options.latency_ms);
-  options.write_partition = get<Text>(values, "write-partition", "");
-  options.svg = get<Text>(values, "svg", "");
-  options.threads = get<std::int64_t>(values, "threads", 0);
-  options.output = output_of(values);
-  return run::plan(options);
-}
-
 int print_version(const po::variables_map&) {
   std::printf("fedctl %s\n", FEDCTL_VERSION);
   return run::kDone;
@@ -147,21 +134,8 @@ const std::vector<Command>& commands() {
        "  fedctl plan --config configs/quickstart.yaml\n"
        "  fedctl plan --config exp.yaml --up-mbit 1 --latency-ms 200 --format json\n"
        "  fedctl plan --config exp.yaml --svg labels.svg --write-partition deal.txt\n",
-       [](po::options_description& options) {
-         experiment_options(options);
-         options.add_options()("up-mbit", po::value<double>()->value_name("N"),
-                               "a client's link, client to server, Mbit/s (default: 20)")(
-             "down-mbit", po::value<double>()->value_name("N"),
-             "the same, server to client (default: 100)")(
-             "latency-ms", po::value<double>()->value_name("N"), "one way, ms (default: 30)")(
-             "svg", po::value<Text>()->value_name("FILE"), "draw who has which labels")(
-             "write-partition", po::value<Text>()->value_name("FILE"),
-             "write the deal for partition: {kind: file}; *.json or a client a line")(
-             "threads", po::value<std::int64_t>()->value_name("N"),
-             "worker threads (default: one a core)");
-         output_options(options);
-       },
-       run_plan},
+       plan_options,
+       [](const po::variables_map& values) { return run::plan(plan_of(values)); }},
       {"list", "what the engine has: methods, codecs, models, ...", "[REGISTRY] [--format json]",
        "  fedctl list methods\n  fedctl list --format json\n",
        [](po::options_description& options) {

@@ -16,21 +16,21 @@ struct Histogram {
   std::vector<std::vector<std::size_t>> counts;  // [client][class]
   std::vector<std::size_t> totals() const;       // by client
   std::size_t columns() const { return counts.empty() ? 0 : counts.front().size(); }
-  // Too large for a table: more than 30 classes or 50 clients.
+  // Too large for a table.
   bool large() const;
 };
 Histogram histogram_of(const Job& job);
 
-// The frames of one round for one client, as the ledger counts them.
+// Bytes are those of one client and round, as the ledger counts them.
 struct Forecast {
   std::int64_t rounds = 0, clients = 0, cohort = 0;
   std::size_t test_examples = 0, trainable = 0, base = 0;
   Histogram histogram;
   double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;  // bytes
-  std::uint64_t resident = 0;                                                 // bytes, data and model open
+  std::uint64_t resident = 0;  // bytes, data and model open
   std::size_t workers = 1;
-  double step_ms = 0;       // one real training step here
-  std::int64_t steps = 0;   // of the client with the most examples, a round
+  double step_ms = 0;      // one real training step here
+  std::int64_t steps = 0;  // of the client with the most examples, a round
   double up_mbit = 20, down_mbit = 100, latency_ms = 30;
 
   double up() const { return payload_up + framing_up; }

@@ -1,14 +1,13 @@
-// How `fedctl plan` says what it found: text for people, JSON for programs, SVG for reports, the
-// deal as a partition file.
+// How `fedctl plan` says what it found: text for people, JSON for programs, the deal as a
+// partition file.
 #include <algorithm>
 #include <cmath>
-#include <cstdarg>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.hpp"
 #include "run/plan.hpp"
 #include "run/printer.hpp"
+#include "run/text.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -17,19 +16,9 @@ using Json = nlohmann::ordered_json;
 
 // A matrix of more numbers than this is not printed.
 constexpr std::size_t kNumbersMax = 1'000'000;
-constexpr std::size_t kSvgClientsMax = 2000, kLegendMax = 30;
 constexpr std::size_t kNameCharactersMax = 10;
 
 std::uint64_t whole(double value) { return static_cast<std::uint64_t>(std::llround(value)); }
-
-[[gnu::format(printf, 1, 2)]] std::string print(const char* format, ...) {
-  char buffer[512];
-  va_list arguments;
-  va_start(arguments, format);
-  std::vsnprintf(buffer, sizeof buffer, format, arguments);
-  va_end(arguments);
-  return buffer;
-}
 
 struct Spread {
   std::size_t min = 0, median = 0, max = 0, sum = 0;
@@ -106,24 +95,11 @@ std::string compact_of(const Histogram& histogram) {
   std::string text = print("classes a client   %zu / %zu / %zu of %zu (min / median / max)\n",
                            classes.min, classes.median, classes.max, histogram.columns());
   const std::vector<std::size_t> totals = histogram.totals();
-  const auto largest = std::ranges::max_element(totals), smallest = std::ranges::min_element(totals);
+  const auto largest = std::ranges::max_element(totals);
+  const auto smallest = std::ranges::min_element(totals);
   text += print("largest, smallest  client %td has %zu examples, client %td has %zu\n",
                 largest - totals.begin(), *largest, smallest - totals.begin(), *smallest);
   return text;
-}
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '&': out += "&amp;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    }
-  }
-  return out;
 }
 
 }  // namespace
@@ -211,57 +187,6 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
                  {"total_s", round_s * rounds}};
   out["epsilon"] = "none";
   return out.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-}
-
-std::string histogram_svg(const Histogram& histogram, const std::string& title) {
-  constexpr double kHeight = 300, kLeft = 60, kTop = 40;
-  const std::size_t clients = std::min(histogram.counts.size(), kSvgClientsMax);
-  const double step = std::clamp(900 / static_cast<double>(std::max<std::size_t>(1, clients)), 1.0, 40.0);
-  const std::size_t named = std::min(histogram.classes.size(), kLegendMax);
-  const std::vector<std::size_t> totals = histogram.totals();
-  const std::size_t highest =
-      std::max<std::size_t>(1, totals.empty() ? 0 : *std::ranges::max_element(totals));
-  const double width = kLeft + step * static_cast<double>(clients) + 140;
-  const double height = std::max(kTop + kHeight + 50, kTop + 20 + 14 * static_cast<double>(named));
-  const auto colour = [&](std::size_t c) {
-    const double turn = 360.0 * static_cast<double>(c) / static_cast<double>(histogram.columns());
-    return print("hsl(%.0f,60%%,%d%%)", turn, c % 2 == 0 ? 45 : 62);
-  };
-  std::string svg = print(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
-      "font-family=\"sans-serif\" font-size=\"11\">\n",
-      width, height);
-  svg += print("<text x=\"%.0f\" y=\"20\" font-size=\"14\">", kLeft) + escaped(title) +
-         ": training examples by client" +
-         (clients < histogram.counts.size() ? print(", the first %zu", clients) : "") + "</text>\n";
-  for (std::size_t client = 0; client < clients; ++client) {
-    const double x = kLeft + step * static_cast<double>(client);
-    double y = kTop + kHeight;
-    for (std::size_t c = 0; c < histogram.columns(); ++c) {
-      const std::size_t count = histogram.counts[client][c];
-      if (count == 0) continue;
-      const double tall = kHeight * static_cast<double>(count) / static_cast<double>(highest);
-      y -= tall;
-      svg += print("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", x, y,
-                   std::max(0.8, step * 0.9), tall, colour(c).c_str());
-    }
-  }
-  const double foot = kTop + kHeight;
-  svg += print("<path d=\"M%.0f %.0fV%.0fH%.2f\" fill=\"none\" stroke=\"black\"/>\n", kLeft, kTop, foot,
-               kLeft + step * static_cast<double>(clients));
-  svg += print("<text x=\"%.0f\" y=\"%.0f\" text-anchor=\"end\">%zu</text>\n", kLeft - 6, kTop + 10,
-               highest);
-  svg += print("<text x=\"%.0f\" y=\"%.0f\" text-anchor=\"end\">0</text>\n", kLeft - 6, foot);
-  svg += print("<text x=\"%.0f\" y=\"%.0f\">client 0 to %zu</text>\n", kLeft, foot + 18,
-               clients == 0 ? 0 : clients - 1);
-  for (std::size_t c = 0; c < named; ++c) {
-    const double y = kTop + 14 * static_cast<double>(c), x = width - 130;
-    svg += print("<rect x=\"%.0f\" y=\"%.0f\" width=\"10\" height=\"10\" fill=\"%s\"/>", x, y,
-                 colour(c).c_str());
-    svg += print("<text x=\"%.0f\" y=\"%.0f\">", x + 16, y + 9) +
-           escaped(histogram.classes[c].substr(0, 40)) + "</text>\n";
-  }
-  return svg + "</svg>\n";
 }
 
 std::string partition_text(const std::vector<data::Share>& shares, std::size_t rows, bool json) {
