@@ -77,7 +77,7 @@ struct Block {
   }
 };
 
-class Bert final : public Family {
+class Bert final : public PartedFamily {
  public:
   Bert(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
       : info_(spec.data),
@@ -102,20 +102,41 @@ class Bert final : public Family {
                          trained);
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    std::vector<std::int64_t> lengths = lengths_of(batch);
-    at::Tensor x = embed(batch, lengths);
-    const ops::AttentionOptions options{lengths, d_.heads, d_.heads, false, {}, {}};
-    const at::Tensor first = mean_ ? at::Tensor() : first_rows(lengths);
-    for (const Block& block : blocks_) {
-      at::Tensor mixed = block.mix(x, options);
-      if (!mean_ && &block == &blocks_.back()) {  // no other row is read
-        mixed = mixed.index_select(0, first);
-        x = x.index_select(0, first);
-      }
-      x = block.feed(x, mixed);
+  std::int64_t block_count() const override { return d_.depth; }
+  Input input_of(std::int64_t index) const override {
+    if (index == d_.depth && !mean_) return {d_.width, 1, 1};
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context};
+  }
+
+  // Words, positions and segment types.
+  PartState embed(const data::Batch& batch) const override {
+    PartState state{at::embedding(words_, view_of(batch.at("tokens"))), lengths_of(batch)};
+    const auto segments = batch.find("segments");
+    at::Tensor types = segments == batch.end() ? at::zeros({state.rows.size(0)}, at::kLong)
+                                               : view_of(segments->second);
+    if (prompt_.defined()) {
+      std::vector<std::int64_t> texts = state.lengths;
+      types = put_in_front(at::zeros({prompt_.size(0)}, at::kLong), types, texts);
+      state.rows = put_in_front(prompt_, state.rows, state.lengths);
     }
-    return head_(mean_ ? averages(lengths).mm(x) : at::tanh(pooler_(x)));
+    state.rows = norm_(state.rows + at::embedding(types_, types) +
+                       at::embedding(positions_, positions_of(state.lengths)));
+    return state;
+  }
+
+  PartState block(std::int64_t index, const PartState& state) const override {
+    const Block& block = blocks_[static_cast<std::size_t>(index)];
+    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const at::Tensor mixed = block.mix(state.rows, options);
+    if (mean_ || index + 1 < d_.depth) return {block.feed(state.rows, mixed), state.lengths};
+    // The pooler reads the first row alone, so the last block feeds no other forward.
+    const at::Tensor first = first_rows(state.lengths);
+    return {block.feed(state.rows.index_select(0, first), mixed.index_select(0, first)),
+            std::vector<std::int64_t>(state.lengths.size(), 1)};
+  }
+
+  at::Tensor head(const PartState& state) const override {
+    return head_(mean_ ? averages(state.lengths).mm(state.rows) : at::tanh(pooler_(state.rows)));
   }
 
   void check(const data::Batch& batch) const override {
@@ -167,21 +188,6 @@ class Bert final : public Family {
     pooler_.weight =
         builder.parameter(name + ".weight", {d_.width, d_.width}, Init::linear(d_.width));
     pooler_.bias = builder.parameter(name + ".bias", {d_.width}, Init::zeros());
-  }
-
-  // Words, positions and segment types; lengths grow by the prompt.
-  at::Tensor embed(const data::Batch& batch, std::vector<std::int64_t>& lengths) const {
-    at::Tensor x = at::embedding(words_, view_of(batch.at("tokens")));
-    const auto segments = batch.find("segments");
-    at::Tensor types = segments == batch.end() ? at::zeros({x.size(0)}, at::kLong)
-                                               : view_of(segments->second);
-    if (prompt_.defined()) {
-      std::vector<std::int64_t> texts = lengths;
-      types = put_in_front(at::zeros({prompt_.size(0)}, at::kLong), types, texts);
-      x = put_in_front(prompt_, x, lengths);
-    }
-    return norm_(x + at::embedding(types_, types) +
-                 at::embedding(positions_, positions_of(lengths)));
   }
 
   // [texts, rows]: times the rows it gives the mean of each text, without the prompt.

@@ -108,7 +108,7 @@ struct Block {
   }
 };
 
-class Llama final : public Family {
+class Llama final : public PartedFamily {
  public:
   Llama(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
       : d_(read_dimensions(spec, file)), untied_(!d_.tied) {
@@ -128,14 +128,28 @@ class Llama final : public Family {
     }
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    at::Tensor x = at::embedding(embedding_, view_of(batch.at("tokens")));
-    std::vector<std::int64_t> lengths = lengths_of(batch);
-    if (prompt_.defined()) x = put_in_front(prompt_, x, lengths);
-    grow_tables(*std::ranges::max_element(lengths));
-    const ops::AttentionOptions options{lengths, d_.heads, d_.kv_heads, true, cosine_, sine_};
-    for (const Block& block : blocks_) x = block(x, options);
-    if (prompt_.defined()) x = take_behind(prompt_.size(0), x, lengths);
+  std::int64_t block_count() const override { return d_.depth; }
+  Input input_of(std::int64_t) const override {
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context};
+  }
+
+  PartState embed(const data::Batch& batch) const override {
+    PartState state{at::embedding(embedding_, view_of(batch.at("tokens"))), lengths_of(batch)};
+    if (prompt_.defined()) state.rows = put_in_front(prompt_, state.rows, state.lengths);
+    return state;
+  }
+
+  PartState block(std::int64_t index, const PartState& state) const override {
+    grow_tables(*std::ranges::max_element(state.lengths));
+    const ops::AttentionOptions options{state.lengths, d_.heads, d_.kv_heads,
+                                        true,          cosine_,  sine_};
+    return {blocks_[static_cast<std::size_t>(index)](state.rows, options), state.lengths};
+  }
+
+  at::Tensor head(const PartState& state) const override {
+    std::vector<std::int64_t> lengths = state.lengths;
+    const at::Tensor x =
+        prompt_.defined() ? take_behind(prompt_.size(0), state.rows, lengths) : state.rows;
     return at::linear(ops::rms_norm(x, norm_, d_.eps), output_);
   }
 
