@@ -92,6 +92,7 @@ class Bert final : public PartedFamily {
         builder.parameter(top + "token_type_embeddings.weight", {d_.segments, d_.width}, normal);
     norm_ = LayerNorm(builder, top + "LayerNorm", d_.width, d_.eps);
     prompt_ = make_text_prompt(builder, words_, d_.context);
+    prefix_ = make_prefix(builder, d_.depth, d_.heads, d_.width, d_.context);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "bert.encoder.layer." + std::to_string(i), d_);
     }
@@ -105,7 +106,7 @@ class Bert final : public PartedFamily {
   std::int64_t block_count() const override { return d_.depth; }
   Input input_of(std::int64_t index) const override {
     if (index == d_.depth && !mean_) return {d_.width, 1, 1};
-    return {d_.width, prompt_tokens(prompt_) + 1, d_.context};
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context - prefix_.tokens};
   }
 
   // Words, positions and segment types.
@@ -120,13 +121,15 @@ class Bert final : public PartedFamily {
       state.rows = put_in_front(prompt_, state.rows, state.lengths);
     }
     state.rows = norm_(state.rows + at::embedding(types_, types) +
-                       at::embedding(positions_, positions_of(state.lengths)));
+                       at::embedding(positions_, positions_of(state.lengths) + prefix_.tokens));
     return state;
   }
 
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
-    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.heads,            false,
+        {},            {},       prefix_.keys(index), prefix_.values(index)};
     const at::Tensor mixed = block.mix(state.rows, options);
     if (mean_ || index + 1 < d_.depth) return {block.feed(state.rows, mixed), state.lengths};
     // The pooler reads the first row alone, so the last block feeds no other forward.
@@ -140,7 +143,7 @@ class Bert final : public PartedFamily {
   }
 
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_));
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
     check_classes(batch, static_cast<std::int64_t>(batch.at("lengths").i64().size()),
                   info_.classes.size());
     const auto segments = batch.find("segments");
@@ -209,6 +212,7 @@ class Bert final : public PartedFamily {
   Dimensions d_;
   bool mean_;
   at::Tensor words_, positions_, types_, prompt_;
+  Prefix prefix_;
   LayerNorm norm_;
   std::vector<Block> blocks_;
   AdaptableLinear pooler_, head_;

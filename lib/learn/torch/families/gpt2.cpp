@@ -86,6 +86,7 @@ class Gpt2 final : public PartedFamily {
     words_ = builder.parameter("transformer.wte.weight", matrix, normal);
     positions_ = builder.parameter("transformer.wpe.weight", {d_.context, d_.width}, normal);
     prompt_ = make_text_prompt(builder, words_, d_.context);
+    prefix_ = make_prefix(builder, d_.depth, d_.heads, d_.width, d_.context);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "transformer.h." + std::to_string(i), d_);
     }
@@ -100,18 +101,20 @@ class Gpt2 final : public PartedFamily {
 
   std::int64_t block_count() const override { return d_.depth; }
   Input input_of(std::int64_t) const override {
-    return {d_.width, prompt_tokens(prompt_) + 1, d_.context};
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context - prefix_.tokens};
   }
 
   PartState embed(const data::Batch& batch) const override {
     PartState state{at::embedding(words_, view_of(batch.at("tokens"))), lengths_of(batch)};
     if (prompt_.defined()) state.rows = put_in_front(prompt_, state.rows, state.lengths);
-    state.rows = state.rows + at::embedding(positions_, positions_of(state.lengths));
+    state.rows = state.rows + at::embedding(positions_, positions_of(state.lengths) + prefix_.tokens);
     return state;
   }
 
   PartState block(std::int64_t index, const PartState& state) const override {
-    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, true, {}, {}};
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.heads,            true,
+        {},            {},       prefix_.keys(index), prefix_.values(index)};
     return {blocks_[static_cast<std::size_t>(index)](state.rows, options), state.lengths};
   }
 
@@ -123,7 +126,7 @@ class Gpt2 final : public PartedFamily {
   }
 
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_));
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
     check_next_tokens(batch, d_.vocabulary);
   }
 
@@ -160,6 +163,7 @@ class Gpt2 final : public PartedFamily {
   Dimensions d_;
   bool untied_;
   at::Tensor words_, positions_, prompt_, output_;
+  Prefix prefix_;
   std::vector<Block> blocks_;
   LayerNorm norm_;
 };
