@@ -16,8 +16,8 @@ at::Tensor values_at(const Saved& saved, const Block& block) {
 
 // The adapted layer's weight. Summed in double precision, then rounded once.
 at::Tensor merged(const Saved& saved, const std::string& module, const LoraOptions& lora) {
-  const at::Tensor a = values_at(saved, saved.layout.block(module + std::string(kA)));
-  const at::Tensor b = values_at(saved, saved.layout.block(module + std::string(kB)));
+  const at::Tensor a = values_at(saved, saved.layout.block(std::string(module).append(kA)));
+  const at::Tensor b = values_at(saved, saved.layout.block(std::string(module).append(kB)));
   const double scale = lora.alpha / static_cast<double>(lora.rank);
   at::Tensor update = b.to(at::kDouble).mm(a.to(at::kDouble)).mul_(scale);
   if (saved.family.fan_in_fan_out()) update = update.t();  // as the weight lies in the file
