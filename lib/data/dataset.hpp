@@ -11,8 +11,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/tensor.hpp"
@@ -32,7 +34,21 @@ struct DatasetInfo {
   std::int64_t vocabulary = 0;       // tokens only
   std::string
       vocabulary_digest;  // of the tokenizer, compared in the handshake; "" if there is none
+  std::vector<std::string> notes;  // for people: rows that were skipped, and why
 };
+
+// A question and its answer, for generation: exact match compares `answer` with
+// answer_in(what the model wrote, answer_after).
+struct Exchange {
+  std::vector<std::int64_t> prompt;  // tokens
+  std::string answer;
+  std::string answer_after;
+};
+// What stands behind the last `marker`, trimmed; the whole text, trimmed, if the marker is empty or
+// does not occur.
+std::string answer_in(std::string_view text, std::string_view marker);
+
+class Tokenizer;
 
 class Dataset {
  public:
@@ -47,6 +63,10 @@ class Dataset {
   virtual std::string field(std::size_t index) const = 0;
   // The examples, in this order, as one batch. Precondition: at least one; all indices < size().
   virtual Batch gather(std::span<const std::size_t> indices) const = 0;
+  // Nothing if the examples are no questions with answers. Precondition: index < size().
+  virtual std::optional<Exchange> exchange(std::size_t) const { return std::nullopt; }
+  // Of the tokens; null if there are none or no text lies behind them. Lives as long as the data.
+  virtual const Tokenizer* tokenizer() const { return nullptr; }
 };
 
 // Train and test parts. `test` may be empty (size 0): then the server's test set is made of the

@@ -270,4 +270,21 @@ Tensor Safetensors::i64(const std::string& name) const {
   return tensor;
 }
 
+Safetensors::RowView Safetensors::rows(const std::string& name) const {
+  const Entry& entry = impl_->entry(name);
+  if (entry.shape.empty()) impl_->fail("tensor " + in_quotes(name) + " is a scalar, expected rows");
+  RowView view{entry.dtype, static_cast<std::size_t>(entry.shape[0]), 0,
+               impl_->data() + entry.begin};
+  view.row_elements = element_count({entry.shape.begin() + 1, entry.shape.end()});
+  return view;
+}
+
+void Safetensors::RowView::widen_row(std::size_t row, std::span<float> out) const {
+  const std::byte* at = data + row * row_elements * dtype_bytes(dtype);
+  if (is_floating(dtype)) return widen(dtype, at, out);
+  std::vector<std::int64_t> whole(out.size());
+  widen(dtype, at, std::span<std::int64_t>(whole));
+  std::ranges::transform(whole, out.begin(), [](auto value) { return static_cast<float>(value); });
+}
+
 }  // namespace fedctl::data

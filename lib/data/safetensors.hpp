@@ -34,6 +34,16 @@ class Safetensors {
   void f32_into(const std::string& name, std::span<float> out) const;
   Tensor i64(const std::string& name) const;
 
+  // A tensor's rows (along its first axis) where they are mapped; lives as long as the file.
+  struct RowView {
+    std::string dtype;
+    std::size_t count = 0, row_elements = 0;
+    const std::byte* data = nullptr;
+    // Any number type as float32, not checked. Preconditions: row < count, row_elements values.
+    void widen_row(std::size_t row, std::span<float> out) const;
+  };
+  RowView rows(const std::string& name) const;  // throws DataError if absent or a scalar
+
  private:
   struct Impl;
   explicit Safetensors(std::unique_ptr<Impl> impl);
