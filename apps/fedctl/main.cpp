@@ -51,6 +51,26 @@ int run_backbone(const po::variables_map& values) {
   return run::backbone(options);
 }
 
+int run_export(const po::variables_map& values) {
+  run::ExportOptions options;
+  options.run = get<Text>(values, "run", "");
+  if (options.run.empty()) {
+    throw ConfigError("export: the run directory is missing", "fedctl export runs/NAME --out DIR");
+  }
+  options.round = get<Text>(values, "round", options.round);
+  options.out = get<Text>(values, "out", "");
+  if (options.out.empty()) throw ConfigError("export: --out DIR is missing");
+  const Text as = get<Text>(values, "as", "peft");
+  if (as != "peft" && as != "merged") {
+    throw ConfigError("--as is \"" + as + "\", must be peft or merged");
+  }
+  options.merged = as == "merged";
+  options.dtype = get<Text>(values, "dtype", options.dtype);
+  options.logits = get<Text>(values, "logits", "");
+  options.examples = get<std::int64_t>(values, "examples", options.examples);
+  return run::export_run(options);
+}
+
 int print_version(const po::variables_map&) {
   std::printf("fedctl %s\n", FEDCTL_VERSION);
   return run::kDone;
@@ -132,6 +152,25 @@ const std::vector<Command>& commands() {
          output_options(options);
        },
        run_backbone},
+      {"export", "write a run's adapter, or the model with it, for other tools",
+       "RUN [--round best|last|N] --out DIR [--as peft|merged]",
+       "  fedctl export runs/quickstart --out adapter\n"
+       "  fedctl export runs/quickstart --round last --as merged --dtype bfloat16 --out model\n"
+       "  fedctl export runs/quickstart --out adapter --logits adapter/logits.safetensors\n",
+       [](po::options_description& options) {
+         options.add_options()("run", po::value<Text>()->value_name("RUN"), "run directory")(
+             "round", po::value<Text>()->value_name("best|last|N"), "default best")(
+             "out", po::value<Text>()->value_name("DIR"), "folder to write (required)")(
+             "as", po::value<Text>()->value_name("peft|merged"),
+             "a PEFT adapter folder (default), or the whole model as safetensors")(
+             "dtype", po::value<Text>()->value_name("float32|float16|bfloat16"),
+             "of a merged model's weights (default float32)")(
+             "logits", po::value<Text>()->value_name("FILE"),
+             "also write inputs and logits of the first test examples, to check the export with")(
+             "examples", po::value<std::int64_t>()->value_name("K"),
+             "how many of them (default 8)");
+       },
+       run_export, "run"},
       {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {},
        print_version},
   };

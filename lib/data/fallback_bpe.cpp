@@ -53,8 +53,8 @@ class FallbackBpe final : public Tokenizer {
       if (character == ' ') character = kMark;
     }
     const bool has_mark = !characters.empty() && characters.front() == kMark;
-    if (!characters.empty() && (parts_.front == Front::kMark ||
-                                (parts_.front == Front::kMarkUnlessThere && !has_mark)))
+    if (!characters.empty() &&
+        (parts_.front == Front::kMark || (parts_.front == Front::kMarkUnlessThere && !has_mark)))
       characters.insert(characters.begin(), kMark);
     std::vector<std::int64_t> tokens, word;
     const auto flush = [&] {

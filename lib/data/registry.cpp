@@ -92,4 +92,15 @@ std::vector<Share> partition(const config::Plugin& partitioner, const Dataset& t
   return shares;
 }
 
+std::vector<Share> deal(const config::Plugin& partitioner, Source& source, std::size_t clients,
+                        double holdout, const Rng& rng) {
+  const PartitionerEntry& entry = entry_of(partitioners(), partitioner.kind, "data.partition");
+  std::vector<Share> shares = partition(partitioner, *source.train, clients, holdout, rng);
+  if (entry.wrap) {
+    source.train =
+        entry.wrap(*partitioner.options, std::move(source.train), shares, rng.stream("wrap"));
+  }
+  return shares;
+}
+
 }  // namespace fedctl::data

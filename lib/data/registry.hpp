@@ -29,6 +29,10 @@ struct PartitionerEntry {
   std::function<std::vector<std::vector<std::size_t>>(const config::Options&, const Dataset& train,
                                                       std::size_t clients, Rng rng)>
       split;
+  // If set: what the training set becomes once it is dealt out (noise of a client's own).
+  std::function<std::unique_ptr<Dataset>(const config::Options&, std::unique_ptr<Dataset> train,
+                                         const std::vector<Share>& shares, Rng rng)>
+      wrap = {};
 };
 const std::vector<PartitionerEntry>& partitioners();
 const config::Kinds& partitioner_kinds();
@@ -38,5 +42,9 @@ const config::Kinds& partitioner_kinds();
 // example.
 std::vector<Share> partition(const config::Plugin& partitioner, const Dataset& train,
                              std::size_t clients, double holdout, const Rng& rng);
+
+// The same for a whole source, whose training set the partitioner may replace by a wrapped one.
+std::vector<Share> deal(const config::Plugin& partitioner, Source& source, std::size_t clients,
+                        double holdout, const Rng& rng);
 
 }  // namespace fedctl::data

@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/assert.hpp"
 #include "base/errors.hpp"
 #include "base/limits.hpp"
 #include "data/detail/widen.hpp"
@@ -22,6 +23,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kLengthBytes = 8;
+constexpr std::size_t kChunkElements = std::size_t{1} << 20;
 constexpr int kHeaderDepthMax = 8;
 // A header of 100 MB of "[[],[],..." would else become gigabytes of JSON values.
 constexpr std::size_t kHeaderValuesMax = std::size_t{1} << 20;
@@ -58,6 +60,8 @@ struct Safetensors::Impl {
     }
     return found->second;
   }
+  // Drops the whole pages of these bytes from memory; they come back from the file if read again.
+  void give_back(const std::byte* from, std::size_t count) const;
   void map_file();
   void read_header();
   void read_entry(const std::string& name, const Json& json);
@@ -69,6 +73,15 @@ struct Safetensors::Impl {
   std::map<std::string, Entry> entries;
   std::map<std::string, std::string> metadata;
 };
+
+void Safetensors::Impl::give_back(const std::byte* from, std::size_t count) const {
+  static const auto kPage = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto start = static_cast<std::size_t>(from - static_cast<const std::byte*>(map));
+  // The page where the bytes begin is whole too: what stands before them has been read already, or
+  // is read again.
+  const std::size_t first = start / kPage * kPage, last = (start + count) / kPage * kPage;
+  if (last > first) ::madvise(static_cast<std::byte*>(map) + first, last - first, MADV_DONTNEED);
+}
 
 void Safetensors::Impl::map_file() {
   // A pipe would block in open() without O_NONBLOCK; plain files ignore it.
@@ -215,21 +228,31 @@ const Shape& Safetensors::shape(const std::string& name) const { return impl_->e
 const std::map<std::string, std::string>& Safetensors::metadata() const { return impl_->metadata; }
 
 Tensor Safetensors::f32(const std::string& name) const {
+  Tensor tensor = Tensor::zeros(DType::f32, impl_->entry(name).shape);
+  f32_into(name, tensor.f32());
+  return tensor;
+}
+
+void Safetensors::f32_into(const std::string& name, std::span<float> out) const {
   const Entry& entry = impl_->entry(name);
   if (!is_floating(entry.dtype)) {
     impl_->fail("tensor " + in_quotes(name) + " is " + entry.dtype + ", expected floating point",
                 "F16, BF16, F32 and F64 are widened or narrowed to 32 bits");
   }
-  Tensor tensor = Tensor::zeros(DType::f32, entry.shape);
-  const std::span<float> out = tensor.f32();
-  widen(entry.dtype, impl_->data() + entry.begin, out);
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    if (!std::isfinite(out[i])) {
-      impl_->fail("tensor " + in_quotes(name) + ": value " + std::to_string(i) + " is not finite",
-                  "a training that diverged writes such files");
+  const std::size_t each = dtype_bytes(entry.dtype);
+  FEDCTL_ASSERT(out.size() * each == entry.end - entry.begin);
+  for (std::size_t at = 0; at < out.size(); at += kChunkElements) {
+    const std::span<float> part = out.subspan(at, std::min(kChunkElements, out.size() - at));
+    const std::byte* from = impl_->data() + entry.begin + at * each;
+    widen(entry.dtype, from, part);
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      if (std::isfinite(part[i])) continue;
+      impl_->fail(
+          "tensor " + in_quotes(name) + ": value " + std::to_string(at + i) + " is not finite",
+          "a training that diverged writes such files");
     }
+    impl_->give_back(from, part.size() * each);
   }
-  return tensor;
 }
 
 Tensor Safetensors::i64(const std::string& name) const {
@@ -245,6 +268,23 @@ Tensor Safetensors::i64(const std::string& name) const {
   if (entry.dtype == "U64" && std::ranges::any_of(out, [](auto value) { return value < 0; }))
     impl_->fail("tensor " + in_quotes(name) + ": a value does not fit into 64 bits with a sign");
   return tensor;
+}
+
+Safetensors::RowView Safetensors::rows(const std::string& name) const {
+  const Entry& entry = impl_->entry(name);
+  if (entry.shape.empty()) impl_->fail("tensor " + in_quotes(name) + " is a scalar, expected rows");
+  RowView view{entry.dtype, static_cast<std::size_t>(entry.shape[0]), 0,
+               impl_->data() + entry.begin};
+  view.row_elements = element_count({entry.shape.begin() + 1, entry.shape.end()});
+  return view;
+}
+
+void Safetensors::RowView::widen_row(std::size_t row, std::span<float> out) const {
+  const std::byte* at = data + row * row_elements * dtype_bytes(dtype);
+  if (is_floating(dtype)) return widen(dtype, at, out);
+  std::vector<std::int64_t> whole(out.size());
+  widen(dtype, at, std::span<std::int64_t>(whole));
+  std::ranges::transform(whole, out.begin(), [](auto value) { return static_cast<float>(value); });
 }
 
 }  // namespace fedctl::data

@@ -27,7 +27,7 @@ class Tokenizer {
   virtual std::vector<std::int64_t> encode(std::string_view text) const = 0;
   // Special tokens and numbers that are no token's give nothing.
   virtual std::string decode(std::span<const std::int64_t> tokens) const = 0;
-  virtual std::string digest() const = 0;  // the same for files that give the same tokens
+  virtual std::string digest() const = 0;  // of what decides the tokens
 
   // Tokens that frame a text; -1 where the kind has none. begin/end: of a text that is continued
   // (<s>, </s>, <|endoftext|>).

@@ -1,5 +1,6 @@
-// BERT's vocab.txt (a token a line; its number is the line's, from 0) and GPT-2's pair of vocab.json
-// (token -> number) and merges.txt (two tokens a line, first merge first, "#version" on top).
+// BERT's vocab.txt (a token a line; its number is the line's, from 0) and GPT-2's pair of
+// vocab.json (token -> number) and merges.txt (two tokens a line, first merge first, "#version" on
+// top).
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>

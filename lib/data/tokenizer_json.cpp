@@ -85,8 +85,8 @@ void read_frame(const JsonNode& top, WordPieceParts& parts) {
 std::unique_ptr<Tokenizer> open_wordpiece(const JsonNode& top, const std::string& path) {
   WordPieceParts parts;
   const JsonNode model = top.at("model");
-  model.allow({"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word",
-               "vocab"});
+  model.allow(
+      {"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
   parts.unknown = model.text_or("unk_token", parts.unknown);
   parts.inside = model.text_or("continuing_subword_prefix", parts.inside);
   if (model.has("max_input_chars_per_word")) {
@@ -156,7 +156,10 @@ void read_bpe(const JsonNode& top, Parts& parts, const std::string& path) {
   const std::vector<std::string> single = read_template(node.at("single"));
   if (single.empty() || single.size() > 2 || single.back() != " A")
     node.child("single").refuse("is not of the form A or <s> A");
-  if (single.size() == 2) parts.begin = parts.vocabulary.required(single.front(), path);
+  if (single.size() == 1) return;
+  parts.begin = parts.vocabulary.required(single.front(), path);
+  if (!parts.vocabulary.is_special(parts.begin))
+    node.child("single").refuse("begins with a token that added_tokens does not call special");
 }
 
 std::unique_ptr<Tokenizer> open_byte_bpe(const JsonNode& top, const std::string& path) {
@@ -237,8 +240,8 @@ std::unique_ptr<Tokenizer> open_tokenizer_json(const std::string& path) {
   const std::string type = model.at("type").text();
   if (type == "WordPiece") return open_wordpiece(top, path);
   if (type != "BPE") model.child("type").refuse("\"" + type + "\" is not supported");
-  const bool byte_level = top.has("pre_tokenizer") &&
-                          top.child("pre_tokenizer").at("type").text() == "ByteLevel";
+  const bool byte_level =
+      top.has("pre_tokenizer") && top.child("pre_tokenizer").at("type").text() == "ByteLevel";
   return byte_level ? open_byte_bpe(top, path) : open_fallback_bpe(top, path);
 }
 

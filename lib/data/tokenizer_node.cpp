@@ -14,7 +14,8 @@ using Json = nlohmann::json;
 constexpr std::uint64_t kFileBytesMax = std::uint64_t{64} << 20;
 constexpr std::size_t kQuotedBytesMax = 200;
 constexpr const char* kHint =
-    "read are WordPiece with BERT's rules, BPE with ByteLevel as GPT-2's, and BPE with byte_fallback "
+    "read are WordPiece with BERT's rules, BPE with ByteLevel as GPT-2's, and BPE with "
+    "byte_fallback "
     "as Llama 2's";
 
 const Json& null_json() {
@@ -29,11 +30,12 @@ Json read_json(const std::string& path) {
   try {
     return Json::parse(bytes.begin(), bytes.end());
   } catch (const Json::parse_error& error) {
-    const auto end = bytes.begin() + static_cast<std::ptrdiff_t>(std::min(error.byte, bytes.size()));
+    const auto end =
+        bytes.begin() + static_cast<std::ptrdiff_t>(std::min(error.byte, bytes.size()));
     const auto line = 1 + std::count(bytes.begin(), end, std::uint8_t{'\n'});
-    throw DataError(path + ':' + std::to_string(line) + ": not JSON at byte " +
-                        std::to_string(error.byte),
-                    "the file may be cut short");
+    throw DataError(
+        path + ':' + std::to_string(line) + ": not JSON at byte " + std::to_string(error.byte),
+        "the file may be cut short");
   } catch (const Json::exception& error) {
     throw DataError(path + ": not JSON: " + error.what(), "the file may be damaged");
   }

@@ -50,8 +50,8 @@ void Vocabulary::check_complete(const std::string& path) const {
   if (tokens_.empty()) throw DataError(path + ": no tokens", kHint);
   for (std::size_t id = 0; id < tokens_.size(); ++id) {
     if (!tokens_[id].empty()) continue;
-    throw DataError(path + ": no token has number " + std::to_string(id) + ", expected one for 0 to " +
-                        std::to_string(tokens_.size() - 1),
+    throw DataError(path + ": no token has number " + std::to_string(id) +
+                        ", expected one for 0 to " + std::to_string(tokens_.size() - 1),
                     kHint);
   }
 }

@@ -7,7 +7,6 @@
 
 #include <cmath>
 
-#include "base/assert.hpp"
 #include "learn/detail/optimizer_options.hpp"
 #include "learn/train.hpp"
 
@@ -32,36 +31,35 @@ struct AdamwOptions : detail::OptimizerOptions {
 class Adamw final : public Optimizer {
  public:
   Adamw(const AdamwOptions& options, std::size_t size)
-      : beta1_(options.beta1),
+      : Optimizer(size),
+        beta1_(options.beta1),
         beta2_(options.beta2),
         eps_(options.eps),
         weight_decay_(options.weight_decay),
         m_(size),
         v_(size) {}
 
-  void step(std::span<float> weights, std::span<const float> gradient, double lr) override {
-    FEDCTL_ASSERT(weights.size() == m_.size() && gradient.size() == m_.size());
-    ++steps_;
-    const auto keep = static_cast<float>(1 - lr * weight_decay_);
+ private:
+  void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
+              double lr, bool decay) override {
+    const auto keep = static_cast<float>(decay ? 1 - lr * weight_decay_ : 1.0);
     const auto keep1 = static_cast<float>(beta1_), take1 = static_cast<float>(1 - beta1_);
     const auto keep2 = static_cast<float>(beta2_), take2 = static_cast<float>(1 - beta2_);
-    const auto rate = static_cast<float>(lr / (1 - std::pow(beta1_, steps_)));
-    const auto root = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2_, steps_)));
+    const auto rate = static_cast<float>(lr / (1 - std::pow(beta1_, steps())));
+    const auto root = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2_, steps())));
     const auto eps = static_cast<float>(eps_);
     float* const w = weights.data();
     const float* const g = gradient.data();
-    float* const m = m_.data();
-    float* const v = v_.data();
-    for (std::size_t i = 0; i < m_.size(); ++i) {
+    float* const m = m_.data() + first;
+    float* const v = v_.data() + first;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
       m[i] = keep1 * m[i] + take1 * g[i];
       v[i] = keep2 * v[i] + take2 * g[i] * g[i];
       w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) * root + eps);
     }
   }
 
- private:
   double beta1_, beta2_, eps_, weight_decay_;
-  int steps_ = 0;
   std::vector<float> m_;
   std::vector<float> v_;
 };

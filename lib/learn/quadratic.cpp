@@ -63,6 +63,20 @@ class Quadratic final : public Learner {
                             {{"w", Tensor::of(weights_, layout_.block("w").shape)}}, provenance);
   }
 
+  void load_adapter(const std::string& folder) override {
+    const auto file = data::Safetensors::open(folder + "/model.safetensors");
+    const Shape& shape = layout_.block("w").shape;
+    if (file.shape("w") != shape) {
+      throw DataError(folder + "/model.safetensors: tensor \"w\" is " + to_string(file.shape("w")) +
+                      ", expected " + to_string(shape));
+    }
+    file.f32_into("w", weights_);
+  }
+  void save_merged(const std::string& folder, const std::map<std::string, std::string>& provenance,
+                   data::Storage) override {
+    save_adapter(folder, provenance);
+  }
+
   // Nothing is frozen: the hash of no bytes.
   std::string base_digest() const override { return digest_of({}); }
   std::size_t base_parameters() const override { return 0; }

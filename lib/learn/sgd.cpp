@@ -1,9 +1,8 @@
 // sgd: stochastic gradient descent with heavy-ball momentum, as torch.optim.SGD with dampening 0
-// and nesterov false has it:
+// has it:
 //   g <- gradient + weight_decay * w;   b <- momentum * b + g;   w <- w - lr * b
-// b is 0 at first. Arithmetic in float. Memory: 4 bytes a weight with momentum, none without.
+// or, with nesterov, w <- w - lr * (g + momentum * b). b is 0 at first. Arithmetic in float. Memory: 4 bytes a weight with momentum, none without.
 
-#include "base/assert.hpp"
 #include "learn/detail/optimizer_options.hpp"
 #include "learn/train.hpp"
 
@@ -12,10 +11,12 @@ namespace {
 
 struct SgdOptions : detail::OptimizerOptions {
   double momentum = 0.9;
+  bool nesterov = false;
   double weight_decay = 0;
   void fields(config::Fields& fields) override {
     OptimizerOptions::fields(fields);
     fields.real("momentum", momentum, {.min = 0, .below = 1}, "share of the last step kept");
+    fields.boolean("nesterov", nesterov, "step from where the momentum leads");
     fields.real("weight_decay", weight_decay, {.min = 0}, "times the weights, in the gradient");
   }
 };
@@ -23,31 +24,34 @@ struct SgdOptions : detail::OptimizerOptions {
 class Sgd final : public Optimizer {
  public:
   Sgd(const SgdOptions& options, std::size_t size)
-      : momentum_(static_cast<float>(options.momentum)),
+      : Optimizer(size),
+        momentum_(static_cast<float>(options.momentum)),
         weight_decay_(static_cast<float>(options.weight_decay)),
-        size_(size),
+        nesterov_(options.nesterov),
         velocity_(momentum_ > 0 ? size : 0) {}
 
-  void step(std::span<float> weights, std::span<const float> gradient, double lr) override {
-    FEDCTL_ASSERT(weights.size() == size_ && gradient.size() == size_);
+ private:
+  void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
+              double lr, bool decay) override {
     const auto rate = static_cast<float>(lr);
+    const float pull = decay ? weight_decay_ : 0;
     float* const w = weights.data();
     const float* const g = gradient.data();
-    float* const b = velocity_.data();
     if (velocity_.empty()) {
-      for (std::size_t i = 0; i < size_; ++i) w[i] -= rate * (g[i] + weight_decay_ * w[i]);
+      for (std::size_t i = 0; i < weights.size(); ++i) w[i] -= rate * (g[i] + pull * w[i]);
       return;
     }
-    for (std::size_t i = 0; i < size_; ++i) {
-      b[i] = momentum_ * b[i] + (g[i] + weight_decay_ * w[i]);
-      w[i] -= rate * b[i];
+    float* const b = velocity_.data() + first;
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const float slope = g[i] + pull * w[i];
+      b[i] = momentum_ * b[i] + slope;
+      w[i] -= rate * (nesterov_ ? slope + momentum_ * b[i] : b[i]);
     }
   }
 
- private:
   float momentum_;
   float weight_decay_;
-  std::size_t size_;
+  bool nesterov_;
   std::vector<float> velocity_;  // b; empty without momentum
 };
 

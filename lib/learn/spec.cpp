@@ -12,7 +12,12 @@ using config::Fields;
 void path_field(ModelOptions& options, Fields& fields) {
   fields.text(
       "path", options.path, {.kind = "a path"},
-      "folder with config.json and model.safetensors, or a llama2.c .bin; absent: random weights");
+      "folder with config.json and model.safetensors, a llama2.c .bin, or a "
+      "kwt .safetensors; absent: random weights");
+}
+void path_field(AdapterOptions& options, Fields& fields) {
+  fields.text("path", options.path, {.kind = "a path"},
+              "PEFT adapter folder to start from; absent: a fresh adapter");
 }
 void head_field(bool& train_head, Fields& fields) {
   fields.boolean("train_head", train_head,
@@ -52,6 +57,43 @@ FamilyEntry llama() {
            {"gate", "mlp.gate_proj"},
            {"up", "mlp.up_proj"},
            {"down", "mlp.down_proj"}}};
+}
+FamilyEntry kwt() {
+  return {{"kwt", "Keyword Transformer on MFCC features or raw audio",
+           "Berg et al., Interspeech 2021, arXiv 2104.00769", maker<KwtOptions>()},
+          true,
+          {{"query", "attn.q"},
+           {"key", "attn.k"},
+           {"value", "attn.v"},
+           {"output", "attn.proj"},
+           {"fc1", "mlp.fc1"},
+           {"fc2", "mlp.fc2"}}};
+}
+FamilyEntry cnn() {
+  return {{"cnn", "two convolutions and a fully connected layer",
+           "McMahan et al., AISTATS 2017, arXiv 1602.05629", maker<CnnOptions>()},
+          true,
+          {{"fc1", "fc1"}}};
+}
+FamilyEntry bert() {
+  return {{"bert", "bidirectional text encoder with a classifier",
+           "Devlin et al., NAACL 2019, arXiv 1810.04805", maker<BertOptions>()},
+          true,
+          {{"query", "attention.self.query"},
+           {"key", "attention.self.key"},
+           {"value", "attention.self.value"},
+           {"output", "attention.output.dense"},
+           {"fc1", "intermediate.dense"},
+           {"fc2", "output.dense"}}};
+}
+FamilyEntry gpt2() {
+  return {{"gpt2", "decoder language model of the GPT-2 layout", "Radford et al. 2019",
+           maker<Gpt2Options>()},
+          true,
+          {{"qkv", "attn.c_attn"},
+           {"output", "attn.c_proj"},
+           {"fc1", "mlp.c_fc"},
+           {"fc2", "mlp.c_proj"}}};
 }
 FamilyEntry quadratic() {
   return {{"quadratic", "half the squared distance to a target vector; a toy without LibTorch", "",
@@ -95,18 +137,51 @@ void LlamaOptions::fields(Fields& fields) {
   fields.integer("kv_heads", kv_heads, {1, 256}, "key and value heads; must divide heads");
   fields.integer("context", context, {2, 1 << 20}, "longest sequence, tokens");
 }
+void KwtOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("width", width, {1, 1 << 14}, "width of a token");
+  fields.integer("depth", depth, {1, 256}, "blocks");
+  fields.integer("heads", heads, {1, 256}, "attention heads; must divide width");
+  fields.integer("mlp", mlp, {1, 1 << 16}, "width of the feed-forward layer");
+}
+void CnnOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("channels", channels, {1, 1 << 12},
+                 "channels of the first convolution; the second has twice as many");
+  fields.integer("hidden", hidden, {1, 1 << 16}, "width of the fully connected layer");
+}
+void BertOptions::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.text("pooling", pooling, {.one_of = {"cls", "mean"}},
+              "what the classifier reads: the first token through HF's pooler, or the mean of all");
+  fields.integer("width", width, {1, 1 << 14}, "width of a token");
+  fields.integer("hidden", hidden, {1, 1 << 16}, "width of the feed-forward layer");
+  fields.integer("depth", depth, {1, 256}, "blocks");
+  fields.integer("heads", heads, {1, 256}, "attention heads; must divide width");
+  fields.integer("context", context, {2, 1 << 20}, "longest text, tokens");
+}
+void Gpt2Options::fields(Fields& fields) {
+  path_field(*this, fields);
+  fields.integer("width", width, {1, 1 << 14},
+                 "width of a token; the feed-forward layer is four times as wide");
+  fields.integer("depth", depth, {1, 256}, "blocks");
+  fields.integer("heads", heads, {1, 256}, "attention heads; must divide width");
+  fields.integer("context", context, {2, 1 << 20}, "longest sequence, tokens");
+}
 void QuadraticOptions::fields(Fields&) {}
 
 void LoraOptions::fields(Fields& fields) {
   fields.integer("rank", rank, {1, 4096}, "rank of an update");
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
   fields.texts("targets", targets,
-               "layers: query key value output gate up down fc1 fc2, as the family has them");
+               "layers: query key value qkv output gate up down fc1 fc2, as the family has them");
   head_field(train_head, fields);
+  path_field(*this, fields);
 }
 void PromptOptions::fields(Fields& fields) {
   fields.integer("tokens", tokens, {1, 1024}, "soft tokens");
   head_field(train_head, fields);
+  path_field(*this, fields);
 }
 void HeadOptions::fields(Fields&) {}
 void FullOptions::fields(Fields&) {}
@@ -154,7 +229,7 @@ void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
   if (!entry.needs_torch && adapter.kind != "full") {
     throw ConfigError(both + "this model is trained in full", "adapter: {kind: full}");
   }
-  if (adapter.kind == "prompt" && model.kind == "mlp") {
+  if (adapter.kind == "prompt" && (model.kind == "mlp" || model.kind == "cnn")) {
     throw ConfigError(both + "a prompt needs a model that reads a sequence",
                       "use lora, head or full");
   }
@@ -167,6 +242,13 @@ void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
     }
     for (const std::string& target : lora_options->targets) {
       if (std::ranges::find(known, target) != known.end()) continue;
+      const bool fused = std::ranges::find(known, "qkv") != known.end() &&
+                         (target == "query" || target == "key" || target == "value");
+      if (fused) {
+        throw ConfigError("adapter.targets names \"" + target + "\", model.kind " + model.kind +
+                              " has one matrix for query, key and value",
+                          "adapter.targets: [qkv]");
+      }
       throw ConfigError(
           "adapter.targets names \"" + target + "\", model.kind " + model.kind + " has " + all,
           config::nearest(target, known).empty()

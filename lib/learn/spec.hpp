@@ -33,20 +33,43 @@ struct LlamaOptions : ModelOptions {
   std::int64_t width = 64, hidden = 172, depth = 5, heads = 8, kv_heads = 4, context = 512;
   void fields(config::Fields& fields) override;
 };
+// Used only without a path, as those of vit. KWT-1's numbers.
+struct KwtOptions : ModelOptions {
+  std::int64_t width = 64, depth = 12, heads = 1, mlp = 256;
+  void fields(config::Fields& fields) override;
+};
+struct CnnOptions : ModelOptions {
+  std::int64_t channels = 32;  // of the first convolution; the second has twice as many
+  std::int64_t hidden = 512;
+  void fields(config::Fields& fields) override;
+};
+struct BertOptions : ModelOptions {
+  std::int64_t width = 64, hidden = 128, depth = 3, heads = 4, context = 128;
+  std::string pooling = "cls";
+  void fields(config::Fields& fields) override;
+};
+struct Gpt2Options : ModelOptions {
+  std::int64_t width = 64, depth = 4, heads = 4, context = 256;
+  void fields(config::Fields& fields) override;
+};
 // 0.5 * mean over examples of |w - example|^2: the toy back end, no torch. Trained in full.
 struct QuadraticOptions : ModelOptions {
   void fields(config::Fields& fields) override;
 };
 
-struct LoraOptions : config::Options {
+// Shared by the adapters that PEFT knows.
+struct AdapterOptions : config::Options {
+  std::string path;  // folder of an adapter to start from; "" = fresh
+};
+struct LoraOptions : AdapterOptions {
   std::int64_t rank = 8;
   double alpha = 16;
   std::vector<std::string> targets = {
-      "query", "value"};  // canonical names: query key value output gate up down fc1 fc2
+      "query", "value"};  // canonical names: query key value qkv output gate up down fc1 fc2
   bool train_head = true;
   void fields(config::Fields& fields) override;
 };
-struct PromptOptions : config::Options {
+struct PromptOptions : AdapterOptions {
   std::int64_t tokens = 8;
   bool train_head = true;
   void fields(config::Fields& fields) override;

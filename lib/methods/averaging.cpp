@@ -74,8 +74,9 @@ class AveragingClient final : public RoundClient {
     learn::LearnerPool::Lease learner = ctx.learners.acquire();
     std::ranges::copy(start, learner->weights().begin());
     const learn::GradientHook hook = make_hook_ ? make_hook_(start) : learn::GradientHook{};
-    const learn::TrainReport report = learn::train(*learner, ctx.data, ctx.train, ctx.plan.train,
-                                                   hook, ctx.rng.stream("order", round));
+    const learn::TrainReport report =
+        learn::train(*learner, ctx.data, ctx.train, ctx.plan.train, hook,
+                     ctx.rng.stream("order", round), {round, ctx.plan.rounds});
     Tensor delta = Tensor::zeros(DType::f32, {size});
     std::ranges::transform(learner->weights(), start, delta.f32().begin(),
                            [](float trained, float given) { return trained - given; });

@@ -73,7 +73,8 @@ class PathChecker final : public config::Fields {
 
   void text(std::string_view key, std::string& value, config::Text rule,
             std::string_view) override {
-    const bool is_path = rule.kind == "a path" || rule.kind == "a file" || rule.kind == "a folder";
+    const bool is_path = rule.kind == "a path" || rule.kind == "a file" ||
+                         rule.kind == "a folder" || rule.kind == "a file or a folder";
     if (is_path && !value.empty() && !std::filesystem::exists(value)) {
       throw DataError(inside(key) + ": " + value + ": no such file or folder",
                       "paths are relative to the current directory, " +

@@ -125,8 +125,8 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
     job.shares.assign(count, data::partition(whole, *job.data.train, 1, dealing.holdout,
                                              root.stream("partition"))[0]);
   } else {
-    job.shares = data::partition(dealing.partition, *job.data.train, count, dealing.holdout,
-                                 root.stream("partition"));
+    job.shares =
+        data::deal(dealing.partition, job.data, count, dealing.holdout, root.stream("partition"));
   }
 
   learn::LearnerSpec spec{experiment.model, experiment.adapter, job.data.train->info(),

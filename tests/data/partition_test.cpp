@@ -99,12 +99,13 @@ TEST_CASE("registries are sorted and complete", "[data][partition]") {
   };
   CHECK(sorted_names(data::dataset_kinds()).size() == data::datasets().size());
   CHECK(sorted_names(data::partitioner_kinds()) ==
-        std::vector<std::string>{"by_field", "dirichlet", "file", "iid", "shards"});
+        std::vector<std::string>{"by_field", "dirichlet", "feature_noise", "file", "iid",
+                                 "quantity_skew", "shards"});
   CHECK_THROWS_AS(data::open({"nothing", nullptr, ""}, Rng(1)), ConfigError);
 }
 
 TEST_CASE("every partitioner deals every index once, and repeatably", "[data][partition]") {
-  const std::string kind = GENERATE("iid", "dirichlet", "shards", "by_field");
+  const std::string kind = GENERATE("iid", "dirichlet", "shards", "by_field", "quantity_skew", "feature_noise");
   const double holdout = GENERATE(0.0, 0.1, 0.5);
   const Listed train = ten_classes(600);
   INFO(kind << ", holdout " << holdout);
@@ -245,4 +246,93 @@ TEST_CASE("a partition file that does not fit is refused with its line", "[data]
   CHECK_THAT(refusal("0\n1x\n0\n"), Contains(":2: "));
   CHECK_THAT(refusal("0\n0\n0\n"), Contains("client 1 of 2"));
   CHECK_THROWS_AS(split("{kind: file, path: /nowhere/at/all}", train, 2), DataError);
+}
+
+TEST_CASE("a partition file of JSON lists", "[data][partition]") {
+  const Listed train = ten_classes(5);
+  const TemporaryFile file(" {\"1\": [4, 0], \"0\": [3]}\n");
+  const auto shares = split(file.yaml(), train, 2);
+  CHECK(shares[0].train == std::vector<std::size_t>{3});
+  CHECK(shares[1].train == std::vector<std::size_t>{0, 4});
+  const auto refusal = [&](const std::string& text) {
+    const TemporaryFile wrong(text);
+    try {
+      split(wrong.yaml(), train, 2);
+    } catch (const DataError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  CHECK_THAT(refusal(R"({"0": [1], "2": [0]})"), Contains("key \"2\"") && Contains("from 0 to 1"));
+  CHECK_THAT(refusal(R"({"0": [1], "x": [0]})"), Contains("key \"x\""));
+  CHECK_THAT(refusal(R"({"0": [1], "0": [0]})"), Contains("client 0 stands there twice"));
+  CHECK_THAT(refusal(R"({"0": [1], "1": [0, 5]})"), Contains("client 1, item 1: row 5") &&
+                                                        Contains("5 training rows"));
+  CHECK_THAT(refusal(R"({"0": [1, 2], "1": [2]})"), Contains("row 2 has been dealt already"));
+  CHECK_THAT(refusal(R"({"0": [1, -2], "1": [2]})"), Contains("lists of row numbers"));
+  CHECK_THAT(refusal(R"({"0": [[1]], "1": [2]})"), Contains("lists of row numbers"));
+  CHECK_THAT(refusal(R"({"0": {"1": [2]}})"), Contains("lists of row numbers"));
+  CHECK_THAT(refusal(R"({"0": 1})"), Contains("lists of row numbers"));
+  CHECK_THAT(refusal(R"({"0": [1], "1": [2)"), Contains("not JSON"));
+  CHECK_THAT(refusal(R"({"0": [1, 2]})"), Contains("client 1 of 2"));
+}
+
+TEST_CASE("quantity_skew's sizes follow its power law", "[data][partition]") {
+  const Listed train = ten_classes(1100);
+  const auto sizes = [&](const std::string& options, std::size_t clients) {
+    std::vector<std::size_t> found;
+    for (const auto& share : split("{kind: quantity_skew" + options + '}', train, clients))
+      found.push_back(share.train.size());
+    return found;
+  };
+  // 1 + 1/2 + 1/3 = 11/6, of 1097.
+  CHECK(sizes(", alpha: 1", 3) == std::vector<std::size_t>{599, 300, 201});
+  CHECK(sizes(", alpha: 0", 4) == std::vector<std::size_t>(4, 275));
+  CHECK(sizes(", alpha: 100", 4) == std::vector<std::size_t>{1097, 1, 1, 1});
+  CHECK(sizes(", alpha: 3, min_size: 100", 10).back() == 100);
+  // Labels stay even: 0.1 +- what a random draw of 60 or more brings.
+  CHECK(skew(split("{kind: quantity_skew, min_size: 60}", train, 10), train) < 0.2);
+  CHECK_THROWS_AS(sizes(", min_size: 111", 10), ConfigError);
+  CHECK_THROWS_WITH(sizes(", min_size: 111", 10), Contains("is 111") && Contains("1100"));
+}
+
+TEST_CASE("feature_noise grows from client to client and never changes", "[data][partition]") {
+  const auto opened = [](const std::string& partition) {
+    data::Source source = test::open_data("{kind: glyphs, hands: 3, per_hand: 40}");
+    const auto shares = data::deal(test::from_yaml(data::partitioner_kinds(), partition), source,
+                                   5, 0.2, Rng(1).stream("partition"));
+    return std::pair(std::move(source), shares);
+  };
+  const auto [plain, plain_shares] = opened("iid");
+  const auto [noisy, shares] = opened("{kind: feature_noise, sigma: 0.4}");
+  const auto [again, again_shares] = opened("{kind: feature_noise, sigma: 0.4}");
+  CHECK(noisy.train->size() == plain.train->size());
+  for (std::size_t client = 0; client < 5; ++client) {
+    const std::vector<std::size_t>& mine = shares[client].train;
+    CHECK(mine == plain_shares[client].train);
+    const data::Batch with = noisy.train->gather(mine), without = plain.train->gather(mine);
+    CHECK(with.at("labels") == without.at("labels"));
+    const auto a = with.at("pixels").f32(), b = without.at("pixels").f32();
+    double square = 0;
+    for (std::size_t i = 0; i < a.size(); ++i)
+      square += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    const double deviation = std::sqrt(square / static_cast<double>(a.size()));
+    CHECK(deviation == Approx(0.1 * static_cast<double>(client)).epsilon(0.03).margin(1e-9));
+    // Alone or in a batch, now or later: the same noise.
+    const std::vector<std::size_t> last{mine.back()};
+    const data::Batch alone = again.train->gather(last);
+    CHECK(std::ranges::equal(alone.at("pixels").f32(), a.last(28 * 28)));
+    // What is held out is the client's own data, with its noise.
+    CHECK((noisy.train->gather(shares[client].holdout) ==
+           plain.train->gather(shares[client].holdout)) == (client == 0));
+  }
+  CHECK(noisy.test->gather(test::all_of(*noisy.test)) ==
+        plain.test->gather(test::all_of(*plain.test)));
+}
+
+TEST_CASE("feature_noise refuses texts", "[data][partition]") {
+  data::Source source = test::open_data("phrases");
+  CHECK_THROWS_AS(data::deal(test::from_yaml(data::partitioner_kinds(), "feature_noise"), source, 2,
+                             0, Rng(1)),
+                  ConfigError);
 }

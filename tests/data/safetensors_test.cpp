@@ -139,3 +139,28 @@ TEST_CASE("safetensors: random damage is refused or read within bounds",
   }
   std::filesystem::remove(path());
 }
+
+TEST_CASE("safetensors: halves are written to the nearest, ties to even", "[data][safetensors]") {
+  const std::vector<float> values{1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, -0x1.8p-25F, 65519.0F, 0.1F};
+  data::write_safetensors(path(), {{"a", Tensor::of(values, {})}}, {}, data::Storage::f16);
+  CHECK(std::filesystem::file_size(path()) % 8 == 2);  // header in eights, five halves
+  const Tensor halves = Safetensors::open(path()).f32("a");
+  CHECK(halves.f32()[0] == 1.0F);
+  CHECK(halves.f32()[1] == 1.0F + 0x1p-9F);
+  CHECK(halves.f32()[2] == -0x1p-24F);
+  CHECK(halves.f32()[3] == 65504.0F);
+  CHECK(halves.f32()[4] == Catch::Detail::Approx(0.1F).epsilon(0x1p-11));
+  const std::vector<float> more{1.0F + 0x1p-8F, 1.0F + 3 * 0x1p-8F, 3e38F};
+  data::write_safetensors(path(), {{"b", Tensor::of(more, {})}}, {}, data::Storage::bf16);
+  const Tensor brains = Safetensors::open(path()).f32("b");
+  CHECK(brains.f32()[0] == 1.0F);
+  CHECK(brains.f32()[1] == 1.0F + 0x1p-6F);
+  CHECK(brains.f32()[2] == Catch::Detail::Approx(3e38F).epsilon(0x1p-8));
+  const std::vector<float> large{65520.0F};
+  CHECK_THROWS_WITH(
+      data::write_safetensors(path(), {{"c", Tensor::of(large, {})}}, {}, data::Storage::f16),
+      Catch::Contains("\"c\"") && Catch::Contains("beyond what F16 holds"));
+  CHECK(Safetensors::open(path()).contains("b"));  // the old file is still there
+  CHECK_FALSE(std::filesystem::exists(path() + ".tmp"));
+  std::filesystem::remove(path());
+}

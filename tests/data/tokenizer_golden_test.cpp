@@ -2,7 +2,7 @@
 #include <chrono>
 
 #include "data/tokenizer.hpp"
-#include "data/tokenizer_golden.hpp"
+#include "data/tokenizer_inputs.hpp"
 
 using namespace fedctl;
 
@@ -10,11 +10,15 @@ namespace {
 
 std::string joined(const std::vector<std::int64_t>& tokens) {
   std::string line;
-  for (const std::int64_t token : tokens) line += (line.empty() ? "" : " ") + std::to_string(token);
+  for (const std::int64_t token : tokens) {
+    if (!line.empty()) line += ' ';
+    line += std::to_string(token);
+  }
   return line;
 }
 
-void check_golden(const std::string& tokenizer_path, const std::string& name, std::size_t at_least) {
+void check_golden(const std::string& tokenizer_path, const std::string& name,
+                  std::size_t at_least) {
   const auto tokenizer = data::open_tokenizer(tokenizer_path);
   const std::vector<std::string> texts = test::golden_texts();
   const std::vector<std::string> expected = test::golden_lines(name + ".ids.gz");
@@ -49,8 +53,10 @@ TEST_CASE("Metaspace splits at spaces or does not", "[data][tokenizer]") {
   const test::TokenizerFolder folder;
   nlohmann::json json = test::golden_json("fallback_bpe.json");
   json["normalizer"] = nullptr;
-  json["pre_tokenizer"] = {
-      {"type", "Metaspace"}, {"replacement", "\xe2\x96\x81"}, {"prepend_scheme", "first"}, {"split", true}};
+  json["pre_tokenizer"] = {{"type", "Metaspace"},
+                           {"replacement", "\xe2\x96\x81"},
+                           {"prepend_scheme", "first"},
+                           {"split", true}};
   check_golden(folder.write("split.json", json.dump()), "metaspace_split", 500);
   json["pre_tokenizer"]["split"] = false;
   check_golden(folder.write("whole.json", json.dump()), "metaspace_whole", 150);
@@ -67,8 +73,8 @@ TEST_CASE("gpt2 gives the tokens of `tokenizers`", "[data][tokenizer]") {
 }
 
 TEST_CASE("BPE on bytes brings every text back", "[data][tokenizer]") {
-  std::vector<std::pair<std::string, std::string>> kinds{
-      {test::golden("byte_bpe.json"), "?"}, {test::golden("fallback_bpe.json"), ""}};
+  std::vector<std::pair<std::string, std::string>> kinds{{test::golden("byte_bpe.json"), "?"},
+                                                         {test::golden("fallback_bpe.json"), ""}};
   const std::string gpt2 = test::shared_data("tokenizers/gpt2");
   const std::string llama = test::shared_data("models/stories260K/tok512.bin");
   if (!is_absent(gpt2)) kinds.emplace_back(gpt2, "");
@@ -90,7 +96,7 @@ TEST_CASE("BPE on bytes brings every text back", "[data][tokenizer]") {
   CHECK(kinds.size() >= 2);
 }
 
-TEST_CASE("how fast tokenizers are", "[.bench][tokenizer]") {
+TEST_CASE("how fast tokenizers are", "[.bench]") {
   std::string text;
   for (const std::string& line : test::golden_texts()) text += line + '\n';
   std::string plain;

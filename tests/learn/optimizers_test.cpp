@@ -44,6 +44,70 @@ TEST_CASE("sgd takes the steps computed by hand", "[learn][optimizer]") {
         std::vector<float>{1, 1.75F, 1.0625F});
 }
 
+TEST_CASE("sgd with nesterov takes the steps computed by hand", "[learn][optimizer]") {
+  // b = 1, -1.5, -0.25; steps 0.5 * (g + 0.5 b) = 0.75, -1.375, 0.1875.
+  CHECK(trajectory("sgd", {{"momentum", 0.5}, {"nesterov", 1}}, 0.5) ==
+        std::vector<float>{1.25F, 2.625F, 2.4375F});
+}
+
+TEST_CASE("lion takes the steps computed by hand", "[learn][optimizer]") {
+  // beta1 = 0.5, beta2 = 0.75. Directions 0.5 * m + 0.5 * g: 0.5; 0.125 - 1; with m = 0.25 and then
+  // 0.1875 - 0.5 = -0.3125, -0.15625 + 0.25: signs +, -, +.
+  std::map<std::string, double> values = {{"beta1", 0.5}, {"beta2", 0.75}};
+  CHECK(trajectory("lion", values, 0.25) == std::vector<float>{1.75F, 2, 1.75F});
+  // A larger beta1: -0.3125 * 0.75 + 0.125 < 0 turns the third step around.
+  values["beta1"] = 0.75;
+  CHECK(trajectory("lion", values, 0.25) == std::vector<float>{1.75F, 2, 2.25F});
+  // The decay takes 0.25 * 0.5 of the weight: 2 * 0.875 - 0.25, 1.5 * 0.875 + 0.25, ...
+  values["weight_decay"] = 0.5;
+  CHECK(trajectory("lion", values, 0.25) ==
+        std::vector<float>{1.5F, 1.5625F, 1.5625F * 0.875F + 0.25F});
+}
+
+TEST_CASE("lion stands still without a gradient, and shows one that is not a number",
+          "[learn][optimizer]") {
+  const auto optimizer = make("lion", {}, 2);
+  std::vector<float> weights = {1, 1};
+  optimizer->step(weights, std::vector<float>{0, std::nanf("")}, 0.1);
+  CHECK(weights[0] == 1);
+  CHECK(std::isnan(weights[1]));
+}
+
+TEST_CASE("weight decay spares the parameters that are named", "[learn][optimizer]") {
+  Layout layout;
+  layout.add("layers.0.LayerNorm.weight", "base", {2});
+  layout.add("layers.0.dense.weight", "base", {2, 1});
+  layout.add("layers.0.dense.bias", "base", {2});
+  layout.add("scale", "base", {1});
+  using Runs = std::vector<learn::Optimizer::Run>;
+  const auto runs = [&](std::vector<std::string> exclude) {
+    return learn::decay_runs(layout, exclude);
+  };
+  CHECK(runs({}) == Runs{{0, 7, true}});
+  CHECK(runs({"Bias", "norm"}) == Runs{{0, 2, false}, {2, 2, true}, {4, 2, false}, {6, 1, true}});
+  CHECK(runs({"1d"}) == Runs{{0, 2, false}, {2, 2, true}, {4, 3, false}});
+  CHECK(runs({"dense"}) == Runs{{0, 2, true}, {2, 4, false}, {6, 1, true}});
+
+  for (const learn::OptimizerEntry& entry : learn::optimizers()) {
+    INFO(entry.kind.name);
+    const auto decayed = make(entry.kind.name, {{"weight_decay", 0.5}}, 7);
+    const auto plain = make(entry.kind.name, {{"weight_decay", 0}}, 7);
+    const auto mixed = make(entry.kind.name, {{"weight_decay", 0.5}}, 7);
+    mixed->set_runs(runs({"1d"}));
+    std::vector<float> with(7, 2), without(7, 2), weights(7, 2), gradient(7);
+    for (int step = 0; step < 3; ++step) {
+      for (std::size_t i = 0; i < 7; ++i) gradient[i] = 0.3F * static_cast<float>(i) - 1;
+      decayed->step(with, gradient, 0.1);
+      plain->step(without, gradient, 0.1);
+      mixed->step(weights, gradient, 0.1);
+    }
+    for (std::size_t i = 0; i < 7; ++i) {
+      CHECK(with[i] != without[i]);
+      CHECK(weights[i] == (i == 2 || i == 3 ? with[i] : without[i]));
+    }
+  }
+}
+
 TEST_CASE("adamw takes the steps computed by hand", "[learn][optimizer]") {
   // beta1 = 0.5, beta2 = 0.75: m = 0.5, -0.75, -0.125 over 0.5, 0.75, 0.875;
   // v = 0.25, 1.1875, 0.953125 over 0.25, 0.4375, 0.578125; eps = 0.5, lr = 0.1.

@@ -189,3 +189,52 @@ TEST_CASE("the default optimizer is sgd with lr 0.05 and momentum 0.9", "[learn]
   // b = -1, -0.9 - 0.95.
   CHECK(learner->weights()[0] == Approx(0.05 + 0.05 * 1.85));
 }
+
+TEST_CASE("batches accumulated to a step are as good as one large batch", "[learn][train]") {
+  const test::Points data = random_points(75, 5, 11);  // the last step has 11 examples: 8 and 3
+  auto small = options(8, 0.1, 0.9), large = options(16, 0.1, 0.9);
+  small.epochs = large.epochs = 3;
+  small.accumulate = 2;
+  const auto one = quadratic(data), other = quadratic(data);
+  const auto by_two = learn::train(*one, data, all_of(data), small, nullptr, Rng(4));
+  const auto whole = learn::train(*other, data, all_of(data), large, nullptr, Rng(4));
+  CHECK(by_two.steps == 15);
+  CHECK(whole.steps == 15);
+  CHECK(by_two.loss == Approx(whole.loss).epsilon(1e-6));
+  for (std::size_t i = 0; i < 5; ++i) {
+    CHECK(one->weights()[i] == Approx(other->weights()[i]).epsilon(1e-5).margin(1e-6));
+  }
+  small.steps = 7;
+  CHECK(learn::train(*one, data, all_of(data), small, nullptr, Rng(4)).steps == 7);
+}
+
+TEST_CASE("a gradient longer than clip is cut to that length, a shorter one is left alone",
+          "[learn][train]") {
+  const test::Points data(std::vector<std::vector<float>>{{-3, -4}});  // the gradient is (3, 4)
+  for (const auto& [clip, expected] :
+       std::map<double, double>{{0, 5}, {2.5, 2.5}, {4.99, 4.99}, {6, 5}}) {
+    auto plan = options(1, 1);
+    plan.clip = clip;
+    const auto learner = quadratic(data);
+    learn::train(*learner, data, all_of(data), plan, nullptr, Rng(0));
+    CHECK(std::hypot(learner->weights()[0], learner->weights()[1]) == Approx(expected));
+    CHECK(learner->weights()[1] / learner->weights()[0] == Approx(4.0 / 3));
+  }
+  // Behind the hook: what the method adds to the gradient counts.
+  auto plan = options(1, 1);
+  plan.clip = 5;
+  const auto learner = quadratic(data);
+  const auto twice = [](std::span<const float>, std::span<float> gradient) {
+    for (float& value : gradient) value *= 2;
+  };
+  learn::train(*learner, data, all_of(data), plan, twice, Rng(0));
+  CHECK(learner->weights()[0] == Approx(-3));
+}
+
+TEST_CASE("label smoothing is refused where there are no labels", "[learn][train]") {
+  const test::Points data = random_points(4, 2, 1);
+  auto plan = options(2, 0.1);
+  plan.label_smoothing = 0.1;
+  const auto learner = quadratic(data);
+  CHECK_THROWS_AS(learn::train(*learner, data, all_of(data), plan, nullptr, Rng(0)), ConfigError);
+}

@@ -47,7 +47,8 @@ std::unique_ptr<Tokenizer> make_fallback_bpe(FallbackBpeParts parts, const std::
 
 // The file formats.
 std::unique_ptr<Tokenizer> open_vocab_txt(const std::string& path);
-std::unique_ptr<Tokenizer> open_vocab_and_merges(const std::string& vocab, const std::string& merges);
+std::unique_ptr<Tokenizer> open_vocab_and_merges(const std::string& vocab,
+                                                 const std::string& merges);
 std::unique_ptr<Tokenizer> open_tokenizer_json(const std::string& path);
 
 }  // namespace fedctl::data

@@ -22,16 +22,16 @@ class JsonNode {
 
   bool is_null() const;
   bool is_text() const;
-  bool has(const std::string& key) const;         // there and not null
-  JsonNode at(const std::string& key) const;      // throws if absent
-  JsonNode child(const std::string& key) const;   // the null node if absent
-  std::vector<JsonNode> elements() const;         // of a list
+  bool has(const std::string& key) const;        // there and not null
+  JsonNode at(const std::string& key) const;     // throws if absent
+  JsonNode child(const std::string& key) const;  // the null node if absent
+  std::vector<JsonNode> elements() const;        // of a list
   std::string text() const;
   bool flag() const;
   std::int64_t integer() const;
   bool flag_or(const std::string& key, bool otherwise) const;
   std::string text_or(const std::string& key, const std::string& otherwise) const;
-  std::string place() const;  // "file: key"
+  std::string place() const;                         // "file: key"
   void add_tokens_to(Vocabulary& vocabulary) const;  // of an object token -> number
 
   // Throws DataError for a key that is not one of these.

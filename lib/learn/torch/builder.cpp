@@ -12,13 +12,14 @@ Init Init::linear(std::int64_t inputs) {
 }
 
 at::Tensor AdaptableLinear::operator()(const at::Tensor& x) const {
-  const at::Tensor y = at::linear(x, weight, bias);
+  const bool turned = storage == Storage::input_first;
+  const at::Tensor y = at::linear(x, turned ? weight.t() : weight, bias);
   return delta ? delta->add(y, x) : y;
 }
 
 at::Tensor AdaptableLinear::onto(const at::Tensor& residual, const at::Tensor& x) const {
   // In place is safe: a sum's gradient needs none of its terms.
-  at::Tensor y = at::addmm(residual, x, weight.t());
+  at::Tensor y = at::addmm(residual, x, storage == Storage::input_first ? weight : weight.t());
   if (bias.defined()) y.add_(bias);
   return delta ? delta->add(y, x) : y;
 }
@@ -50,8 +51,14 @@ const at::Tensor& Builder::base_values(const std::string& name, const Shape& sha
   const auto found = base_.tensors.find(name);
   if (found != base_.tensors.end()) return found->second;
   FEDCTL_ASSERT(!base_.complete);
-  at::Tensor values =
-      from_file ? view_of(base_.file->tensor(name, shape)).clone() : initial(name, shape, init);
+  at::Tensor values;
+  if (from_file) {
+    base_.file->require(name, shape);  // before memory is asked for on its word
+    values = at::empty(shape);
+    base_.file->read(name, values_of(values));
+  } else {
+    values = initial(name, shape, init);
+  }
   return base_.tensors.emplace(name, std::move(values)).first->second;
 }
 
@@ -60,11 +67,19 @@ at::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init 
   return adapter_.trains_base() ? trainable(name, "base", values) : values;
 }
 
+at::Tensor Builder::constant(const std::string& name, const Shape& shape) {
+  if (!base_.complete) base_.constants.insert(name);
+  return base_values(name, shape, Init::zeros(), true);
+}
+
 AdaptableLinear Builder::linear(const std::string& module, const std::string& target,
-                                std::int64_t in, std::int64_t out, bool bias) {
+                                std::int64_t in, std::int64_t out, bool bias,
+                                Storage storage) {
   modules_.emplace(target, module);
   AdaptableLinear layer;
-  layer.weight = parameter(module + ".weight", {out, in}, Init::linear(in));
+  const Shape shape = storage == Storage::input_first ? Shape{in, out} : Shape{out, in};
+  layer.weight = parameter(module + ".weight", shape, Init::linear(in));
+  layer.storage = storage;
   if (bias) layer.bias = parameter(module + ".bias", {out}, Init::zeros());
   layer.delta = adapter_.adapt(*this, module, target, in, out);
   return layer;
@@ -116,6 +131,12 @@ Builder::Flat Builder::finish() {
     handle.mutable_grad() = flat.gradient.narrow(0, offset, count).view(block.shape);
   }
   return flat;
+}
+
+at::Tensor PartedFamily::logits(const data::Batch& batch) const {
+  PartState state = embed(batch);
+  for (std::int64_t i = 0; i < block_count(); ++i) state = block(i, state);
+  return head(state);
 }
 
 }  // namespace fedctl::learn

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct Base {
   const Checkpoint* file = nullptr;  // null: random
   Rng rng{0};
   std::map<std::string, at::Tensor> tensors;
+  std::set<std::string> constants;  // those of `tensors` that are no parameters
   bool complete = false;  // asking for a parameter that is not there is a bug from now on
 };
 
@@ -63,9 +65,14 @@ class Adapter {
 };
 std::unique_ptr<Adapter> make_adapter(const config::Plugin& adapter);
 
+// How a linear layer's matrix lies in HF's files, and so in ours and in memory: [out, in], or [in,
+// out] as GPT-2's (Conv1D).
+enum class Storage { output_first, input_first };
+
 // A linear layer that an adapter may hang on: x (rows, in) -> (rows, out).
 struct AdaptableLinear {
-  at::Tensor weight, bias;  // [out, in], [out] or undefined
+  at::Tensor weight, bias;  // as `storage` says, [out] or undefined
+  Storage storage = Storage::output_first;
   std::unique_ptr<Delta> delta;
 
   at::Tensor operator()(const at::Tensor& x) const;
@@ -82,9 +89,12 @@ class Builder {
   // A parameter of the base: from the file, or initialised. Trainable if the adapter trains the
   // base.
   at::Tensor parameter(const std::string& name, const Shape& shape, Init init);
+  // Values of the file that are no parameters and never train: a front end's matrices.
+  // Precondition: there is a file.
+  at::Tensor constant(const std::string& name, const Shape& shape);
   // A linear layer that adapters may target.
   AdaptableLinear linear(const std::string& module, const std::string& target, std::int64_t in,
-                         std::int64_t out, bool bias);
+                         std::int64_t out, bool bias, Storage storage = Storage::output_first);
   // The classifier: from the file if its classes are the data's, else fresh.
   AdaptableLinear head(const std::string& module, std::int64_t in, std::int64_t out,
                        bool from_file);
@@ -133,7 +143,36 @@ class Family {
   // What the shapes of the parameters do not say (heads, constants); part of the base's digest.
   virtual std::string settings() const = 0;
   virtual const char* task_type() const { return nullptr; }  // PEFT's, or null if it has none
+  // Whether the layers that adapters target are stored input first (PEFT's name for it).
+  virtual bool fan_in_fan_out() const { return false; }
 };
+
+// What passes between the parts of a model: the rows of all examples, one after the other, and how
+// many each example has.
+struct PartState {
+  at::Tensor rows;  // [sum of lengths, width]
+  std::vector<std::int64_t> lengths;
+};
+
+// A family whose parts can be run apart, as split methods need it: "embed", "block.0" and so on,
+// "head". Nothing but a PartState passes between them.
+class PartedFamily : public Family {
+ public:
+  struct Input {
+    std::int64_t width, length_min, length_max;  // lengths: rows an example
+  };
+  virtual std::int64_t block_count() const = 0;
+  // What block `index` takes, or the head if `index` is block_count().
+  virtual Input input_of(std::int64_t index) const = 0;
+  // Preconditions: check() passed; the state is as input_of() says.
+  virtual PartState embed(const data::Batch& batch) const = 0;
+  virtual PartState block(std::int64_t index, const PartState& state) const = 0;
+  virtual at::Tensor head(const PartState& state) const = 0;
+
+  // The parts, one after the other.
+  at::Tensor logits(const data::Batch& batch) const final;
+};
+
 std::unique_ptr<Family> make_family(const LearnerSpec& spec, Builder& builder,
                                     const Checkpoint* file);
 

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "learn/torch/kwt_file.hpp"
 #include "learn/torch/llama2c.hpp"
 
 namespace fedctl::learn {
@@ -55,9 +57,14 @@ void flatten(const Json& json, const std::string& prefix, int depth,
 
 std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std::string& kind) {
   std::unique_ptr<Checkpoint> checkpoint(new Checkpoint);
-  checkpoint->path_ = path;
+  checkpoint->path_ = checkpoint->config_path_ = path;
   std::error_code error;
-  if (fs::is_directory(path, error)) {
+  if (kind == "kwt" && fs::exists(path, error) && !fs::exists(path + "/config.json", error)) {
+    KwtFile model = read_kwt_file(path);
+    checkpoint->numbers_ = std::move(model.config);
+    checkpoint->classes_ = std::move(model.classes);
+    checkpoint->file_.emplace(data::SafetensorsFolder::of(std::move(model.tensors)));
+  } else if (fs::is_directory(path, error)) {
     checkpoint->load_folder();
   } else if (fs::is_regular_file(path, error)) {
     if (kind != "llama") {
@@ -75,7 +82,8 @@ std::unique_ptr<Checkpoint> Checkpoint::open(const std::string& path, const std:
 }
 
 void Checkpoint::load_folder() {
-  const Json json = read_json(path_ + "/config.json");
+  config_path_ = path_ + "/config.json";
+  const Json json = read_json(config_path_);
   flatten(json, "", 0, numbers_, texts_);
   const auto labels = json.find("id2label");
   if (labels != json.end() && labels->is_object()) {
@@ -85,7 +93,7 @@ void Checkpoint::load_folder() {
       classes_.push_back(name->second);
     }
   }
-  file_.emplace(data::Safetensors::open(path_ + "/model.safetensors"));
+  file_.emplace(data::SafetensorsFolder::open(path_));
 }
 
 std::string Checkpoint::name_in_file(const std::string& name) const {
@@ -93,31 +101,48 @@ std::string Checkpoint::name_in_file(const std::string& name) const {
     return file_ ? file_->contains(candidate) : converted_.contains(candidate);
   };
   if (known(name)) return name;
-  for (const std::string_view prefix : {"vit.", "model."}) {
+  for (const std::string_view prefix : {"vit.", "model.", "bert.", "transformer."}) {
     if (!name.starts_with(prefix)) continue;
     if (const std::string rest = name.substr(prefix.size()); known(rest)) return rest;
+  }
+  // BERT's first files name the norms' parameters as TensorFlow does.
+  for (const auto& [ours, theirs] : {std::pair("LayerNorm.weight", "LayerNorm.gamma"),
+                                     std::pair("LayerNorm.bias", "LayerNorm.beta")}) {
+    if (!name.ends_with(ours)) continue;
+    return name_in_file(name.substr(0, name.size() - std::strlen(ours)) + theirs);
   }
   return "";
 }
 
 bool Checkpoint::contains(const std::string& name) const { return !name_in_file(name).empty(); }
 
-Tensor Checkpoint::tensor(const std::string& name, const Shape& shape) const {
+void Checkpoint::require(const std::string& name, const Shape& shape) const {
   const std::string where = name_in_file(name);
   if (where.empty()) {
     throw DataError(path_ + ": has no tensor \"" + name + '"', "is it a model of another kind?");
   }
-  const Shape& found = file_ ? file_->shape(where) : converted_.at(where).shape;
-  if (found != shape) {
-    throw DataError(path_ + ": tensor \"" + where + "\" is " + to_string(found) + ", expected " +
-                    to_string(shape));
-  }
-  if (file_) return file_->f32(where);
-  const Tensor& tensor = converted_.at(where);
-  for (const float value : tensor.f32()) {
+  const Shape& found = file_ ? file_->file(where).shape(where) : converted_.at(where).shape;
+  if (found == shape) return;
+  throw DataError(path_ + ": tensor \"" + where + "\" is " + to_string(found) + ", expected " +
+                  to_string(shape));
+}
+
+void Checkpoint::read(const std::string& name, std::span<float> out) const {
+  const std::string where = name_in_file(name);
+  if (file_) return file_->file(where).f32_into(where, out);
+  const std::span<const float> values = converted_.at(where).f32();
+  FEDCTL_ASSERT(values.size() == out.size());
+  for (const float value : values) {
     if (std::isfinite(value)) continue;
     throw DataError(path_ + ": tensor \"" + where + "\" has a value that is not finite");
   }
+  std::ranges::copy(values, out.begin());
+}
+
+Tensor Checkpoint::tensor(const std::string& name, const Shape& shape) const {
+  require(name, shape);
+  Tensor tensor = Tensor::zeros(DType::f32, shape);
+  read(name, tensor.f32());
   return tensor;
 }
 
@@ -127,8 +152,7 @@ void Checkpoint::release() {
 }
 
 void Checkpoint::fail(const std::string& key, const std::string& what) const {
-  const bool folder = !texts_.empty() || file_.has_value();
-  throw DataError(path_ + (folder ? "/config.json: " : ": ") + key + ' ' + what);
+  throw DataError(config_path_ + ": " + key + ' ' + what);
 }
 
 bool Checkpoint::has(const std::string& key) const {
@@ -187,6 +211,18 @@ std::string json_of(const std::string& text) {
   return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 std::string json_of(double number) { return Json(number).dump(); }
+
+void write_text(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".tmp";
+  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+  out << text << '\n';
+  out.close();
+  std::error_code error;
+  if (out) fs::rename(temporary, path, error);
+  if (!out || error) {
+    throw DataError(path + ": cannot be written", "check permissions and free space");
+  }
+}
 
 std::vector<std::pair<std::string, std::string>> json_of_classes(
     const std::vector<std::string>& classes) {

@@ -1,6 +1,6 @@
-// Checkpoint: a model file, which is an HF folder (config.json and model.safetensors) or a llama2.c
-// .bin. Torch-free. Everything read is hostile until checked; errors are DataError with the file
-// and the place in it.
+// Checkpoint: a model file, which is an HF folder (config.json and model.safetensors, whole or in
+// shards), a llama2.c .bin, or a Keyword Transformer's .safetensors (kwt_file.hpp). Torch-free.
+// Everything read is hostile until checked; errors are DataError with the file and the place in it.
 #pragma once
 
 #include <map>
@@ -10,23 +10,28 @@
 #include <string_view>
 #include <vector>
 
-#include "data/safetensors.hpp"
+#include "data/safetensors_folder.hpp"
 
 namespace fedctl::learn {
 
 class Checkpoint {
  public:
-  // `kind` is the model kind the file is for; a single file must be a llama.
+  // `kind` is the model kind the file is for; a single file must be a llama or a kwt.
   static std::unique_ptr<Checkpoint> open(const std::string& path, const std::string& kind);
 
   const std::string& path() const { return path_; }
   // A base model without its task's head has the names of one with it less their first part
-  // ("vit." or "model."); both are found by the longer name.
+  // ("vit.", "model.", "bert.", "transformer."); both are found by the longer name. Not after release().
   bool contains(const std::string& name) const;
-  // Float32 values of exactly this shape, all finite. Not after release().
-  Tensor tensor(const std::string& name, const Shape& shape) const;
+  // Throws unless there is a tensor of exactly this shape. Not after release().
+  void require(const std::string& name, const Shape& shape) const;
+  // Its float32 values, all finite, into memory of the caller's: a large model never stands in
+  // memory twice. Precondition: require() passed, and `out` has its elements.
+  void read(const std::string& name, std::span<float> out) const;
+  Tensor tensor(const std::string& name, const Shape& shape) const;  // both
   // Gives the tensors' memory back and closes the file; config.json's values stay.
   void release();
+  bool released() const { return !file_ && converted_.empty(); }
 
   // config.json. Keys below an object or a list are dotted: "rope_parameters.rope_theta".
   bool has(const std::string& key) const;  // present, and neither null nor an object or list
@@ -48,10 +53,11 @@ class Checkpoint {
   std::string name_in_file(const std::string& name) const;
 
   std::string path_;
+  std::string config_path_;  // what says the numbers: config.json, or the model file itself
   std::map<std::string, double> numbers_;  // config.json's numbers and booleans
   std::map<std::string, std::string> texts_;
   std::vector<std::string> classes_;
-  std::optional<data::Safetensors> file_;
+  std::optional<data::SafetensorsFolder> file_;
   TensorMap converted_;  // of a .bin
 };
 
@@ -59,6 +65,8 @@ class Checkpoint {
 std::string json_object(const std::vector<std::pair<std::string, std::string>>& members);
 std::string json_of(const std::string& text);
 std::string json_of(double number);  // shortest form that reads back the same
+// Replaces the file by this text and a newline, atomically. Throws DataError if it cannot.
+void write_text(const std::string& path, const std::string& text);
 // "id2label" and "label2id" of these class names.
 std::vector<std::pair<std::string, std::string>> json_of_classes(
     const std::vector<std::string>& classes);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <malloc.h>
 
+#include <optional>
 #include <set>
 
 #include "base/assert.hpp"
@@ -11,6 +12,9 @@
 #include "learn/torch/convert.hpp"
 #include "learn/torch/entry.hpp"
 #include "learn/torch/loops.hpp"
+#include "learn/torch/part_runner.hpp"
+#include "learn/torch/merge.hpp"
+#include "learn/torch/peft_read.hpp"
 #include "learn/torch/save.hpp"
 
 namespace fedctl::learn {
@@ -56,13 +60,14 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
   const std::set<std::string> trained = trained_names(layout);
   bool all_trained = true;
   for (const auto& [name, tensor] : base.tensors)
-    all_trained = all_trained && trained.contains(name);
+    all_trained = all_trained && (trained.contains(name) || base.constants.contains(name));
   BaseSummary summary;
   Digest digest;
   digest.add(settings);
   for (const auto& [name, tensor] : base.tensors) {
     const bool frozen = !trained.contains(name);
-    if (frozen) summary.parameters += static_cast<std::size_t>(tensor.numel());
+    const bool parameter = !base.constants.contains(name);
+    if (frozen && parameter) summary.parameters += static_cast<std::size_t>(tensor.numel());
     if (!frozen && !all_trained) continue;
     digest.add(name).add(to_string(shape_of(tensor)));
     digest.add(std::as_bytes(values_of(tensor)));
@@ -71,12 +76,19 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
   return summary;
 }
 
+const std::string& adapter_path(const LearnerSpec& spec) {
+  static const std::string kNone;
+  const auto* options = dynamic_cast<const AdapterOptions*>(spec.adapter.options.get());
+  return options == nullptr ? kNone : options->path;
+}
+
 // What all learners of a factory read.
 struct Shared {
   LearnerSpec spec;
   std::unique_ptr<Checkpoint> file;
   Base base;
   BaseSummary summary;
+  std::vector<float> first;  // weights to start from, where adapter.path gives them
 };
 
 class TorchLearner final : public Learner {
@@ -87,6 +99,10 @@ class TorchLearner final : public Learner {
     family_ = make_family(shared_->spec, builder, shared_->base.file);
     modules_ = builder.modules();
     flat_ = builder.finish();
+    if (const auto* parted = dynamic_cast<const PartedFamily*>(family_.get())) {
+      parts_.emplace(*parted);
+    }
+    std::ranges::copy(shared_->first, weights().begin());
   }
 
   const Layout& layout() const override { return flat_.layout; }
@@ -103,19 +119,16 @@ class TorchLearner final : public Learner {
     at::Tensor by_logits = at::empty_like(logits);
     const loops::CrossEntropy result =
         loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
-                                           labels, data::kIgnore, by_logits.data_ptr<float>());
+                                           labels, data::kIgnore, by_logits.data_ptr<float>(), smoothing_);
     logits.backward(by_logits);
     return mean({result.loss_sum, result.correct, result.count});
   }
 
-  Scores evaluate(const data::Batch& batch) override {
-    use_one_thread();
-    const std::int64_t* labels = labels_of(batch);
-    const at::NoGradGuard guard;
-    const at::Tensor logits = family_->logits(batch);
-    const loops::CrossEntropy result = loops::cross_entropy(
-        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
-    return {result.loss_sum, result.correct, result.count};
+  void set_label_smoothing(double share) override { smoothing_ = share; }
+
+  Scores evaluate(const data::Batch& batch) override { return score(batch, nullptr); }
+  Scores evaluate(const data::Batch& batch, Tensor& logits_out) override {
+    return score(batch, &logits_out);
   }
 
   Tensor logits(const data::Batch& batch) override {
@@ -125,16 +138,50 @@ class TorchLearner final : public Learner {
     return copy_of(family_->logits(batch));
   }
 
+  std::vector<std::string> parts() const override {
+    return parts_ ? parts_->names() : Learner::parts();
+  }
+
+  TensorMap forward(std::string_view part, const TensorMap& inputs) override {
+    use_one_thread();
+    return parts_ ? parts_->forward(part, inputs) : Learner::forward(part, inputs);
+  }
+
+  TensorMap backward(std::string_view part, const TensorMap& output_gradients) override {
+    use_one_thread();
+    return parts_ ? parts_->backward(part, output_gradients)
+                  : Learner::backward(part, output_gradients);
+  }
+
   void save_adapter(const std::string& folder,
                     const std::map<std::string, std::string>& provenance) override {
     save_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
                  folder, provenance});
+  }
+  void load_adapter(const std::string& folder) override {
+    read_adapter(folder, shared_->spec.adapter, flat_.layout, weights());
+  }
+  void save_merged(const std::string& folder, const std::map<std::string, std::string>& provenance,
+                   data::Storage storage) override {
+    merge_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
+                  folder, provenance},
+                 storage);
   }
 
   std::string base_digest() const override { return shared_->summary.digest; }
   std::size_t base_parameters() const override { return shared_->summary.parameters; }
 
  private:
+  Scores score(const data::Batch& batch, Tensor* logits_out) {
+    use_one_thread();
+    const std::int64_t* labels = labels_of(batch);
+    const at::NoGradGuard guard;
+    const at::Tensor logits = family_->logits(batch);
+    if (logits_out != nullptr) *logits_out = copy_of(logits);
+    const loops::CrossEntropy result = loops::cross_entropy(
+        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
+    return {result.loss_sum, result.correct, result.count};
+  }
   static double mean(const Scores& scores) {
     // A batch may have nothing to predict (texts whose answers were all cut off): no loss, no step.
     return scores.count == 0 ? 0 : scores.loss_sum / static_cast<double>(scores.count);
@@ -151,8 +198,10 @@ class TorchLearner final : public Learner {
   std::shared_ptr<Shared> shared_;
   std::unique_ptr<Adapter> adapter_;
   std::unique_ptr<Family> family_;
+  std::optional<PartRunner> parts_;  // of a PartedFamily
   std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
+  double smoothing_ = 0;
 };
 
 class TorchFactory final : public LearnerFactory {
@@ -170,12 +219,21 @@ class TorchFactory final : public LearnerFactory {
     const std::unique_ptr<Adapter> adapter = make_adapter(spec.adapter);
     Builder builder(s.base, *adapter);
     const std::unique_ptr<Family> family = make_family(spec, builder, s.file.get());
-    const Layout layout = builder.finish().layout;
+    const Builder::Flat flat = builder.finish();
+    const Layout& layout = flat.layout;
     if (layout.size() == 0) {
       throw ConfigError("adapter.kind is " + spec.adapter.kind +
                         ": it leaves nothing to train in this model");
     }
-    s.summary = summarize(s.base, layout, family->settings());
+    std::string settings = family->settings();
+    if (const std::string& folder = adapter_path(spec); !folder.empty()) {
+      // Parts that the folder does not have start as they would without it.
+      const std::span<const float> fresh = values_of(flat.weights);
+      s.first.assign(fresh.begin(), fresh.end());
+      read_adapter(folder, spec.adapter, layout, s.first);
+      settings += " from " + digest_of(as_bytes_of(std::span<const float>(s.first)));
+    }
+    s.summary = summarize(s.base, layout, settings);
     s.base.complete = true;
     if (s.file) s.file->release();
   }

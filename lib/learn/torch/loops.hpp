@@ -52,9 +52,11 @@ struct CrossEntropy {
 CrossEntropy cross_entropy(std::int64_t rows, std::int64_t classes, const float* logits,
                            const std::int64_t* labels, std::int64_t ignore);
 // The same, and d (loss_sum / count) / d logits into `gradient`; zeros if there is nothing to
-// predict.
+// predict. With label smoothing (Szegedy et al., CVPR 2016, arXiv 1512.00567, section 7) the target
+// is (1 - smoothing) on the label and smoothing / classes on every class.
 CrossEntropy cross_entropy_with_gradient(std::int64_t rows, std::int64_t classes,
                                          const float* logits, const std::int64_t* labels,
-                                         std::int64_t ignore, float* gradient);
+                                         std::int64_t ignore, float* gradient,
+                                         double smoothing = 0);
 
 }  // namespace fedctl::learn::loops

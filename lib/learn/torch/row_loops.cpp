@@ -57,7 +57,7 @@ FEDCTL_INLINE void soften_row(std::int64_t padded, float* row, float& most, floa
 
 FEDCTL_INLINE CrossEntropy score_rows(std::int64_t rows, std::int64_t classes, const float* logits,
                                       const std::int64_t* labels, std::int64_t ignore,
-                                      float* gradient) {
+                                      float* gradient, double smoothing) {
   CrossEntropy result;
   for (std::int64_t r = 0; r < rows; ++r) result.count += labels[r] != ignore ? 1 : 0;
   const std::int64_t padded = (classes + kLanes - 1) / kLanes * kLanes;
@@ -75,13 +75,22 @@ FEDCTL_INLINE CrossEntropy score_rows(std::int64_t rows, std::int64_t classes, c
     soften_row(padded, row.data(), most, sum);
     result.loss_sum += std::log(static_cast<double>(sum)) + static_cast<double>(most) -
                        static_cast<double>(in[label]);
+    if (smoothing > 0) {
+      double sum_in = 0;
+      for (std::int64_t c = 0; c < classes; ++c) sum_in += static_cast<double>(in[c]);
+      result.loss_sum += smoothing * (in[label] - sum_in / static_cast<double>(classes));
+    }
     result.correct += std::find(in, in + label + 1, most) == in + label ? 1 : 0;
     if (gradient == nullptr) continue;
     float* const out = gradient + r * classes;
     const float share = 1.0F / static_cast<float>(result.count);
     const float factor = share / sum;
     for (std::int64_t c = 0; c < classes; ++c) out[c] = row[static_cast<std::size_t>(c)] * factor;
-    out[label] -= share;
+    if (smoothing > 0) {
+      const auto spread = static_cast<float>(smoothing / static_cast<double>(classes)) * share;
+      for (std::int64_t c = 0; c < classes; ++c) out[c] -= spread;
+    }
+    out[label] -= static_cast<float>(1 - smoothing) * share;
   }
   return result;
 }
@@ -145,14 +154,14 @@ void swiglu_backward(std::int64_t count, const float* gate, const float* up, con
 FEDCTL_CLONES
 CrossEntropy cross_entropy(std::int64_t rows, std::int64_t classes, const float* logits,
                            const std::int64_t* labels, std::int64_t ignore) {
-  return score_rows(rows, classes, logits, labels, ignore, nullptr);
+  return score_rows(rows, classes, logits, labels, ignore, nullptr, 0);
 }
 
 FEDCTL_CLONES
 CrossEntropy cross_entropy_with_gradient(std::int64_t rows, std::int64_t classes,
                                          const float* logits, const std::int64_t* labels,
-                                         std::int64_t ignore, float* gradient) {
-  return score_rows(rows, classes, logits, labels, ignore, gradient);
+                                         std::int64_t ignore, float* gradient, double smoothing) {
+  return score_rows(rows, classes, logits, labels, ignore, gradient, smoothing);
 }
 
 }  // namespace fedctl::learn::loops

@@ -2,30 +2,20 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <set>
 
 #include "learn/torch/convert.hpp"
+#include "learn/torch/peft_names.hpp"
 
 namespace fedctl::learn {
 namespace {
 
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  out << text << '\n';
-  out.close();
-  std::error_code error;
-  if (out) std::filesystem::rename(temporary, path, error);
-  if (!out || error) {
-    throw DataError(path + ": cannot be written", "check permissions and free space");
-  }
-}
-
 TensorMap trained(const Saved& saved, const std::string& prefix) {
   TensorMap tensors;
   for (const Block& block : saved.layout.blocks()) {
-    const std::string name = block.group == "prompt" ? block.name : prefix + block.name;
+    const std::string name = block.group == "prompt" || prefix.empty()
+                                 ? block.name
+                                 : prefix + peft_name(block.name);
     tensors[name] = Tensor::of(saved.weights.subspan(block.offset, block.count), block.shape);
   }
   return tensors;
@@ -45,7 +35,7 @@ std::vector<std::string> target_modules(const Saved& saved, const LoraOptions& l
   std::vector<std::string> chosen, others;
   for (const auto& [target, module] : saved.modules) {
     const bool wanted = std::ranges::find(lora.targets, target) != lora.targets.end();
-    (wanted ? chosen : others).push_back(module);
+    (wanted ? chosen : others).push_back(peft_name(module));
   }
   return peft_targets(chosen, others);
 }
@@ -75,7 +65,7 @@ std::string adapter_config(const Saved& saved) {
     members.emplace_back("lora_alpha", json_of(lora->alpha));
     members.emplace_back("lora_dropout", "0.0");
     members.emplace_back("bias", json_of("none"));
-    members.emplace_back("fan_in_fan_out", "false");
+    members.emplace_back("fan_in_fan_out", saved.family.fan_in_fan_out() ? "true" : "false");
     members.emplace_back("target_modules", json_list(target_modules(saved, *lora)));
     members.emplace_back("modules_to_save", whole.empty() ? "null" : json_list(whole));
   }
@@ -121,8 +111,10 @@ void save_folder(const Saved& saved) {
   metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
   const std::string& kind = saved.spec.adapter.kind;
   if (kind == "lora" || kind == "prompt") {
-    data::write_safetensors(saved.folder + "/adapter_model.safetensors",
-                            trained(saved, "base_model.model."), metadata);
+    // PEFT wraps the model once around a prompt, and twice around adapted layers.
+    const char* prefix = kind == "prompt" ? "base_model." : "base_model.model.";
+    data::write_safetensors(saved.folder + "/adapter_model.safetensors", trained(saved, prefix),
+                            metadata);
     write_text(saved.folder + "/adapter_config.json", adapter_config(saved));
     return;
   }

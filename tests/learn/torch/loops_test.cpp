@@ -260,6 +260,33 @@ TEST_CASE("cross entropy counts, scores and differentiates its rows", "[learn][t
   CHECK(loops::cross_entropy(4, classes, sure.data(), labels.data(), ignore).correct == 2);
 }
 
+TEST_CASE("label smoothing mixes the loss with its mean over the classes",
+          "[learn][torch][loops]") {
+  const std::int64_t classes = GENERATE(2, 23);
+  const std::vector<std::int64_t> labels = {classes - 1, -100, 0};
+  const Floats logits = normals(3 * classes, fedctl::Rng(9));
+  const auto columns = static_cast<std::size_t>(classes);
+  const double smoothing = 0.3;
+  const auto formula = [&](const Doubles& at) {
+    double loss = 0;
+    for (const std::size_t row : {0U, 2U}) {
+      double sum = 0, mean = 0;
+      for (std::size_t c = 0; c < columns; ++c) {
+        sum += std::exp(at[row * columns + c]);
+        mean += at[row * columns + c] / static_cast<double>(columns);
+      }
+      const double label = at[row * columns + static_cast<std::size_t>(labels[row])];
+      loss += (1 - smoothing) * (std::log(sum) - label) + smoothing * (std::log(sum) - mean);
+    }
+    return loss / 2;
+  };
+  Floats gradient(logits.size());
+  const auto result = loops::cross_entropy_with_gradient(
+      3, classes, logits.data(), labels.data(), -100, gradient.data(), smoothing);
+  CHECK(result.loss_sum / 2 == Approx(formula(widened(logits))).epsilon(1e-6));
+  require_gradient(logits, gradient, formula);
+}
+
 TEST_CASE("with nothing to predict the loss and its gradient are zero", "[learn][torch][loops]") {
   const std::vector<std::int64_t> labels = {-100, -100};
   const Floats logits = {1, 2, 3, 4};

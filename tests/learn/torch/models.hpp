@@ -71,6 +71,14 @@ inline data::DatasetInfo texts(std::int64_t vocabulary = 19) {
   return info;
 }
 
+// Texts with classes.
+inline data::DatasetInfo sentences(std::int64_t vocabulary = 19) {
+  data::DatasetInfo info;
+  info.classes = {"cat", "dog", "owl"};
+  info.vocabulary = vocabulary;
+  return info;
+}
+
 inline learn::LearnerSpec spec(const std::string& model, const std::string& adapter,
                                data::DatasetInfo info, const std::string& path = "",
                                std::uint64_t seed = 7) {
@@ -90,6 +98,16 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                   vit->heads = 2;
                   vit->mlp = 10;
                 }
+                if (auto* kwt = dynamic_cast<learn::KwtOptions*>(&options)) {
+                  kwt->width = 12;
+                  kwt->depth = 2;
+                  kwt->heads = 2;
+                  kwt->mlp = 10;
+                }
+                if (auto* cnn = dynamic_cast<learn::CnnOptions*>(&options)) {
+                  cnn->channels = 2;
+                  cnn->hidden = 6;
+                }
                 if (auto* llama = dynamic_cast<learn::LlamaOptions*>(&options)) {
                   llama->width = 16;
                   llama->hidden = 20;
@@ -97,6 +115,19 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                   llama->heads = 4;
                   llama->kv_heads = 2;
                   llama->context = 32;
+                }
+                if (auto* bert = dynamic_cast<learn::BertOptions*>(&options)) {
+                  bert->width = 12;
+                  bert->hidden = 10;
+                  bert->depth = 2;
+                  bert->heads = 2;
+                  bert->context = 32;
+                }
+                if (auto* gpt2 = dynamic_cast<learn::Gpt2Options*>(&options)) {
+                  gpt2->width = 12;
+                  gpt2->depth = 2;
+                  gpt2->heads = 3;
+                  gpt2->context = 32;
                 }
                 return plugin;
               }(),
@@ -106,7 +137,8 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                 if (auto* lora = dynamic_cast<learn::LoraOptions*>(plugin.options.get())) {
                   lora->rank = 3;
                   lora->alpha = 6;
-                  if (model == "mlp") lora->targets = {"fc1"};
+                  if (model == "mlp" || model == "cnn") lora->targets = {"fc1"};
+                  if (model == "gpt2") lora->targets = {"qkv"};
                 }
                 if (auto* prompt = dynamic_cast<learn::PromptOptions*>(plugin.options.get())) {
                   prompt->tokens = 3;
@@ -196,6 +228,10 @@ inline data::Batch batch_for(const learn::LearnerSpec& spec, std::int64_t count,
   return text_batch(spec.data, lengths, seed);
 }
 inline data::DatasetInfo info_for(const std::string& model) {
+  if (model == "kwt") return images({5, 6});
+  if (model == "cnn") return images({2, 9, 8});
+  if (model == "bert") return sentences();
+  if (model == "gpt2") return texts();
   return model == "llama" ? texts() : model == "vit" ? images({2, 8, 12}) : images({1, 4, 5});
 }
 
@@ -217,7 +253,11 @@ inline const std::vector<Pair>& pairs() {
   static const std::vector<Pair> kPairs = {
       {"mlp", "lora"},   {"mlp", "head"},     {"mlp", "full"},   {"vit", "lora"},
       {"vit", "prompt"}, {"vit", "head"},     {"vit", "full"},   {"llama", "lora"},
-      {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"},
+      {"kwt", "lora"},   {"kwt", "prompt"},   {"kwt", "head"},   {"kwt", "full"},
+      {"cnn", "lora"},   {"cnn", "head"},     {"cnn", "full"},
+      {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"}, {"bert", "lora"},
+      {"bert", "prompt"}, {"bert", "head"}, {"bert", "full"}, {"gpt2", "lora"},
+      {"gpt2", "prompt"}, {"gpt2", "head"}, {"gpt2", "full"},
   };
   return kPairs;
 }

@@ -26,7 +26,7 @@ std::vector<float> logits(learn::Learner& learner, const data::Batch& batch) {
 }  // namespace
 
 TEST_CASE("a whole model that is saved and loaded gives the same logits", "[learn][torch][save]") {
-  const std::string model = GENERATE("mlp", "vit", "llama");
+  const std::string model = GENERATE("mlp", "vit", "llama", "bert", "gpt2");
   const std::string adapter = GENERATE("full", "head");
   INFO(model << " with " << adapter);
   const test::Folder folder;
@@ -76,7 +76,7 @@ TEST_CASE("config.json says what transformers needs", "[learn][torch][save]") {
 
 TEST_CASE("a classifier for other classes is made afresh, all else is kept",
           "[learn][torch][save]") {
-  const std::string model = GENERATE("mlp", "vit");
+  const std::string model = GENERATE("mlp", "vit", "bert");
   const test::Folder folder;
   const data::DatasetInfo info = test::info_for(model);
   const auto original = saved(test::spec(model, "full", info), folder.path());
@@ -110,7 +110,7 @@ TEST_CASE("LoRA is saved as a PEFT folder", "[learn][torch][save]") {
   CHECK(config["peft_type"] == "LORA");
   CHECK(config["r"] == 3);
   CHECK(config["lora_alpha"] == 6);
-  CHECK(config["target_modules"] == nlohmann::json{"query", "value"});
+  CHECK(config["target_modules"] == nlohmann::json{"q_proj", "v_proj"});  // since transformers 5
   CHECK(config["modules_to_save"] == nlohmann::json{"classifier"});
   CHECK(config["base_model_name_or_path"].is_null());
   CHECK(config["task_type"].is_null());
@@ -119,7 +119,14 @@ TEST_CASE("LoRA is saved as a PEFT folder", "[learn][torch][save]") {
   const auto file = data::Safetensors::open(folder.file("adapter_model.safetensors"));
   CHECK(file.names().size() == learner->layout().blocks().size());
   for (const Block& block : learner->layout().blocks()) {
-    const Tensor found = file.f32("base_model.model." + block.name);
+    std::string name = block.name;
+    for (const auto& [from, to] : {std::pair("encoder.layer", "layers"),
+                                   std::pair("attention.query", "q_proj"),
+                                   std::pair("attention.value", "v_proj")}) {
+      const std::size_t at = name.find(from);
+      if (at != std::string::npos) name.replace(at, std::strlen(from), to);
+    }
+    const Tensor found = file.f32("base_model.model." + name);
     CHECK(found.shape == block.shape);
     CHECK(test::copy(found.f32()) ==
           test::copy(learner->weights().subspan(block.offset, block.count)));
@@ -139,10 +146,13 @@ TEST_CASE("PEFT's target modules match exactly the layers that were adapted",
   const Case c =
       GENERATE(Case{"llama", {"query", "value"}, {"q_proj", "v_proj"}},
                Case{"llama", {"down"}, nlohmann::json::array({"down_proj"})},
-               // "output.dense" alone would also match "attention.output.dense".
-               Case{"vit", {"fc2"}, {"0.output.dense", "1.output.dense"}},
-               Case{"vit", {"output"}, nlohmann::json::array({"attention.output.dense"})},
-               Case{"vit", {"fc1", "fc2", "output"}, nlohmann::json::array({"dense"})},
+               // The names of transformers 5, which are not those of the model's file.
+               Case{"vit", {"fc2"}, nlohmann::json::array({"fc2"})},
+               Case{"vit", {"output"}, nlohmann::json::array({"o_proj"})},
+               Case{"vit", {"fc1", "fc2", "output"}, {"fc1", "fc2", "o_proj"}},
+               Case{"bert", {"output"}, nlohmann::json::array({"attention.output.dense"})},
+               Case{"gpt2", {"qkv"}, nlohmann::json::array({"c_attn"})},
+               Case{"gpt2", {"output"}, nlohmann::json::array({"attn.c_proj"})},
                Case{"mlp", {"fc1"}, {"0", "1"}});
   INFO(c.model << ' ' << c.expected);
   const test::Folder folder;
@@ -151,9 +161,13 @@ TEST_CASE("PEFT's target modules match exactly the layers that were adapted",
   saved(spec, folder.path());
   const nlohmann::json config = json_file(folder.file("adapter_config.json"));
   CHECK(config["target_modules"] == c.expected);
-  CHECK(config["task_type"] ==
-        (c.model == "llama" ? nlohmann::json("CAUSAL_LM") : nlohmann::json()));
-  const char* head = c.model == "llama" ? "lm_head" : "classifier";
+  const bool language = test::info_for(c.model).task == data::Task::language;
+  const std::map<std::string, nlohmann::json> tasks = {
+      {"llama", "CAUSAL_LM"}, {"gpt2", "CAUSAL_LM"}, {"bert", "SEQ_CLS"}};
+  CHECK(config["task_type"] == (tasks.contains(c.model) ? tasks.at(c.model) : nlohmann::json()));
+  // As PEFT puts it: GPT-2's matrices are stored input first.
+  CHECK(config["fan_in_fan_out"] == (c.model == "gpt2"));
+  const char* head = language ? "lm_head" : "classifier";
   CHECK(config["modules_to_save"] == nlohmann::json::array({head}));
 }
 

@@ -35,6 +35,17 @@ TEST_CASE("speed of training and evaluation", "[.bench]") {
     report("stories260K lora r4 train 16x128", 16, [&] { learner->loss_and_gradient(batch); });
     report("stories260K lora r4 eval 16x128", 16, [&] { learner->evaluate(batch); });
   }
+  if (const auto model = test::shared_data("models/minilm-l6")) {
+    learn::LearnerSpec spec = test::spec("bert", "lora", test::sentences(30522), *model);
+    dynamic_cast<learn::LoraOptions&>(*spec.adapter.options).rank = 8;
+    dynamic_cast<learn::BertOptions&>(*spec.model.options).pooling = "mean";
+    const auto learner = learn::make_factory(spec)->make();
+    for (const std::int64_t length : {15, 32}) {
+      const data::Batch batch = test::text_batch(spec.data, 16, length);
+      const std::string name = "minilm lora r8 train 16x" + std::to_string(length);
+      report(name.c_str(), 16, [&] { learner->loss_and_gradient(batch); });
+    }
+  }
   learn::LearnerSpec spec = test::spec("vit", "lora", test::images({1, 28, 28}));
   dynamic_cast<learn::VitOptions&>(*spec.model.options) = learn::VitOptions();
   dynamic_cast<learn::LoraOptions&>(*spec.adapter.options).rank = 8;

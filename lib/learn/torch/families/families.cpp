@@ -54,6 +54,33 @@ void require_images(const LearnerSpec& spec, std::size_t rank) {
   }
 }
 
+void require_text(const LearnerSpec& spec, data::Task task) {
+  const bool classes = task != data::Task::classify || !spec.data.classes.empty();
+  if (spec.data.task == task && spec.data.vocabulary >= 1 && classes) return;
+  throw ConfigError("model.kind is " + spec.model.kind + ", but data.kind's examples are no text " +
+                        (task == data::Task::language ? "to continue" : "with classes"),
+                    "fedctl list datasets");
+}
+
+void require_vocabulary(const LearnerSpec& spec, std::int64_t vocabulary) {
+  if (spec.data.vocabulary <= vocabulary) return;
+  throw ConfigError("data's tokenizer has " + std::to_string(spec.data.vocabulary) +
+                        " tokens, model.path " + std::to_string(vocabulary),
+                    "tokenizer and model must belong together");
+}
+
+void require_heads(const LearnerSpec& spec, const Checkpoint* file, std::int64_t width,
+                   std::int64_t heads) {
+  if (width % heads == 0) return;
+  const std::string what = "heads is " + std::to_string(heads) + ", must divide the width, " +
+                           std::to_string(width);
+  if (file != nullptr) {
+    throw DataError(file->path() + "/config.json: the number of " + what,
+                    "it is no model of kind " + spec.model.kind);
+  }
+  throw ConfigError("model." + what);
+}
+
 const Tensor& image_of(const data::Batch& batch) {
   for (const char* name : {"pixels", "features"}) {
     const auto found = batch.find(name);
@@ -125,6 +152,41 @@ void check_next_tokens(const data::Batch& batch, std::int64_t vocabulary) {
 std::vector<std::int64_t> lengths_of(const data::Batch& batch) {
   const std::span<const std::int64_t> lengths = batch.at("lengths").i64();
   return {lengths.begin(), lengths.end()};
+}
+
+at::Tensor positions_of(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::int64_t> positions;
+  for (const std::int64_t length : lengths) {
+    for (std::int64_t i = 0; i < length; ++i) positions.push_back(i);
+  }
+  return at::tensor(positions);
+}
+
+at::Tensor first_rows(const std::vector<std::int64_t>& lengths) {
+  std::vector<std::int64_t> rows;
+  std::int64_t row = 0;
+  for (const std::int64_t length : lengths) {
+    rows.push_back(row);
+    row += length;
+  }
+  return at::tensor(rows);
+}
+
+at::Tensor make_text_prompt(Builder& builder, const at::Tensor& embedding, std::int64_t context) {
+  const std::int64_t tokens = builder.adapter().prompt_tokens();
+  if (tokens == 0) return {};
+  if (tokens >= context) {
+    throw ConfigError("adapter.tokens is " + std::to_string(tokens) +
+                      ", the model's context has " + std::to_string(context));
+  }
+  const std::string name = "prompt_embeddings";
+  Rng rng = builder.stream(name);
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < tokens; ++i) {
+    rows.push_back(
+        static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(embedding.size(0)))));
+  }
+  return builder.trainable(name, "prompt", at::embedding(embedding, at::tensor(rows)));
 }
 
 at::Tensor put_in_front(const at::Tensor& prompt, const at::Tensor& rows,

@@ -70,16 +70,9 @@ Dimensions from_file(const Checkpoint& file) {
 }
 
 Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
-  if (spec.data.task != data::Task::language || spec.data.vocabulary < 1) {
-    throw ConfigError("model.kind is llama, but data.kind's examples are no text to continue",
-                      "fedctl list datasets");
-  }
+  require_text(spec, data::Task::language);
   const Dimensions d = file == nullptr ? from_options(spec) : from_file(*file);
-  if (spec.data.vocabulary > d.vocabulary) {
-    throw ConfigError("data's tokenizer has " + std::to_string(spec.data.vocabulary) +
-                          " tokens, model.path " + std::to_string(d.vocabulary),
-                      "tokenizer and model must belong together");
-  }
+  require_vocabulary(spec, d.vocabulary);
   return d;
 }
 
@@ -122,7 +115,7 @@ class Llama final : public Family {
     const Shape matrix = {d_.vocabulary, d_.width};
     const Init normal = Init::normal(kEmbeddingDeviation);
     embedding_ = builder.parameter("model.embed_tokens.weight", matrix, normal);
-    if (builder.adapter().prompt_tokens() > 0) make_prompt(builder);
+    prompt_ = make_text_prompt(builder, embedding_, d_.context);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "model.layers." + std::to_string(i), d_);
     }
@@ -138,16 +131,16 @@ class Llama final : public Family {
   at::Tensor logits(const data::Batch& batch) const override {
     at::Tensor x = at::embedding(embedding_, view_of(batch.at("tokens")));
     std::vector<std::int64_t> lengths = lengths_of(batch);
-    if (prompt_tokens_ > 0) x = put_in_front(prompt_, x, lengths);
+    if (prompt_.defined()) x = put_in_front(prompt_, x, lengths);
     grow_tables(*std::ranges::max_element(lengths));
     const ops::AttentionOptions options{lengths, d_.heads, d_.kv_heads, true, cosine_, sine_};
     for (const Block& block : blocks_) x = block(x, options);
-    if (prompt_tokens_ > 0) x = take_behind(prompt_tokens_, x, lengths);
+    if (prompt_.defined()) x = take_behind(prompt_.size(0), x, lengths);
     return at::linear(ops::rms_norm(x, norm_, d_.eps), output_);
   }
 
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens_);
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_));
     check_next_tokens(batch, d_.vocabulary);
   }
 
@@ -179,23 +172,6 @@ class Llama final : public Family {
   const char* task_type() const override { return "CAUSAL_LM"; }
 
  private:
-  // Lester et al., section 3.2, "sampled vocabulary": rows of the embedding, drawn at random.
-  void make_prompt(Builder& builder) {
-    const std::string name = "prompt_embeddings";
-    prompt_tokens_ = builder.adapter().prompt_tokens();
-    if (prompt_tokens_ >= d_.context) {
-      throw ConfigError("adapter.tokens is " + std::to_string(prompt_tokens_) +
-                        ", the model's context has " + std::to_string(d_.context));
-    }
-    Rng rng = builder.stream(name);
-    std::vector<std::int64_t> rows;
-    for (std::int64_t i = 0; i < prompt_tokens_; ++i) {
-      rows.push_back(
-          static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(d_.vocabulary))));
-    }
-    prompt_ = builder.trainable(name, "prompt", at::embedding(embedding_, at::tensor(rows)));
-  }
-
   // Cosine and sine of position * theta^(-2 i / head_width) for all positions below `length`,
   // doubled as longer texts come: a context may be far longer than any text.
   void grow_tables(std::int64_t length) const {
@@ -218,7 +194,6 @@ class Llama final : public Family {
 
   Dimensions d_;
   bool untied_;
-  std::int64_t prompt_tokens_ = 0;
   at::Tensor embedding_, prompt_, norm_, output_;
   mutable at::Tensor cosine_, sine_;  // a learner has one thread
   std::vector<Block> blocks_;

@@ -5,7 +5,7 @@
 namespace fedctl::learn {
 namespace {
 
-class Mlp final : public Family {
+class Mlp final : public PartedFamily {
  public:
   Mlp(const LearnerSpec& spec, Builder& builder, const Checkpoint* file) : info_(spec.data) {
     require_images(spec, 0);
@@ -27,11 +27,21 @@ class Mlp final : public Family {
                          file != nullptr && file->classes() == info_.classes);
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    at::Tensor x = view_of(image_of(batch)).flatten(1);
-    for (const AdaptableLinear& layer : layers_) x = at::relu(layer(x));
-    return head_(x);
+  std::int64_t block_count() const override { return static_cast<std::int64_t>(layers_.size()); }
+  Input input_of(std::int64_t index) const override {
+    const auto inputs = static_cast<std::int64_t>(element_count(info_.input_shape));
+    return {index == 0 ? inputs : hidden_, 1, 1};
   }
+
+  // Nothing is learned here: the inputs as one row an example.
+  PartState embed(const data::Batch& batch) const override {
+    const at::Tensor x = view_of(image_of(batch)).flatten(1);
+    return {x, std::vector<std::int64_t>(static_cast<std::size_t>(x.size(0)), 1)};
+  }
+  PartState block(std::int64_t index, const PartState& state) const override {
+    return {at::relu(layers_[static_cast<std::size_t>(index)](state.rows)), state.lengths};
+  }
+  at::Tensor head(const PartState& state) const override { return head_(state.rows); }
 
   void check(const data::Batch& batch) const override { check_images(batch, info_); }
 

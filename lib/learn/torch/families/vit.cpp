@@ -1,9 +1,8 @@
 // vit: Vision Transformer (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929), pre-norm, class token,
 // learned positions; parameter names of HF's ViTForImageClassification. Soft prompt tokens stand
 // between the class token and the patches and have no position.
-#include <cmath>
-
 #include "learn/torch/convert.hpp"
+#include "learn/torch/families/encoder.hpp"
 #include "learn/torch/families/families.hpp"
 #include "learn/torch/ops.hpp"
 
@@ -48,27 +47,14 @@ Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
   return d;
 }
 
-struct Norm {
-  at::Tensor weight, bias;
-  double eps = 0;
-  Norm() = default;
-  Norm(Builder& builder, const std::string& name, const Dimensions& d)
-      : weight(builder.parameter(name + ".weight", {d.width}, Init::ones())),
-        bias(builder.parameter(name + ".bias", {d.width}, Init::zeros())),
-        eps(d.eps) {}
-  at::Tensor operator()(const at::Tensor& x) const {
-    return at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
-  }
-};
-
 // x + attention(norm x), then x + mlp(norm x); one row a token.
 struct Block {
-  Norm before, after;
+  LayerNorm before, after;
   AdaptableLinear query, key, value, output, fc1, fc2;
 
   Block(Builder& builder, const std::string& name, const Dimensions& d)
-      : before(builder, name + ".layernorm_before", d),
-        after(builder, name + ".layernorm_after", d) {
+      : before(builder, name + ".layernorm_before", d.width, d.eps),
+        after(builder, name + ".layernorm_after", d.width, d.eps) {
     const auto square = [&](const char* module, const char* target) {
       return builder.linear(name + module, target, d.width, d.width, true);
     };
@@ -90,51 +76,55 @@ struct Block {
   }
 };
 
-class Vit final : public Family {
+class Vit final : public PartedFamily {
  public:
   Vit(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
       : info_(spec.data), d_(read_dimensions(spec, file)) {
     const std::string top = "vit.embeddings.";
-    class_token_ = builder.parameter(top + "cls_token", {1, 1, d_.width}, Init::normal(0.02));
-    positions_ = builder.parameter(top + "position_embeddings", {1, d_.patches() + 1, d_.width},
-                                   Init::normal(0.02));
+    sequence_ = ClassSequence(builder, top + "cls_token", top + "position_embeddings",
+                              {d_.patches(), d_.width, d_.patch_inputs()});
     patch_weight_ = builder.parameter(top + "patch_embeddings.projection.weight",
                                       {d_.width, d_.channels, d_.patch, d_.patch},
                                       Init::linear(d_.patch_inputs()));
     patch_bias_ =
         builder.parameter(top + "patch_embeddings.projection.bias", {d_.width}, Init::zeros());
-    if (const std::int64_t tokens = builder.adapter().prompt_tokens(); tokens > 0) {
-      // Jia et al., section 3.2 and its code: uniform as Xavier's for the patch embedding.
-      const double bound = std::sqrt(6.0 / static_cast<double>(d_.patch_inputs() + d_.width));
-      prompt_tokens_ = tokens;
-      prompt_ = builder.trainable("prompt_embeddings", "prompt", {tokens, d_.width},
-                                  Init::uniform(bound));
-    }
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "vit.encoder.layer." + std::to_string(i), d_);
     }
-    norm_ = Norm(builder, "vit.layernorm", d_);
+    norm_ = LayerNorm(builder, "vit.layernorm", d_.width, d_.eps);
     head_ = builder.head("classifier", d_.width, static_cast<std::int64_t>(info_.classes.size()),
                          file != nullptr && file->classes() == info_.classes);
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    at::Tensor x = embed(view_of(image_of(batch)));
-    const std::int64_t n = x.size(0), t = x.size(1);
-    x = x.reshape({n * t, d_.width});
-    // Only the class token is read at the end, so the last block feeds no other row forward.
-    const auto class_rows = [&](const at::Tensor& rows) {
-      return rows.view({n, t, d_.width}).select(1, 0);
-    };
-    const ops::AttentionOptions options{
-        std::vector(static_cast<std::size_t>(n), t), d_.heads, d_.heads, false, {}, {}};
-    for (const Block& block : blocks_) {
-      const at::Tensor mixed = block.mix(x, options);
-      x = &block == &blocks_.back() ? block.feed(class_rows(x), class_rows(mixed))
-                                    : block.feed(x, mixed);
-    }
-    return head_(norm_(x));
+  std::int64_t block_count() const override { return d_.depth; }
+  Input input_of(std::int64_t index) const override {
+    const std::int64_t length = index < d_.depth ? sequence_.length() : 1;
+    return {d_.width, length, length};
   }
+
+  PartState embed(const data::Batch& batch) const override {
+    const at::Tensor pixels = view_of(image_of(batch));
+    const std::int64_t n = pixels.size(0), down = d_.rows / d_.patch,
+                       across = d_.columns / d_.patch;
+    // (n, c, down, p, across, p) -> (n * patches, c * p * p): a convolution whose stride is its
+    // side is one matrix product.
+    const at::Tensor cut = pixels.view({n, d_.channels, down, d_.patch, across, d_.patch})
+                               .permute({0, 2, 4, 1, 3, 5})
+                               .reshape({n * down * across, d_.patch_inputs()});
+    return sequence_(at::linear(cut, patch_weight_.flatten(1), patch_bias_));
+  }
+
+  PartState block(std::int64_t index, const PartState& state) const override {
+    const Block& block = blocks_[static_cast<std::size_t>(index)];
+    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const PartState mixed{block.mix(state.rows, options), state.lengths};
+    if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
+    // Only the class token is read at the end, so the last block feeds no other row forward.
+    return {block.feed(class_rows(state), class_rows(mixed)),
+            std::vector<std::int64_t>(state.lengths.size(), 1)};
+  }
+
+  at::Tensor head(const PartState& state) const override { return head_(norm_(state.rows)); }
 
   void check(const data::Batch& batch) const override { check_images(batch, info_); }
 
@@ -165,32 +155,12 @@ class Vit final : public Family {
   }
 
  private:
-  // (n, c, h, w) -> (n, 1 + prompt + patches, width)
-  at::Tensor embed(const at::Tensor& pixels) const {
-    const std::int64_t n = pixels.size(0), down = d_.rows / d_.patch,
-                       across = d_.columns / d_.patch;
-    // (n, c, down, p, across, p) -> (n * patches, c * p * p): a convolution whose stride is its
-    // side is one matrix product.
-    const at::Tensor cut = pixels.view({n, d_.channels, down, d_.patch, across, d_.patch})
-                               .permute({0, 2, 4, 1, 3, 5})
-                               .reshape({n * down * across, d_.patch_inputs()});
-    const at::Tensor patches =
-        at::linear(cut, patch_weight_.flatten(1), patch_bias_).view({n, down * across, d_.width});
-    std::vector<at::Tensor> parts = {
-        (class_token_ + positions_.narrow(1, 0, 1)).expand({n, 1, d_.width}),
-        patches + positions_.narrow(1, 1, down * across)};
-    if (prompt_.defined()) {
-      parts.insert(parts.begin() + 1, prompt_.unsqueeze(0).expand({n, prompt_tokens_, d_.width}));
-    }
-    return at::cat(parts, 1);
-  }
-
   data::DatasetInfo info_;
   Dimensions d_;
-  std::int64_t prompt_tokens_ = 0;
-  at::Tensor class_token_, positions_, patch_weight_, patch_bias_, prompt_;
+  ClassSequence sequence_;
+  at::Tensor patch_weight_, patch_bias_;
   std::vector<Block> blocks_;
-  Norm norm_;
+  LayerNorm norm_;
   AdaptableLinear head_;
 };
 

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <catch2/catch.hpp>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -13,12 +14,15 @@
 #include <string>
 #include <vector>
 
+#include "base/errors.hpp"
+#include "data/tokenizer.hpp"
+
 namespace fedctl::test {
 
 struct TokenizerFolder {
-  std::string path = (std::filesystem::temp_directory_path() /
-                      ("fedctl-tokenizer-" + std::to_string(::getpid())))
-                         .string();
+  std::string path =
+      (std::filesystem::temp_directory_path() / ("fedctl-tokenizer-" + std::to_string(::getpid())))
+          .string();
   TokenizerFolder() { std::filesystem::create_directories(path); }
   ~TokenizerFolder() { std::filesystem::remove_all(path); }
   std::string write(const std::string& name, const std::string& bytes) const {
@@ -60,6 +64,37 @@ inline std::vector<std::string> golden_texts() {
 inline nlohmann::json golden_json(const std::string& file) {
   std::ifstream in(golden(file));
   return nlohmann::json::parse(in);
+}
+
+// A vocab.txt of 13 tokens.
+inline const std::string kVocab = "[UNK]\n[CLS]\n[SEP]\na\nb\n##b\n,\nA\n[\n]\nsep\n\xc3\xa9\ne\n";
+
+// A llama2.c tokenizer of the bytes and one merge: 263 tokens.
+inline std::string llama2c_file() {
+  std::string out("\x08\0\0\0", 4);
+  const auto put = [&](float score, const std::string& piece) {
+    const auto length = static_cast<std::int32_t>(piece.size());
+    out.append(reinterpret_cast<const char*>(&score), 4);
+    out.append(reinterpret_cast<const char*>(&length), 4);
+    out.append(piece);
+  };
+  for (const char* piece : {"<unk>", "<s>", "</s>"}) put(0, piece);
+  for (int byte = 0; byte < 256; ++byte) put(0, std::to_string(byte));
+  for (const char* piece : {" ", "a", "b", "ab"}) put(-1, piece);
+  return out;
+}
+
+// Opening it gives a DataError with the file, the reason and a hint.
+inline void tokenizer_refused(const std::string& path, const std::string& why) {
+  INFO(path << " must be refused: " << why);
+  try {
+    data::open_tokenizer(path);
+    FAIL_CHECK("opened");
+  } catch (const DataError& error) {
+    CHECK_THAT(error.what(), Catch::Contains(why));
+    CHECK_THAT(error.what(), Catch::Contains(path));
+    CHECK(!error.hint().empty());
+  }
 }
 
 }  // namespace fedctl::test
