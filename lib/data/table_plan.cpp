@@ -56,7 +56,9 @@ void plan_features(TablePlan& plan, const TableOptions& options,
     const bool meant = name != options.label && name != options.client && !dropped;
     if (!meant && !all) {
       throw ConfigError("data.features names \"" + name + "\", which is also data." +
-                            (dropped ? "drop" : name == options.label ? "label" : "client"),
+                            (dropped                 ? "drop"
+                             : name == options.label ? "label"
+                                                     : "client"),
                         "a column has one meaning");
     }
     if (meant) plan.features.push_back(want(plan, name));
@@ -154,8 +156,8 @@ TablePlan plan_table(const TableOptions& options, const std::vector<std::string>
     plan_features(plan, options, columns);
     return plan;
   }
-  plan.mode = options.label.empty() ? TablePlan::Mode::continue_text
-                                    : TablePlan::Mode::classify_text;
+  plan.mode =
+      options.label.empty() ? TablePlan::Mode::continue_text : TablePlan::Mode::classify_text;
   plan.text = want(plan, options.text);
   if (plan.mode == TablePlan::Mode::classify_text)
     plan.text_pair = want_if_named(plan, options.text_pair);
