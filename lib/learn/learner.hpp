@@ -24,6 +24,12 @@ struct Scores {
   double loss_sum = 0;  // nats
   std::int64_t correct = 0;
   std::int64_t count = 0;  // predictions: examples, or target tokens
+  Scores& operator+=(const Scores& other) {
+    loss_sum += other.loss_sum;
+    correct += other.correct;
+    count += other.count;
+    return *this;
+  }
   bool operator==(const Scores&) const = default;
 };
 
