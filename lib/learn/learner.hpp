@@ -49,8 +49,8 @@ class Learner {
   virtual double loss(const data::Batch& batch) = 0;
   // The same, in training mode, and fills gradient() with d loss / d weights.
   virtual double loss_and_gradient(const data::Batch& batch) = 0;
-  // Training's loss from now on, loss_and_gradient()'s alone: (1 - share) of the target on the label
-  // and `share` spread over all classes. A learner without classes takes no notice.
+  // The loss of loss_and_gradient() from now on: (1 - share) of the target on the label and `share`
+  // spread over all classes. A learner without classes takes no notice.
   virtual void set_label_smoothing(double share) { static_cast<void>(share); }
   virtual Scores evaluate(const data::Batch& batch) = 0;
   // The same, and the logits they come from, in one pass where the model can.

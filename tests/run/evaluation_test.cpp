@@ -46,9 +46,11 @@ struct Silence {
 };
 
 struct Run {
-  explicit Run(const std::string& more)
-      : path((fs::temp_directory_path() / ("fedctl-evaluation-" + std::to_string(::getpid())))
-                 .string()) {
+  explicit Run(const std::string& more) {
+    static int count = 0;
+    const std::string name =
+        "fedctl-evaluation-" + std::to_string(::getpid()) + '-' + std::to_string(count++);
+    path = (fs::temp_directory_path() / name).string();
     fs::remove_all(path);
     options.source = {kToy + more, "toy.yaml", {}};
     options.run_dir = path;
@@ -82,7 +84,8 @@ TEST_CASE("clients score the weights a round begins with on their held-out examp
   double before = 0, held = 0;
   for (const data::Share& share : job.shares) {
     for (const std::size_t index : share.holdout) {
-      for (const float value : job.data.train->gather(std::span(&index, 1)).at("target").f32()) {
+      const data::Batch batch = job.data.train->gather(std::span(&index, 1));
+      for (const float value : batch.at("target").f32()) {
         before += 0.5 * static_cast<double>(value) * static_cast<double>(value);
       }
       ++held;
