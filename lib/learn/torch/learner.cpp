@@ -125,7 +125,8 @@ class TorchLearner final : public Learner {
     at::Tensor by_logits = at::empty_like(logits);
     const loops::CrossEntropy result =
         loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
-                                           labels, data::kIgnore, by_logits.data_ptr<float>(), smoothing_);
+                                           labels, data::kIgnore, by_logits.data_ptr<float>(),
+                                           smoothing_);
     logits.backward(by_logits);
     return mean({result.loss_sum, result.correct, result.count});
   }
