@@ -138,8 +138,15 @@ def with_encoder_prefix(auto, base, folder):
         key, value = torch.cat([front[0], key], 2), torch.cat([front[1], value], 2)
         return torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).contiguous(), None
 
+    def move(module, arguments, keywords):  # as transformers 4 did: a text's positions begin behind its prefix
+        if "input_ids" in keywords:
+            keywords["position_ids"] = prefix.shape[0] + torch.arange(keywords["input_ids"].shape[1])[None]
+        return arguments, keywords
+
     AttentionInterface.register("prefix_by_hand", attend)
-    return load_rest(auto.from_pretrained(base, dtype=torch.float32, attn_implementation="prefix_by_hand"), tensors)
+    model = auto.from_pretrained(base, dtype=torch.float32, attn_implementation="prefix_by_hand")
+    model.register_forward_pre_hook(move, with_kwargs=True)
+    return load_rest(model, tensors)
 
 
 def load_peft(auto, base, folder):
