@@ -37,7 +37,8 @@ std::size_t character_bytes(std::string_view text) {
 }  // namespace
 
 FileBytes::FileBytes(const std::string& path) {
-  const std::vector<std::uint8_t> head = read_up_to(path, 1);  // also says what is absent or damaged
+  const std::vector<std::uint8_t> head =
+      read_up_to(path, 1);  // also says what is absent or damaged
   if (head.empty()) throw DataError(path + ": empty", "is it the file that was meant?");
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   struct stat status {};

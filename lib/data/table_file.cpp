@@ -34,7 +34,8 @@ std::string as_text(const std::string& name) { return '"' + name.substr(0, 80) +
 std::string column_hint(const std::string& name, const std::vector<std::string>& columns) {
   const std::string near = config::nearest(name, columns);
   if (!near.empty()) return "did you mean \"" + near + "\"?";
-  std::string hint = "columns are";
+  if (columns.empty()) return "nothing stands in it";
+  std::string hint = "there are";
   for (std::size_t i = 0; i < columns.size() && i < 12; ++i)
     hint += (i == 0 ? " " : ", ") + columns[i].substr(0, 40);
   return hint + (columns.size() > 12 ? ", ..." : "");
@@ -105,8 +106,8 @@ bool TableFile::read(Cursor& cursor, Record& record) const {
   record.broken = false;
   const std::string_view bytes = bytes_.view();
   // Empty lines are no records.
-  while (cursor.at < bytes.size() && (bytes[cursor.at] == '\n' ||
-                                      bytes.substr(cursor.at, 2) == "\r\n")) {
+  while (cursor.at < bytes.size() &&
+         (bytes[cursor.at] == '\n' || bytes.substr(cursor.at, 2) == "\r\n")) {
     cursor.at += bytes[cursor.at] == '\n' ? 1 : 2;
     ++cursor.line;
   }
@@ -120,7 +121,8 @@ bool TableFile::read(Cursor& cursor, Record& record) const {
 }
 
 // Precondition: not at an empty line, except for the header.
-void TableFile::split_record(Cursor& cursor, Record& record, std::vector<std::string>& cells) const {
+void TableFile::split_record(Cursor& cursor, Record& record,
+                             std::vector<std::string>& cells) const {
   const std::string_view bytes = bytes_.view();
   record.at = cursor.at;
   record.line = cursor.line;
@@ -186,7 +188,8 @@ void TableFile::read_object(Cursor& cursor, Record& record) const {
     const std::string& name = wanted_[i].name;
     const auto found = std::ranges::find(json.names, name);
     if (found != json.names.end()) {
-      record.cells[i] = std::move(json.values[static_cast<std::size_t>(found - json.names.begin())]);
+      record.cells[i] =
+          std::move(json.values[static_cast<std::size_t>(found - json.names.begin())]);
       record.fault = text_fault(record.cells[i]);
     } else if (std::ranges::find(json.nested, name) != json.nested.end()) {
       record.fault = as_text(name) + " is a list or an object, expected a text or a number";

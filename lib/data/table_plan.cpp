@@ -56,7 +56,9 @@ void plan_features(TablePlan& plan, const TableOptions& options,
     const bool meant = name != options.label && name != options.client && !dropped;
     if (!meant && !all) {
       throw ConfigError("data.features names \"" + name + "\", which is also data." +
-                            (dropped ? "drop" : name == options.label ? "label" : "client"),
+                            (dropped                 ? "drop"
+                             : name == options.label ? "label"
+                                                     : "client"),
                         "a column has one meaning");
     }
     if (meant) plan.features.push_back(want(plan, name));
@@ -67,7 +69,9 @@ void plan_features(TablePlan& plan, const TableOptions& options,
   }
 }
 
-void check(const TableOptions& options) {
+}  // namespace
+
+void check_table(const TableOptions& options) {
   const bool features = !options.features.empty();
   if (options.prompt.empty() != options.response.empty()) {
     throw ConfigError(options.prompt.empty() ? "data.response is given without data.prompt"
@@ -93,7 +97,6 @@ void check(const TableOptions& options) {
     throw ConfigError("data.classes names \"" + *twice + "\" twice", "each class once");
 }
 
-}  // namespace
 
 void TableOptions::fields(config::Fields& fields) {
   fields.text("path", path, {.kind = "a file or a folder", .required = true},
@@ -139,7 +142,7 @@ std::string Template::fill(const std::vector<std::string>& cells) const {
 }
 
 TablePlan plan_table(const TableOptions& options, const std::vector<std::string>& columns) {
-  check(options);
+  check_table(options);
   TablePlan plan;
   plan.client = want_if_named(plan, options.client);
   if (!options.prompt.empty()) {
@@ -154,8 +157,8 @@ TablePlan plan_table(const TableOptions& options, const std::vector<std::string>
     plan_features(plan, options, columns);
     return plan;
   }
-  plan.mode = options.label.empty() ? TablePlan::Mode::continue_text
-                                    : TablePlan::Mode::classify_text;
+  plan.mode =
+      options.label.empty() ? TablePlan::Mode::continue_text : TablePlan::Mode::classify_text;
   plan.text = want(plan, options.text);
   if (plan.mode == TablePlan::Mode::classify_text)
     plan.text_pair = want_if_named(plan, options.text_pair);

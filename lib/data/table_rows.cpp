@@ -135,8 +135,8 @@ void TableRows::scan(const TableFile& file, const TablePlan& plan, Labels& label
     }
     const std::string what = file.place(record.line) + record.fault;
     if (stop_ || record.broken) {
-      throw DataError(what, record.hint.empty() ? "on_error: skip leaves such rows out"
-                                                : record.hint);
+      throw DataError(what,
+                      record.hint.empty() ? "on_error: skip leaves such rows out" : record.hint);
     }
     if (skipped_++ == 0) first_skipped_ = what;
   }

@@ -1,5 +1,5 @@
-// Rows as tokens. A row becomes tokens when it is first needed; those of tables of up to 256 MiB are
-// kept, those of larger ones are made anew each time.
+// Rows as tokens. A row becomes tokens when it is first needed; those of tables of up to 256 MiB
+// are kept, those of larger ones are made anew each time.
 //
 //   classify            frame(text, text_pair), cut to `longest`
 //   continue (no label) begin, text, end; every token but the first is learned
@@ -123,8 +123,7 @@ class TextTable final : public Dataset {
     const Tokenizer& tokenizer = *texts_.tokenizer;
     Example made;
     if (tokenizer.begin() >= 0) made.tokens.push_back(static_cast<std::int32_t>(tokenizer.begin()));
-    const std::vector<std::int32_t> text =
-        narrow(tokenizer.encode(record.cells[texts_.plan.text]));
+    const std::vector<std::int32_t> text = narrow(tokenizer.encode(record.cells[texts_.plan.text]));
     made.tokens.insert(made.tokens.end(), text.begin(), text.end());
     if (tokenizer.end() >= 0) made.tokens.push_back(static_cast<std::int32_t>(tokenizer.end()));
     if (made.tokens.size() > texts_.longest) made.tokens.resize(texts_.longest);
@@ -138,8 +137,7 @@ class TextTable final : public Dataset {
     std::vector<std::int64_t> response = tokenizer.encode(record.cells[texts_.plan.response]);
     if (tokenizer.end() >= 0) response.push_back(tokenizer.end());
     const std::size_t longest = texts_.longest;
-    const std::size_t room =
-        std::max(longest / 2, longest - std::min(longest, response.size()));
+    const std::size_t room = std::max(longest / 2, longest - std::min(longest, response.size()));
     if (prompt.size() > room) {
       const std::ptrdiff_t front = tokenizer.begin() >= 0 ? 1 : 0;
       prompt.erase(prompt.begin() + front,

@@ -1,7 +1,7 @@
-// text: language modelling on plain text. A file is one stream of tokens, cut into disjoint windows;
-// an example is a window and the tokens that follow each of its positions. What is left at the end
-// and shorter than a window is dropped. The text is encoded in pieces of whole lines, so that
-// memory holds the tokens and one piece.
+// text: language modelling on plain text. A file is one stream of tokens, cut into disjoint
+// windows; an example is a window and the tokens that follow each of its positions. What is left at
+// the end and shorter than a window is dropped. The text is encoded in pieces of whole lines, so
+// that memory holds the tokens and one piece.
 #include <algorithm>
 #include <filesystem>
 

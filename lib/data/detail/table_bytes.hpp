@@ -11,8 +11,8 @@ namespace fedctl::data {
 
 class FileBytes {
  public:
-  // Throws DataError naming the file if it is absent, unreadable, empty, damaged, or unpacks to more
-  // than 1 GiB. A mapped file must not be changed or cut while it is in use.
+  // Throws DataError naming the file if it is absent, unreadable, empty, damaged, or unpacks to
+  // more than 1 GiB. A mapped file must not be changed or cut while it is in use.
   explicit FileBytes(const std::string& path);
   // Bytes that were made, not read.
   explicit FileBytes(std::vector<std::uint8_t> bytes) : owned_(std::move(bytes)) {}

@@ -30,7 +30,7 @@ class Features {
   void finish();
 
   std::size_t width() const { return width_; }
-  std::string fault(const Record& record) const;             // of a test row
+  std::string fault(const Record& record) const;                 // of a test row
   void write(const Record& record, std::span<float> out) const;  // out.size() == width()
 
  private:

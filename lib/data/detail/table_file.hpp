@@ -20,8 +20,8 @@ struct WantedColumn {
 };
 
 struct Record {
-  std::uint64_t at = 0;    // where it begins, in bytes
-  std::uint64_t line = 0;  // from 1; of a JSON document, the number of the element
+  std::uint64_t at = 0;            // where it begins, in bytes
+  std::uint64_t line = 0;          // from 1; of a JSON document, the number of the element
   std::vector<std::string> cells;  // as wanted
   std::string fault, hint;         // why it cannot be used; "" if it can
   bool broken = false;             // and nothing behind it can either

@@ -43,7 +43,8 @@ class TableRows {
     bool owners = false;  // each file is one owner's, who bears its name
     std::string split;
   };
-  // Throws DataError naming file, line and fault, as options.on_error has it; and if no row is left.
+  // Throws DataError naming file, line and fault, as options.on_error has it; and if no row is
+  // left.
   TableRows(const Files& files, const TableOptions& options, const TablePlan& plan, Labels& labels,
             const Check& check);
 
