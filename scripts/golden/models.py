@@ -2,9 +2,9 @@
 peft compute them. Compared by tests/learn/torch/golden_test.cpp. See setup.sh.
 
   NAME/config.json, model.safetensors   the base
-  NAME/lora/, NAME/prompt/              adapters with random values, saved by peft
-  NAME/golden.safetensors               tokens, lengths, labels or pixels, labels; then by "full.", "lora.", "prompt.":
-                                        loss, logits, and "grad." with a parameter's name
+  NAME/lora/, prompt/, prefix/          adapters with random values, saved by peft
+  NAME/golden.safetensors               tokens, lengths, labels or pixels, labels; then by "full.", "lora.", "prompt.",
+                                        "prefix.": loss, logits, and "grad." with a parameter's name
 """
 import json
 import pathlib
@@ -13,7 +13,7 @@ import sys
 
 import tiny
 import torch
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2] / "tests/golden/models"
@@ -84,7 +84,7 @@ def save_adapter(model, folder):
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def write(name, family, make, batch, prompt=None, head=None):
+def write(name, family, make, batch, task=None, head=None):
     folder = ROOT / name
     shutil.rmtree(folder, ignore_errors=True)
     torch.manual_seed(11)
@@ -100,11 +100,14 @@ def write(name, family, make, batch, prompt=None, head=None):
     measure(lora, batch, "lora.", out)
     save_adapter(lora, folder / "lora")
 
-    if prompt:
-        soft = get_peft_model(load(), PromptTuningConfig(task_type=prompt, num_virtual_tokens=3, token_dim=16))
+    # Soft prompts come out of the model with logits of their own, prefixes do not.
+    for kind, config, skip in (("prompt", PromptTuningConfig, 3), ("prefix", PrefixTuningConfig, 0)):
+        if task is None:
+            continue
+        soft = get_peft_model(load(), config(task_type=task, num_virtual_tokens=3))
         tiny.randomize(soft, ["prompt_encoder"])
-        measure(soft, batch, "prompt.", out, skip=3)
-        save_adapter(soft, folder / "prompt")
+        measure(soft, batch, kind + ".", out, skip)
+        save_adapter(soft, folder / kind)
     save_file(out, folder / "golden.safetensors")
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)

@@ -6,6 +6,7 @@ logits must agree. See setup.sh.
 One line a check with the largest difference of a logit; exit status 1 if one is above 1e-4.
 """
 import argparse
+import itertools
 import json
 import pathlib
 import struct
@@ -17,7 +18,8 @@ import tiny
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (AttentionInterface, AutoModelForCausalLM, AutoModelForImageClassification,
+                          AutoModelForSequenceClassification)
 
 LIMIT = 1e-4
 TOKENS = 4  # of prompts and prefixes
@@ -105,23 +107,56 @@ def difference(model, reference, skip=0):
     return most
 
 
-def with_image_prompt(model, folder):
-    """peft has no prompts for images: the soft tokens go behind the class token by hand."""
-    tensors = load_file(folder / "adapter_model.safetensors")
-    prompt = tensors.pop("prompt_embeddings")
-    state = {name.removeprefix("base_model.").removeprefix("model."): value for name, value in tensors.items()}
+def load_rest(model, tensors):
+    """The output layer that was trained beside a prompt or prefix."""
+    state = {name.removeprefix("base_model."): value for name, value in tensors.items()}
     assert not model.load_state_dict(state, strict=False).unexpected_keys
-    model.vit.embeddings.register_forward_hook(
-        lambda module, inputs, out: torch.cat([out[:, :1], prompt.expand(out.shape[0], -1, -1), out[:, 1:]], 1))
     return model
 
 
+def with_image_prompt(auto, base, folder):
+    """peft has no prompts for images: the soft tokens go behind the class token by hand."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    prompt = tensors.pop("prompt_embeddings")
+    model = auto.from_pretrained(base, dtype=torch.float32)
+    model.vit.embeddings.register_forward_hook(
+        lambda module, inputs, out: torch.cat([out[:, :1], prompt.expand(out.shape[0], -1, -1), out[:, 1:]], 1))
+    return load_rest(model, tensors)
+
+
+def with_encoder_prefix(auto, base, folder):
+    """transformers 5 has no past keys and values for encoders, which peft would need: they go into each layer by hand."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    prefix = tensors.pop("prompt_embeddings")
+    calls = itertools.count()
+
+    def attend(module, query, key, value, mask, **_):
+        heads, width = query.shape[1], query.shape[3]
+        pairs = prefix.view(prefix.shape[0], -1, 2, heads, width)
+        layer = next(calls) % pairs.shape[1]
+        front = pairs[:, layer].permute(1, 2, 0, 3).unsqueeze(1)
+        key, value = torch.cat([front[0], key], 2), torch.cat([front[1], value], 2)
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).contiguous(), None
+
+    def move(module, arguments, keywords):  # as transformers 4 did: a text's positions begin behind its prefix
+        if "input_ids" in keywords:
+            keywords["position_ids"] = prefix.shape[0] + torch.arange(keywords["input_ids"].shape[1])[None]
+        return arguments, keywords
+
+    AttentionInterface.register("prefix_by_hand", attend)
+    model = auto.from_pretrained(base, dtype=torch.float32, attn_implementation="prefix_by_hand")
+    model.register_forward_pre_hook(move, with_kwargs=True)
+    return load_rest(model, tensors)
+
+
 def load_peft(auto, base, folder):
-    model = auto.from_pretrained(base, dtype=torch.float32)  # transformers 5 keeps a file's float16 unless told otherwise
-    config = PeftConfig.from_pretrained(folder)
-    if auto is AutoModelForImageClassification and config.peft_type.value == "PROMPT_TUNING":
-        return with_image_prompt(model, folder)
-    return PeftModel.from_pretrained(model, folder)
+    kind = PeftConfig.from_pretrained(folder).peft_type.value
+    if auto is AutoModelForImageClassification and kind == "PROMPT_TUNING":
+        return with_image_prompt(auto, base, folder)
+    if auto is not AutoModelForCausalLM and kind == "PREFIX_TUNING":
+        return with_encoder_prefix(auto, base, folder)
+    # transformers 5 keeps a file's float16 unless told otherwise.
+    return PeftModel.from_pretrained(auto.from_pretrained(base, dtype=torch.float32), folder)
 
 
 def outgoing(check, family, adapter, base):
@@ -141,7 +176,7 @@ def incoming(check, family, adapter, base):
     """An adapter that peft made is where a run starts: its round 0."""
     make, auto, _, task = FAMILIES[family]
     kind = family.split("-")[0]
-    if kind == "vit" and adapter != "lora":
+    if (kind, adapter) in {("vit", "prompt"), ("vit", "prefix"), ("bert", "prefix")}:
         return  # peft makes none
     head = {"llama": ["lm_head"] if family == "llama" else None, "vit": ["classifier"], "bert": ["classifier"]}.get(kind)
     if adapter == "lora":

@@ -79,6 +79,12 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
   return summary;
 }
 
+Frozen frozen_of(const Base& base) {
+  Frozen frozen;
+  for (const auto& [name, tensor] : base.of_adapter) frozen.emplace(name, values_of(tensor));
+  return frozen;
+}
+
 const std::string& adapter_path(const LearnerSpec& spec) {
   static const std::string kNone;
   const auto* options = dynamic_cast<const AdapterOptions*>(spec.adapter.options.get());
@@ -173,7 +179,7 @@ class TorchLearner final : public Learner {
     save_folder(to_save(folder, provenance));
   }
   void load_adapter(const std::string& folder) override {
-    read_adapter(folder, shared_->spec.adapter, flat_.layout, weights());
+    read_adapter(folder, shared_->spec.adapter, flat_.layout, frozen_of(shared_->base), weights());
   }
   void save_merged(const std::string& folder, const std::map<std::string, std::string>& provenance,
                    data::Storage storage) override {
@@ -260,7 +266,7 @@ class TorchFactory final : public LearnerFactory {
       // Parts that the folder does not have start as they would without it.
       const std::span<const float> fresh = values_of(flat.weights);
       s.first.assign(fresh.begin(), fresh.end());
-      read_adapter(folder, spec.adapter, layout, s.first);
+      read_adapter(folder, spec.adapter, layout, frozen_of(s.base), s.first);
       settings += " from " + digest_of(as_bytes_of(std::span<const float>(s.first)));
     }
     s.summary = summarize(s.base, layout, settings);

@@ -66,6 +66,10 @@ class AdapterConfig {
     const bool on = found != json_.end() && found->is_boolean() && found->get<bool>();
     if (on != expected) fail(key, on ? "is true" : "is not true", expected ? "true" : "false");
   }
+  void require_empty(const char* key) const {
+    const auto found = json_.find(key);
+    if (found != json_.end() && !found->empty()) fail(key, "is not empty", "adapter.ranks like it");
+  }
 
  private:
   [[noreturn]] void fail(const char* key, const std::string& what,
@@ -80,20 +84,36 @@ class AdapterConfig {
 
 void check_config(const std::string& folder, const config::Plugin& adapter) {
   const AdapterConfig config(folder);
-  if (const auto* lora = dynamic_cast<const LoraOptions*>(adapter.options.get())) {
+  const config::Options* options = adapter.options.get();
+  if (const auto* lora = dynamic_cast<const LoraOptions*>(options)) {
     config.require_text("peft_type", "LORA");
     config.require_number("r", static_cast<double>(lora->rank), "adapter.rank");
     config.require_number("lora_alpha", lora->alpha, "adapter.alpha");
-  } else if (const auto* prompt = dynamic_cast<const PromptOptions*>(adapter.options.get())) {
+    config.require_flag("use_rslora", lora->rslora);
+    config.require_flag("use_dora", dynamic_cast<const DoraOptions*>(options) != nullptr);
+    if (lora->ranks.empty()) {
+      config.require_empty("rank_pattern");
+      config.require_empty("alpha_pattern");
+    }
+  } else if (const auto* prompt = dynamic_cast<const PromptOptions*>(options)) {
     config.require_text("peft_type", "PROMPT_TUNING");
     config.require_number("num_virtual_tokens", static_cast<double>(prompt->tokens),
                           "adapter.tokens");
+  } else if (const auto* prefix = dynamic_cast<const PrefixOptions*>(options)) {
+    config.require_text("peft_type", "PREFIX_TUNING");
+    config.require_number("num_virtual_tokens", static_cast<double>(prefix->tokens),
+                          "adapter.tokens");
+  } else if (dynamic_cast<const Ia3Options*>(options) != nullptr) {
+    config.require_text("peft_type", "IA3");
+  } else if (const auto* vera = dynamic_cast<const VeraOptions*>(options)) {
+    config.require_text("peft_type", "VERA");
+    config.require_number("r", static_cast<double>(vera->rank), "adapter.rank");
   }
 }
 
 // The names a parameter may have in the folder. PEFT wraps the model once ("base_model.") around
-// prompts and twice around layers; releases differ in the names of ViT's modules, and in whether a module that was trained as a whole
-// keeps its wrapper's name.
+// prompts and twice around layers; releases differ in the names of ViT's modules, and in whether a
+// module that was trained as a whole keeps its wrapper's name.
 std::vector<std::string> names_of(const Block& block) {
   if (block.group == "prompt") return {block.name};
   std::vector<std::string> names = {"base_model.model." + peft_name(block.name),
@@ -116,7 +136,24 @@ void require_shape(const std::string& path, const std::string& name, const Shape
                   to_string(block.shape));
 }
 
-void read_peft(const std::string& folder, const Layout& layout, std::span<float> values) {
+// Frozen parts of the adapter, which this run draws from its seed: the folder's must be the same.
+void check_frozen(const data::Safetensors& file, const std::string& path, const Frozen& frozen,
+                  std::set<std::string>& used) {
+  for (const auto& [name, expected] : frozen) {
+    const std::string key = "base_model." + name;
+    const auto fail = [&](const std::string& what) {
+      throw DataError(path + ": tensor \"" + key + "\" " + what,
+                      "seed and adapter.rank must be those it was trained with");
+    };
+    if (!file.contains(key)) fail("is missing");
+    const Tensor found = file.f32(key);
+    if (!std::ranges::equal(found.f32(), expected)) fail("is not the one of this experiment");
+    used.insert(key);
+  }
+}
+
+void read_peft(const std::string& folder, const Layout& layout, const Frozen& frozen,
+               std::span<float> values) {
   const std::string path = folder + kWeights;
   std::error_code error;
   if (!fs::exists(path, error) && fs::exists(folder + "/adapter_model.bin", error)) {
@@ -125,6 +162,7 @@ void read_peft(const std::string& folder, const Layout& layout, std::span<float>
   }
   const auto file = data::Safetensors::open(path);
   std::set<std::string> used;
+  check_frozen(file, path, frozen, used);
   for (const Block& block : layout.blocks()) {
     const std::vector<std::string> names = names_of(block);
     const auto name = std::ranges::find_if(
@@ -161,7 +199,7 @@ void read_whole(const std::string& folder, const Layout& layout, std::span<float
 }  // namespace
 
 void read_adapter(const std::string& folder, const config::Plugin& adapter, const Layout& layout,
-                  std::span<float> weights) {
+                  const Frozen& frozen, std::span<float> weights) {
   FEDCTL_ASSERT(weights.size() == layout.size());
   std::vector<float> values(weights.begin(), weights.end());
   std::error_code error;
@@ -175,7 +213,7 @@ void read_adapter(const std::string& folder, const config::Plugin& adapter, cons
     read_whole(folder, layout, values);
   } else {
     check_config(folder, adapter);
-    read_peft(folder, layout, values);
+    read_peft(folder, layout, frozen, values);
   }
   std::ranges::copy(values, weights.begin());
 }

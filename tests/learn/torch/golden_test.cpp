@@ -123,6 +123,15 @@ TEST_CASE("models compute what PyTorch computes", "[learn][torch][golden]") {
       options.path = folder + "/prompt";
       compare(*learn::make_factory(spec)->make(), golden, batch, "prompt.");
     }
+    if (fs::exists(folder + "/prefix")) {
+      INFO("prefix");
+      learn::LearnerSpec spec = test::spec(kind, "prefix", info, folder);
+      auto& options = dynamic_cast<learn::PrefixOptions&>(*spec.adapter.options);
+      options.tokens = json_file(folder + "/prefix/adapter_config.json")["num_virtual_tokens"];
+      options.train_head = false;
+      options.path = folder + "/prefix";
+      compare(*learn::make_factory(spec)->make(), golden, batch, "prefix.");
+    }
     ++models;
   }
   CHECK(models == 5);

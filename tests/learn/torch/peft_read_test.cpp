@@ -42,7 +42,10 @@ test::Values tensors_of(const std::string& path) {
 
 TEST_CASE("training starts from an adapter that was saved", "[learn][torch][peft]") {
   const test::Pair pair = GENERATE(test::Pair{"vit", "lora"}, test::Pair{"llama", "lora"},
-                                   test::Pair{"vit", "prompt"}, test::Pair{"llama", "prompt"});
+                                   test::Pair{"vit", "prompt"}, test::Pair{"llama", "prompt"},
+                                   test::Pair{"vit", "prefix"}, test::Pair{"llama", "prefix"},
+                                   test::Pair{"bert", "dora"}, test::Pair{"llama", "ia3"},
+                                   test::Pair{"vit", "vera"});
   INFO(pair.model << " with " << pair.adapter);
   const test::Folder folder;
   const learn::LearnerSpec spec = test::spec(pair.model, pair.adapter, test::info_for(pair.model));
@@ -59,10 +62,19 @@ TEST_CASE("training starts from an adapter that was saved", "[learn][torch][peft
   CHECK(test::copy(fresh->weights()) == test::copy(original->weights()));
 }
 
-TEST_CASE("a whole model is loaded into full and head", "[learn][torch][peft]") {
-  const std::string adapter = GENERATE("full", "head");
+TEST_CASE("VeRA's projections must be those of the experiment", "[learn][torch][peft]") {
   const test::Folder folder;
-  const learn::LearnerSpec spec = test::spec("llama", adapter, test::texts());
+  saved(test::spec("vit", "vera", test::images()), folder.path());
+  const auto other = learn::make_factory(test::spec("vit", "vera", test::images(), "", 8))->make();
+  CHECK_THROWS_WITH(other->load_adapter(folder.path()),
+                    Contains("base_model.vera_A") && Contains("is not the one of this experiment"));
+  CHECK_THROWS_AS(other->load_adapter(folder.path()), DataError);
+}
+
+TEST_CASE("a whole model is loaded into full, head and bitfit", "[learn][torch][peft]") {
+  const std::string adapter = GENERATE("full", "head", "bitfit");
+  const test::Folder folder;
+  const learn::LearnerSpec spec = test::spec(adapter == "bitfit" ? "gpt2" : "llama", adapter, test::texts());
   const auto original = saved(spec, folder.path());
   const auto fresh = learn::make_factory(spec)->make();
   fresh->load_adapter(folder.path());
@@ -165,6 +177,9 @@ TEST_CASE("bad adapter folders are refused, file and key named", "[learn][torch]
   bad_config(with("peft_type", 7), "peft_type is missing or no text");
   bad_config(with("r", 4), "r is 4, expected 3 (adapter.rank)");
   bad_config(with("r", nullptr), "r is missing or no number");
+  bad_config(with("use_dora", true), "use_dora is true, expected false");
+  bad_config(with("use_rslora", true), "use_rslora is true, expected false");
+  bad_config(with("rank_pattern", {{"q_proj", 5}}), "rank_pattern is not empty");
   bad_config(with("lora_alpha", 7.5), "lora_alpha is 7.5, expected 6 (adapter.alpha)");
 
   const auto bad_values = [&](const std::function<void(test::Values&)>& damage,
@@ -202,7 +217,7 @@ TEST_CASE("bad adapter folders are refused, file and key named", "[learn][torch]
 }
 
 TEST_CASE("LoRA merged into the weights gives the same logits", "[learn][torch][peft]") {
-  const std::string model = GENERATE("mlp", "vit", "llama");
+  const std::string model = GENERATE("mlp", "vit", "llama", "gpt2", "bert");
   const bool train_head = GENERATE(true, false);
   INFO(model << (train_head ? " with its head" : ""));
   const test::Folder folder;
