@@ -200,3 +200,33 @@ TEST_CASE("tables: a file that is changed while it is used is noticed", "[data][
   CHECK_THROWS_WITH(source.train->gather(std::vector<std::size_t>{0}),
                     Contains("t.tsv: byte 11: not the row that was here"));
 }
+
+TEST_CASE("tables: a damaged file opens or is refused, and nothing else", "[data][table]") {
+  const test::TableFolder folder;
+  const std::string csv = "text,label\n\"yes, \"\"no\"\"\nb\",y\nno,n\n\"a\",\"y\"\r\nc,n\n";
+  const std::string jsonl =
+      "{\"text\": \"yes\", \"label\": 1}\n{\"label\": 2e1, \"text\": \"no\", \"x\": [{}]}\n[\"a\", "
+      "null]\n";
+  const std::string alphabet = "\",\n\r\t{}[]:\\0e\xc3\xff";
+  const std::string kind = GENERATE("csv", "tsv", "jsonl");
+  const std::string whole = kind == "jsonl" ? jsonl : csv;
+  Rng rng = Rng(7).stream(kind);
+  std::size_t opened = 0, refused = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::string bytes =
+        whole.substr(0, whole.size() - (round % 2 == 0 ? 0 : rng.below(whole.size())));
+    for (std::uint64_t i = rng.below(4); i > 0; --i)
+      bytes[rng.below(bytes.size())] = alphabet[rng.below(alphabet.size())];
+    const std::string path = folder.write("t." + kind, bytes);
+    try {
+      const data::Source source = open_data(yaml(kind, path, folder, "on_error: skip"));
+      source.train->gather(test::all_of(*source.train));
+      ++opened;
+    } catch (const DataError& error) {
+      REQUIRE_THAT(error.what(), Contains("t." + kind));
+      ++refused;
+    }
+  }
+  CHECK(refused > 0);
+  CHECK((opened > 0 || kind == "tsv"));  // the text has no tabs
+}

@@ -154,7 +154,8 @@ Tensor attention_behind_prefix(const Tensor& q, const Tensor& k, const Tensor& v
   const Tensor keys = before_each(options.prefix_keys, k, lengths);
   const Tensor values = before_each(options.prefix_values, v, lengths);
   for (std::int64_t& length : options.lengths) length += tokens;
-  options.prefix_keys = options.prefix_values = {};
+  options.prefix_keys.reset();
+  options.prefix_values.reset();
   const Tensor all = attention(queries, keys, values, options);
   std::vector<Tensor> parts;
   std::int64_t row = 0;

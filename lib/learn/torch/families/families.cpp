@@ -111,7 +111,8 @@ void check_tokens(const data::Batch& batch, std::int64_t vocabulary, std::int64_
   const auto found = batch.find("tokens");
   if (found == batch.end()) throw DataError("the batch has no tokens", "this model reads text");
   const Tensor& tokens = found->second;
-  require_tensor(tokens, "tokens", DType::i64, {static_cast<std::int64_t>(element_count(tokens.shape))});
+  require_tensor(tokens, "tokens", DType::i64,
+                 {static_cast<std::int64_t>(element_count(tokens.shape))});
   require_range(tokens, "token", vocabulary, false);
   const auto lengths = batch.find("lengths");
   if (lengths == batch.end()) throw DataError("the batch has no lengths beside its tokens");
