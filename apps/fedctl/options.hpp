@@ -46,6 +46,21 @@ inline void run_options(po::options_description& options) {
   output_options(options);
 }
 
+inline void plan_options(po::options_description& options) {
+  experiment_options(options);
+  options.add_options()("up-mbit", po::value<double>()->value_name("N"),
+                        "a client's link, client to server, Mbit/s (default: 20)")(
+      "down-mbit", po::value<double>()->value_name("N"),
+      "the same, server to client (default: 100)")(
+      "latency-ms", po::value<double>()->value_name("N"), "one way, ms (default: 30)")(
+      "svg", po::value<Text>()->value_name("FILE"), "draw who has which labels")(
+      "write-partition", po::value<Text>()->value_name("FILE"),
+      "write the deal for partition: {kind: file}; *.json or a client a line")(
+      "threads", po::value<std::int64_t>()->value_name("N"),
+      "worker threads (default: one a core)");
+  output_options(options);
+}
+
 inline run::OutputOptions output_of(const po::variables_map& values) {
   const Text format = get<Text>(values, "format", "auto");
   run::OutputOptions output;
@@ -87,6 +102,19 @@ inline run::RunOptions run_of(const po::variables_map& values) {
   options.threads = get<std::int64_t>(values, "threads", 0);
   options.port_file = get<Text>(values, "port-file", "");
   options.insecure = flag(values, "insecure");
+  options.output = output_of(values);
+  return options;
+}
+
+inline run::PlanOptions plan_of(const po::variables_map& values) {
+  run::PlanOptions options;
+  options.source = source_of(values);
+  options.up_mbit = get<double>(values, "up-mbit", options.up_mbit);
+  options.down_mbit = get<double>(values, "down-mbit", options.down_mbit);
+  options.latency_ms = get<double>(values, "latency-ms", options.latency_ms);
+  options.write_partition = get<Text>(values, "write-partition", "");
+  options.svg = get<Text>(values, "svg", "");
+  options.threads = get<std::int64_t>(values, "threads", 0);
   options.output = output_of(values);
   return options;
 }

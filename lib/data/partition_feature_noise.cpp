@@ -1,11 +1,11 @@
-// feature_noise: the same labels, inputs of unequal quality: an even random deal, and Gaussian noise
-// on the inputs of client i, of standard deviation sigma * i / (clients - 1) (Li, Diao, Chen, He,
-// "Federated learning on non-IID data silos", ICDE 2022, arXiv 2102.02079, section 4, noise-based
-// feature imbalance). An example's noise never changes: it is named by client and example.
+// feature_noise: the same labels, inputs of unequal quality: an even random deal, and Gaussian
+// noise on the inputs of client i, of standard deviation sigma * i / (clients - 1) (Li, Diao, Chen,
+// He, "Federated learning on non-IID data silos", ICDE 2022, arXiv 2102.02079, section 4,
+// noise-based feature imbalance). An example's noise never changes: it is named by client and
+// example.
 //
 // Deviation: the paper's party i of N, from 1, has noise of *variance* sigma * i / N.
 #include <algorithm>
-#include <numeric>
 
 #include "base/errors.hpp"
 #include "data/registry.hpp"

@@ -76,7 +76,8 @@ std::vector<std::vector<std::size_t>> split(const config::Options& given, const 
 
 PartitionerEntry partition_quantity_skew();
 PartitionerEntry partition_quantity_skew() {
-  return {{"quantity_skew", "sizes by a power law, labels alike", "Li et al. 2022, arXiv 2102.02079",
+  return {{"quantity_skew", "sizes by a power law, labels alike",
+           "Li et al. 2022, arXiv 2102.02079",
            [] { return std::make_unique<QuantitySkewOptions>(); }},
           split};
 }

@@ -46,8 +46,12 @@ const config::Kinds& dataset_kinds() {
   return kKinds;
 }
 
+const DatasetEntry& dataset(std::string_view kind) {
+  return entry_of(datasets(), std::string(kind), "data");
+}
+
 Source open(const config::Plugin& data, const Rng& rng) {
-  return entry_of(datasets(), data.kind, "data").open(*data.options, rng);
+  return dataset(data.kind).open(*data.options, rng);
 }
 
 const std::vector<PartitionerEntry>& partitioners() {

@@ -17,9 +17,12 @@ struct DatasetEntry {
   // Opens or generates it. `rng` is the stream ("data"): generators draw from it, files ignore it.
   // Throws DataError naming the file, the place in it and the fault.
   std::function<Source(const config::Options&, const Rng& rng)> open;
+  // Throws ConfigError for options that do not go together, without opening anything; may be empty.
+  std::function<void(const config::Options&)> check = {};
 };
 const std::vector<DatasetEntry>& datasets();  // sorted by name
 const config::Kinds& dataset_kinds();
+const DatasetEntry& dataset(std::string_view kind);  // throws ConfigError
 Source open(const config::Plugin& data, const Rng& rng);
 
 struct PartitionerEntry {

@@ -161,7 +161,10 @@ Source open_table(const config::Options& given, const Rng&) {
 
 DatasetEntry table_entry(const std::string& name, const std::string& summary, TableFormat format) {
   return {{name, summary, "", [format] { return std::make_unique<TableOptions>(format); }},
-          open_table};
+          open_table,
+          [](const config::Options& options) {
+            check_table(dynamic_cast<const TableOptions&>(options));
+          }};
 }
 
 }  // namespace fedctl::data

@@ -69,7 +69,9 @@ void plan_features(TablePlan& plan, const TableOptions& options,
   }
 }
 
-void check(const TableOptions& options) {
+}  // namespace
+
+void check_table(const TableOptions& options) {
   const bool features = !options.features.empty();
   if (options.prompt.empty() != options.response.empty()) {
     throw ConfigError(options.prompt.empty() ? "data.response is given without data.prompt"
@@ -95,7 +97,6 @@ void check(const TableOptions& options) {
     throw ConfigError("data.classes names \"" + *twice + "\" twice", "each class once");
 }
 
-}  // namespace
 
 void TableOptions::fields(config::Fields& fields) {
   fields.text("path", path, {.kind = "a file or a folder", .required = true},
@@ -141,7 +142,7 @@ std::string Template::fill(const std::vector<std::string>& cells) const {
 }
 
 TablePlan plan_table(const TableOptions& options, const std::vector<std::string>& columns) {
-  check(options);
+  check_table(options);
   TablePlan plan;
   plan.client = want_if_named(plan, options.client);
   if (!options.prompt.empty()) {

@@ -37,7 +37,7 @@ struct TensorsOptions final : config::Options {
                 "if there is such an entry");
     fields.text("client_names", client_names, {}, "the same for the owners");
     fields.text("test_tensor", test_tensor, {},
-                "tensor, [n], integers, that marks the test part: rows that are not 0, or as below");
+                "tensor, [n], integers, that marks the test part: rows not 0, or as below");
     fields.integer("test_below", test_below, {kUnset, 1'000'000'000},
                    "rows of test_tensor below this are the test part; -1: not used");
     fields.integer("test_equals", test_equals, {kUnset, 1'000'000'000},
@@ -157,7 +157,8 @@ void check_column(const Store& store, const std::string& name,
 std::shared_ptr<const Store> open_store(const std::string& path, const TensorsOptions& options) {
   Safetensors file = Safetensors::open(path);
   const Safetensors::RowView rows = file.rows(options.features);
-  auto store = std::make_shared<Store>(Store{path, std::move(file), rows, 1, {}, {}, {}, {}, options});
+  auto store = std::make_shared<Store>(
+      Store{path, std::move(file), rows, 1, {}, {}, {}, {}, options});
   store->row_size = rows.row_elements;
   if (rows.count == 0 || rows.row_elements == 0) {
     store->fail("tensor \"" + options.features + "\" is " +

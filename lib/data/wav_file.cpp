@@ -202,9 +202,11 @@ PathParts PathPattern::match(const std::string& path, const std::string& file) c
     } else {
       end = path.find(piece.literal, at + 1);
     }
-    if (end == std::string::npos || end <= at) refuse("its path has nothing for {" + piece.word + '}');
+    if (end == std::string::npos || end <= at)
+      refuse("its path has nothing for {" + piece.word + '}');
     const std::string value = path.substr(at, end - at);
-    if (value.find('/') != std::string::npos) refuse("its path has a folder in {" + piece.word + '}');
+    if (value.find('/') != std::string::npos)
+      refuse("its path has a folder in {" + piece.word + '}');
     at = end + piece.literal.size();
     if (piece.word == "label") parts.label = value;
     if (piece.word == "client") parts.client = value;

@@ -14,6 +14,7 @@
 
 #include "base/errors.hpp"
 #include "base/layout.hpp"
+#include "base/rng.hpp"
 #include "data/dataset.hpp"
 #include "data/safetensors.hpp"
 
@@ -46,6 +47,9 @@ class Learner {
   // Training's loss from now on, loss_and_gradient()'s alone: (1 - share) of the target on the label
   // and `share` spread over all classes. A learner without classes takes no notice.
   virtual void set_label_smoothing(double share) { static_cast<void>(share); }
+  // Where loss_and_gradient() draws from (dropout), from now on. A learner that draws nothing takes
+  // no notice.
+  virtual void set_noise(const Rng& rng) { static_cast<void>(rng); }
   virtual Scores evaluate(const data::Batch& batch) = 0;
   // The same, and the logits they come from, in one pass where the model can.
   virtual Scores evaluate(const data::Batch& batch, Tensor& logits_out) {

@@ -1,9 +1,5 @@
 #include "learn/spec.hpp"
 
-#include <algorithm>
-
-#include "config/config.hpp"
-
 namespace fedctl::learn {
 namespace {
 
@@ -14,6 +10,8 @@ void path_field(ModelOptions& options, Fields& fields) {
       "path", options.path, {.kind = "a path"},
       "folder with config.json and model.safetensors, a llama2.c .bin, or a "
       "kwt .safetensors; absent: random weights");
+  fields.text("backbone_dtype", options.backbone_dtype, {.one_of = {"float32", "bfloat16"}},
+              "number format of the frozen matrices; bfloat16 halves their memory");
 }
 void path_field(AdapterOptions& options, Fields& fields) {
   fields.text("path", options.path, {.kind = "a path"},
@@ -22,6 +20,12 @@ void path_field(AdapterOptions& options, Fields& fields) {
 void head_field(bool& train_head, Fields& fields) {
   fields.boolean("train_head", train_head,
                  "train the output layer too; a copy of it where it is tied to the embedding");
+}
+
+void targets_field(std::vector<std::string>& targets, Fields& fields) {
+  fields.texts("targets", targets,
+               "layers: query key value qkv output gate up down fc1 fc2, as the family has them, or "
+               "patterns of module names with a . or *");
 }
 
 template <class T>
@@ -102,6 +106,26 @@ FamilyEntry quadratic() {
           {}};
 }
 
+config::Kind bitfit() {
+  return {"bitfit", "the biases of the model", "Ben Zaken et al., ACL 2022, arXiv 2106.10199",
+          maker<BitfitOptions>()};
+}
+config::Kind dora() {
+  return {"dora", "low-rank updates of the weights' directions, and their magnitudes",
+          "Liu et al., ICML 2024, arXiv 2402.09353", maker<DoraOptions>()};
+}
+config::Kind ia3() {
+  return {"ia3", "learned scales of keys, values and feed-forward inputs",
+          "Liu et al., NeurIPS 2022, arXiv 2205.05638", maker<Ia3Options>()};
+}
+config::Kind prefix() {
+  return {"prefix", "soft keys and values in front of every attention layer",
+          "Li and Liang, ACL 2021, arXiv 2101.00190", maker<PrefixOptions>()};
+}
+config::Kind vera() {
+  return {"vera", "low-rank updates from shared random matrices, two vectors trained a layer",
+          "Kopiczko et al., ICLR 2024, arXiv 2310.11454", maker<VeraOptions>()};
+}
 config::Kind full() { return {"full", "every parameter of the model", "", maker<FullOptions>()}; }
 config::Kind head() { return {"head", "the output layer alone", "", maker<HeadOptions>()}; }
 config::Kind lora() {
@@ -173,8 +197,32 @@ void QuadraticOptions::fields(Fields&) {}
 void LoraOptions::fields(Fields& fields) {
   fields.integer("rank", rank, {1, 4096}, "rank of an update");
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
+  targets_field(targets, fields);
+  fields.texts("ranks", ranks,
+               "other ranks for some layers, target=rank or target=rank:alpha; the first that fits");
+  fields.boolean("rslora", rslora, "scale by alpha / sqrt(rank) instead (arXiv 2312.03732)");
+  fields.real("dropout", dropout, {.min = 0, .below = 1},
+              "share of the update's inputs set to zero, in training only");
+  head_field(train_head, fields);
+  path_field(*this, fields);
+}
+void DoraOptions::fields(Fields& fields) {
+  LoraOptions::fields(fields);
+  fields.boolean("exact_norm", exact_norm,
+                 "let gradients flow through the norm of the directions, which costs time");
+}
+void Ia3Options::fields(Fields& fields) {
   fields.texts("targets", targets,
-               "layers: query key value qkv output gate up down fc1 fc2, as the family has them");
+               "layers whose outputs are scaled, as lora's; empty: key and value, or qkv");
+  fields.texts("feedforward", feedforward,
+               "layers whose inputs are scaled; empty: down or fc2, as the family has them");
+  head_field(train_head, fields);
+  path_field(*this, fields);
+}
+void VeraOptions::fields(Fields& fields) {
+  fields.integer("rank", rank, {1, 4096}, "rank of the shared matrices");
+  fields.real("d_initial", d_initial, {.above = 0}, "first value of the vectors d");
+  targets_field(targets, fields);
   head_field(train_head, fields);
   path_field(*this, fields);
 }
@@ -183,6 +231,12 @@ void PromptOptions::fields(Fields& fields) {
   head_field(train_head, fields);
   path_field(*this, fields);
 }
+void PrefixOptions::fields(Fields& fields) {
+  fields.integer("tokens", tokens, {1, 1024}, "soft keys and values a layer");
+  head_field(train_head, fields);
+  path_field(*this, fields);
+}
+void BitfitOptions::fields(Fields& fields) { head_field(train_head, fields); }
 void HeadOptions::fields(Fields&) {}
 void FullOptions::fields(Fields&) {}
 
@@ -220,45 +274,6 @@ const config::Kinds& adapter_kinds() {
   };
 #undef ADAPTER
   return kKinds;
-}
-
-void check_fit(const config::Plugin& model, const config::Plugin& adapter) {
-  const FamilyEntry& entry = family(model.kind);
-  const std::string both =
-      "adapter.kind is " + adapter.kind + " and model.kind is " + model.kind + ": ";
-  if (!entry.needs_torch && adapter.kind != "full") {
-    throw ConfigError(both + "this model is trained in full", "adapter: {kind: full}");
-  }
-  if (adapter.kind == "prompt" && (model.kind == "mlp" || model.kind == "cnn")) {
-    throw ConfigError(both + "a prompt needs a model that reads a sequence",
-                      "use lora, head or full");
-  }
-  if (const auto* lora_options = dynamic_cast<const LoraOptions*>(adapter.options.get())) {
-    std::vector<std::string> known;
-    std::string all;
-    for (const Target& target : entry.targets) {
-      known.push_back(target.name);
-      all += (all.empty() ? "" : ", ") + target.name;
-    }
-    for (const std::string& target : lora_options->targets) {
-      if (std::ranges::find(known, target) != known.end()) continue;
-      const bool fused = std::ranges::find(known, "qkv") != known.end() &&
-                         (target == "query" || target == "key" || target == "value");
-      if (fused) {
-        throw ConfigError("adapter.targets names \"" + target + "\", model.kind " + model.kind +
-                              " has one matrix for query, key and value",
-                          "adapter.targets: [qkv]");
-      }
-      throw ConfigError(
-          "adapter.targets names \"" + target + "\", model.kind " + model.kind + " has " + all,
-          config::nearest(target, known).empty()
-              ? ""
-              : "did you mean " + config::nearest(target, known) + '?');
-    }
-    if (lora_options->targets.empty()) {
-      throw ConfigError("adapter.targets is empty, model.kind " + model.kind + " has " + all);
-    }
-  }
 }
 
 }  // namespace fedctl::learn

@@ -18,6 +18,7 @@ namespace fedctl::learn {
 struct ModelOptions : config::Options {
   std::string path;  // HF folder, llama2.c .bin, or a folder of `fedctl backbone`; "" = random from
                      // the seed
+  std::string backbone_dtype = "float32";  // of the frozen matrices of linear layers
 };
 struct MlpOptions : ModelOptions {
   std::int64_t hidden = 128;  // width of each hidden layer
@@ -61,16 +62,46 @@ struct QuadraticOptions : ModelOptions {
 struct AdapterOptions : config::Options {
   std::string path;  // folder of an adapter to start from; "" = fresh
 };
+// Targets are canonical names (query key value qkv output gate up down fc1 fc2) or, with a '.' or
+// '*' in them, patterns over whole module names ("model.layers.0.*").
 struct LoraOptions : AdapterOptions {
   std::int64_t rank = 8;
   double alpha = 16;
-  std::vector<std::string> targets = {
-      "query", "value"};  // canonical names: query key value qkv output gate up down fc1 fc2
+  std::vector<std::string> targets = {"query", "value"};
+  std::vector<std::string> ranks;  // "target=rank" or "target=rank:alpha"; the first that fits counts
+  bool rslora = false;
+  double dropout = 0;
+  bool train_head = true;
+  void fields(config::Fields& fields) override;
+};
+struct DoraOptions : LoraOptions {
+  bool exact_norm = false;
+  void fields(config::Fields& fields) override;
+};
+struct Ia3Options : AdapterOptions {
+  // Empty: key, value (or qkv), and down or fc2.
+  std::vector<std::string> targets, feedforward;
+  bool train_head = true;
+  void fields(config::Fields& fields) override;
+};
+struct VeraOptions : AdapterOptions {
+  std::int64_t rank = 256;
+  double d_initial = 0.1;
+  std::vector<std::string> targets = {"query", "value"};
   bool train_head = true;
   void fields(config::Fields& fields) override;
 };
 struct PromptOptions : AdapterOptions {
   std::int64_t tokens = 8;
+  bool train_head = true;
+  void fields(config::Fields& fields) override;
+};
+struct PrefixOptions : AdapterOptions {
+  std::int64_t tokens = 8;
+  bool train_head = true;
+  void fields(config::Fields& fields) override;
+};
+struct BitfitOptions : config::Options {
   bool train_head = true;
   void fields(config::Fields& fields) override;
 };
@@ -98,6 +129,17 @@ const config::Kinds& adapter_kinds();
 // Throws ConfigError if this adapter does not fit this family: an unknown target, a prompt for an
 // mlp, ...
 void check_fit(const config::Plugin& model, const config::Plugin& adapter);
+
+// Whether a target is a pattern, and whether a pattern or canonical name fits a layer.
+bool is_pattern(const std::string& target);
+bool fits(const std::string& target, const std::string& module, const std::string& name);
+// An entry of LoraOptions::ranks. Throws ConfigError if it cannot be read.
+struct RankRule {
+  std::string target;
+  std::int64_t rank;
+  double alpha;
+};
+std::vector<RankRule> rank_rules(const LoraOptions& options);
 
 // Everything a factory is made from.
 struct LearnerSpec {

@@ -130,6 +130,7 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
                       "leave it out");
   }
   learner.set_label_smoothing(options.label_smoothing);
+  learner.set_noise(rng.stream("dropout"));
   const auto optimizer = make_optimizer(options, learner.layout());
   const double lr = learning_rate(options.optimizer);
   Gradient gradient(learner, data, hook, options.clip);

@@ -67,6 +67,15 @@ struct ExportOptions {
 };
 int export_run(const ExportOptions& options);
 
+struct PlanOptions {
+  config::Source source;
+  double up_mbit = 20, down_mbit = 100, latency_ms = 30;  // of a client's link; 0 Mbit/s: unlimited
+  std::string write_partition, svg;                       // files, or ""
+  OutputOptions output;
+  std::int64_t threads = 0;
+};
+int plan(const PlanOptions& options);
+
 // "3", "0-7", "0-3,8". Throws ConfigError.
 std::vector<std::int64_t> parse_ids(const std::string& text);
 

@@ -56,6 +56,14 @@ void check_together(const Experiment& experiment, const config::Source& source) 
   } catch (const ConfigError& error) {
     throw ConfigError(place_of(places, "adapter") + error.what(), error.hint());
   }
+  const auto& check_data = data::dataset(experiment.data.kind).check;
+  if (check_data) {
+    try {
+      check_data(*experiment.data.as<DataOptions>().dataset);
+    } catch (const ConfigError& error) {
+      throw ConfigError(place_of(places, "data") + error.what(), error.hint());
+    }
+  }
   if (!experiment.codec.down.empty()) {
     const config::Plugin& first = experiment.codec.down.front();
     for (const codec::CodecEntry& entry : codec::codecs()) {

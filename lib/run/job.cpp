@@ -115,10 +115,8 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
   Job job;
   const Rng root(static_cast<std::uint64_t>(experiment.seed));
   const auto& dealing = experiment.data.as<DataOptions>();
-  const std::string& kind = experiment.data.kind;
-  for (const data::DatasetEntry& entry : data::datasets()) {
-    if (entry.kind.name == kind) job.data = entry.open(*dealing.dataset, root.stream("data"));
-  }
+  job.data =
+      data::dataset(experiment.data.kind).open(*dealing.dataset, root.stream("data"));
   const auto count = static_cast<std::size_t>(experiment.clients.count);
   if (own_data) {
     const config::Plugin whole = config::make_plugin(data::partitioner_kinds(), "iid");

@@ -39,6 +39,9 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
   printer_.detail("run directory " + directory_.path() + ", " +
                   std::to_string(job_.plan.layout.size()) + " trainable parameters, " +
                   std::to_string(job_.learners->count_max()) + " worker threads");
+  for (const data::Dataset* part : {job_.data.train.get(), job_.data.test.get()}) {
+    for (const std::string& note : part->info().notes) printer_.notice(note);
+  }
   keeper_.start(*method_);
   context_.first_round = keeper_.round() + 1;
 }

@@ -24,7 +24,8 @@ NAMES = ["cat", "dog", "owl"]
 
 def texts(labelled):
     generator = torch.Generator().manual_seed(7)
-    tokens = [torch.randint(0, VOCABULARY, (length,), generator=generator) for length in LENGTHS]
+    # Token 0 is left out: it pads, and PyTorch gives the embedding of a padding no gradient.
+    tokens = [torch.randint(1, VOCABULARY, (length,), generator=generator) for length in LENGTHS]
     batch = {"tokens": torch.cat(tokens), "lengths": torch.tensor(LENGTHS)}
     if labelled:
         batch["labels"] = torch.randint(0, len(NAMES), (len(LENGTHS),), generator=generator)

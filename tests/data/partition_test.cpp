@@ -105,7 +105,8 @@ TEST_CASE("registries are sorted and complete", "[data][partition]") {
 }
 
 TEST_CASE("every partitioner deals every index once, and repeatably", "[data][partition]") {
-  const std::string kind = GENERATE("iid", "dirichlet", "shards", "by_field", "quantity_skew", "feature_noise");
+  const std::string kind =
+      GENERATE("iid", "dirichlet", "shards", "by_field", "quantity_skew", "feature_noise");
   const double holdout = GENERATE(0.0, 0.1, 0.5);
   const Listed train = ten_classes(600);
   INFO(kind << ", holdout " << holdout);

@@ -187,7 +187,8 @@ TEST_CASE("wav: a file that lies about itself is refused with its place", "[data
   CHECK_THAT(refused(wav({})), Contains("0 bytes of samples"));
   CHECK_THAT(refused(riff(format_of({}))), Contains("the chunk \"data\" is missing"));
   CHECK_THAT(refused(riff(samples_of({1}))), Contains("byte 12: samples before their format"));
-  CHECK_THAT(refused(riff(chunk("fmt ", "short") + samples_of({1}))), Contains("format of 5 bytes"));
+  CHECK_THAT(refused(riff(chunk("fmt ", "short") + samples_of({1}))),
+             Contains("format of 5 bytes"));
   CHECK_THAT(refused(wav({1, 2}, {.channels = 2})), Contains("2 channels"));
   CHECK_THAT(refused(wav({1, 2}, {.bits = 8})), Contains("8 bits"));
   CHECK_THAT(refused(wav({1, 2}, {.format = 3})), Contains("format 3"));

@@ -50,6 +50,8 @@ struct TablePlan {
   Template prompt;
 };
 
+// Throws ConfigError for options that do not go together.
+void check_table(const TableOptions& options);
 // `columns` are those of the first training file. Throws ConfigError for options that do not go
 // together, DataError if nothing is left for features: ["*"].
 TablePlan plan_table(const TableOptions& options, const std::vector<std::string>& columns);

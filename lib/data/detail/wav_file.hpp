@@ -14,8 +14,8 @@ struct WavHeader {
   std::size_t samples = 0;
 };
 
-// Throws DataError naming file and byte: not RIFF/WAVE, a chunk larger than what is left, not 16-bit
-// PCM mono, no samples, longer than is read at once.
+// Throws DataError naming file and byte: not RIFF/WAVE, a chunk larger than what is left, not
+// 16-bit PCM mono, no samples, longer than is read at once.
 WavHeader read_wav_header(const std::string& path);
 
 // The samples / 32768, in [-1, 1). Throws DataError if the file has become shorter.

@@ -4,24 +4,46 @@
 
 #include "base/assert.hpp"
 #include "learn/torch/convert.hpp"
+#include "learn/torch/ops.hpp"
 
 namespace fedctl::learn {
+namespace {
+
+constexpr double kPrefixDeviation = 0.02;
+
+}  // namespace
 
 Init Init::linear(std::int64_t inputs) {
   return uniform(1.0 / std::sqrt(static_cast<double>(inputs)));
 }
 
+at::Tensor AdaptableLinear::frozen(const at::Tensor& x, const at::Tensor& residual) const {
+  const at::Tensor turned = storage == Storage::input_first ? weight : weight.t();  // [in, out]
+  if (weight.scalar_type() == at::kBFloat16) {
+    at::Tensor y = ops::half_product(x, turned);
+    if (bias.defined()) y.add_(bias);
+    return residual.defined() ? y.add_(residual) : y;
+  }
+  if (!residual.defined()) return at::linear(x, turned.t(), bias);
+  // In place is safe: a sum's gradient needs none of its terms.
+  at::Tensor y = at::addmm(residual, x, turned);
+  if (bias.defined()) y.add_(bias);
+  return y;
+}
+
 at::Tensor AdaptableLinear::operator()(const at::Tensor& x) const {
-  const bool turned = storage == Storage::input_first;
-  const at::Tensor y = at::linear(x, turned ? weight.t() : weight, bias);
-  return delta ? delta->add(y, x) : y;
+  if (!delta) return frozen(x, {});
+  return delta->output(frozen(delta->input(x), {}), x);
 }
 
 at::Tensor AdaptableLinear::onto(const at::Tensor& residual, const at::Tensor& x) const {
-  // In place is safe: a sum's gradient needs none of its terms.
-  at::Tensor y = at::addmm(residual, x, storage == Storage::input_first ? weight : weight.t());
-  if (bias.defined()) y.add_(bias);
-  return delta ? delta->add(y, x) : y;
+  if (!delta) return frozen(x, residual);
+  if (!delta->only_adds()) return residual + (*this)(x);
+  return delta->output(frozen(delta->input(x), residual), x);
+}
+
+at::Tensor AdaptableLinear::matrix() const {
+  return (storage == Storage::input_first ? weight.t() : weight).to(at::kFloat);
 }
 
 at::Tensor Builder::initial(const std::string& name, const Shape& shape, Init init) const {
@@ -64,7 +86,8 @@ const at::Tensor& Builder::base_values(const std::string& name, const Shape& sha
 
 at::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init init) {
   const at::Tensor& values = base_values(name, shape, init, base_.file != nullptr);
-  return adapter_.trains_base() ? trainable(name, "base", values) : values;
+  const bool train = adapter_.trains_base() || (adapter_.trains_biases() && name.ends_with(".bias"));
+  return train ? trainable(name, "base", values) : values;
 }
 
 at::Tensor Builder::constant(const std::string& name, const Shape& shape) {
@@ -81,7 +104,9 @@ AdaptableLinear Builder::linear(const std::string& module, const std::string& ta
   layer.weight = parameter(module + ".weight", shape, Init::linear(in));
   layer.storage = storage;
   if (bias) layer.bias = parameter(module + ".bias", {out}, Init::zeros());
-  layer.delta = adapter_.adapt(*this, module, target, in, out);
+  if (half_ && !base_.complete && !adapter_.trains_base()) base_.matrices.insert(module + ".weight");
+  layer.delta = adapter_.adapt(*this, {module, target, in, out, layer});
+  if (layer.delta) adapted_.push_back({module, target, storage, layer.delta});
   return layer;
 }
 
@@ -113,7 +138,26 @@ at::Tensor Builder::trainable(const std::string& name, const std::string& group,
   return trainable(name, group, initial(name, shape, init));
 }
 
+Prefix Builder::prefix(std::int64_t depth, std::int64_t heads, std::int64_t width) {
+  const std::int64_t tokens = adapter_.prefix_tokens();
+  if (tokens == 0) return {};
+  // Deviation from PEFT, whose embedding starts with deviation 1: small keys and values disturb a
+  // trained model less.
+  const at::Tensor embeddings = trainable("prompt_embeddings", "prompt", {tokens, depth * 2 * width},
+                                          Init::normal(kPrefixDeviation));
+  prefix_ = {embeddings, tokens, depth, heads, width};
+  return prefix_;
+}
+
+at::Tensor Builder::frozen(const std::string& name, const Shape& shape, Init init) {
+  const auto found = base_.of_adapter.find(name);
+  if (found != base_.of_adapter.end()) return found->second;
+  FEDCTL_ASSERT(!base_.complete);
+  return base_.of_adapter.emplace(name, initial(name, shape, init)).first->second;
+}
+
 Builder::Flat Builder::finish() {
+  adapter_.complete(*this);
   Flat flat;
   flat.layout = layout_;
   const auto size = static_cast<std::int64_t>(layout_.size());

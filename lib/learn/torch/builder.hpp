@@ -3,6 +3,7 @@
 // flat buffer.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -35,54 +36,122 @@ struct Base {
   Rng rng{0};
   std::map<std::string, at::Tensor> tensors;
   std::set<std::string> constants;  // those of `tensors` that are no parameters
+  std::set<std::string> matrices;   // those that may be kept in half precision
+  std::map<std::string, at::Tensor> of_adapter;  // frozen, and no part of the model: VeRA's A and B
   bool complete = false;  // asking for a parameter that is not there is a bug from now on
 };
 
 class Builder;
 
-// What an adapter adds to a frozen linear layer: y = base(x) + delta(x).
-class Delta {
- public:
-  virtual ~Delta() = default;
-  // y + delta(x), for x (rows, in) and y (rows, out). May overwrite y, which nobody else needs.
-  virtual at::Tensor add(const at::Tensor& y, const at::Tensor& x) const = 0;
+// What a pass in training mode draws from, dropout's masks; all deltas of a learner share it.
+struct Noise {
+  bool training = false;
+  Rng rng{0};
 };
-
-class Adapter {
- public:
-  virtual ~Adapter() = default;
-  virtual bool trains_base() const { return false; }
-  // Trains the output layer: the classifier, or a language model's output matrix (a copy of its
-  // own where that is tied to the embedding).
-  virtual bool trains_head() const { return false; }
-  virtual std::int64_t prompt_tokens() const { return 0; }
-  // The adapter's part of the layer `module`, or nullptr.
-  virtual std::unique_ptr<Delta> adapt(Builder&, const std::string& /*module*/,
-                                       const std::string& /*target*/, std::int64_t /*in*/,
-                                       std::int64_t /*out*/) const {
-    return nullptr;
-  }
-};
-std::unique_ptr<Adapter> make_adapter(const config::Plugin& adapter);
 
 // How a linear layer's matrix lies in HF's files, and so in ours and in memory: [out, in], or [in,
 // out] as GPT-2's (Conv1D).
 enum class Storage { output_first, input_first };
 
+// What an adapter makes of a frozen linear layer: y = output(W input(x) + b, x).
+class Delta {
+ public:
+  virtual ~Delta() = default;
+  // x (rows, in) as the frozen layer is to see it.
+  virtual at::Tensor input(const at::Tensor& x) const { return x; }
+  // From the frozen layer's y (rows, out), bias included, and the layer's x. May overwrite y, which
+  // nobody else needs.
+  virtual at::Tensor output(const at::Tensor& y, const at::Tensor& x) const = 0;
+  // Whether output() is y plus something of x alone, so that y may hold a residual already.
+  virtual bool only_adds() const { return true; }
+  // The weight [out, in] and the bias [out] of the plain layer that does the same.
+  virtual at::Tensor merged(const at::Tensor& weight) const = 0;
+  virtual at::Tensor merged_bias(const at::Tensor& bias) const { return bias; }
+};
+
 // A linear layer that an adapter may hang on: x (rows, in) -> (rows, out).
 struct AdaptableLinear {
-  at::Tensor weight, bias;  // as `storage` says, [out] or undefined
+  at::Tensor weight, bias;  // as `storage` says, float32 or bfloat16; [out] or undefined
   Storage storage = Storage::output_first;
-  std::unique_ptr<Delta> delta;
+  std::shared_ptr<const Delta> delta;
 
   at::Tensor operator()(const at::Tensor& x) const;
   // residual + the layer's output, without a pass of its own for the sum.
   at::Tensor onto(const at::Tensor& residual, const at::Tensor& x) const;
+  // [out, in], float32.
+  at::Tensor matrix() const;
+
+ private:
+  at::Tensor frozen(const at::Tensor& x, const at::Tensor& residual) const;
 };
+
+// Where an adapter may hang: the module's name, its canonical target, its frozen layer.
+struct Site {
+  const std::string& module;
+  const std::string& target;
+  std::int64_t in, out;
+  const AdaptableLinear& layer;
+};
+
+// A layer that an adapter hangs on.
+struct Adapted {
+  std::string module, target;
+  Storage storage;
+  std::shared_ptr<const Delta> delta;
+};
+
+// Keys and values that stand before every sequence in each attention layer, all in one matrix
+// [tokens, depth * 2 * heads * head_width]: of layer 0 the keys, the values, of layer 1 the keys ...
+// No tokens: there is no prefix.
+struct Prefix {
+  at::Tensor embeddings;
+  std::int64_t tokens = 0, depth = 0, heads = 0, width = 0;  // width: heads * head_width
+
+  at::Tensor keys(std::int64_t layer) const { return part(2 * layer); }
+  at::Tensor values(std::int64_t layer) const { return part(2 * layer + 1); }
+
+ private:
+  at::Tensor part(std::int64_t index) const {
+    return tokens == 0 ? at::Tensor() : embeddings.narrow(1, index * width, width);
+  }
+};
+
+// What an adapter's part of PEFT's adapter_config.json is made from.
+struct PeftContext {
+  const Layout& layout;
+  const std::vector<Adapted>& adapted;
+  const Prefix& prefix;
+  std::function<std::string(const std::string& module)> name;  // in PEFT's model
+  // JSON list of endings that PEFT finds these modules by, and no others.
+  std::function<std::string(const std::vector<std::string>& modules)> endings;
+};
+using JsonMembers = std::vector<std::pair<std::string, std::string>>;  // values are JSON
+
+class Adapter {
+ public:
+  virtual ~Adapter() = default;
+  virtual bool trains_base() const { return false; }
+  virtual bool trains_biases() const { return false; }
+  // Trains the output layer: the classifier, or a language model's output matrix (a copy of its
+  // own where that is tied to the embedding).
+  virtual bool trains_head() const { return false; }
+  virtual bool has_dropout() const { return false; }
+  virtual std::int64_t prompt_tokens() const { return 0; }
+  virtual std::int64_t prefix_tokens() const { return 0; }
+  // The adapter's part of a layer, or nullptr.
+  virtual std::shared_ptr<const Delta> adapt(Builder&, const Site&) const { return nullptr; }
+  // After the last layer. Throws ConfigError if a pattern named no layer.
+  virtual void complete(Builder&) const {}
+  // Its members of adapter_config.json; none: what it trains is saved as a whole model.
+  virtual JsonMembers peft_config(const PeftContext&) const { return {}; }
+};
+std::unique_ptr<Adapter> make_adapter(const config::Plugin& adapter);
 
 class Builder {
  public:
-  Builder(Base& base, const Adapter& adapter) : base_(base), adapter_(adapter) {}
+  // `half`: frozen matrices of linear layers are to be kept in bfloat16.
+  Builder(Base& base, const Adapter& adapter, bool half = false)
+      : base_(base), adapter_(adapter), half_(half) {}
 
   const Adapter& adapter() const { return adapter_; }
 
@@ -103,11 +172,20 @@ class Builder {
   at::Tensor trainable(const std::string& name, const std::string& group, const Shape& shape,
                        Init init);
 
+  // The trainable prefix of `depth` attention layers whose keys have `heads` heads, `width` numbers
+  // in all. A family hands its keys(i) and values(i), taken anew in each pass, to ops::attention().
+  Prefix prefix(std::int64_t depth, std::int64_t heads, std::int64_t width);
+  // Frozen values of the adapter's own, shared by all learners.
+  at::Tensor frozen(const std::string& name, const Shape& shape, Init init);
+
   // The stream of a parameter's name, for initial values that Init cannot say.
   Rng stream(const std::string& name) const { return base_.rng.stream(name); }
 
   // Modules of the linear layers made so far, by target; those that cannot be targeted under "".
   const std::multimap<std::string, std::string>& modules() const { return modules_; }
+  const std::vector<Adapted>& adapted() const { return adapted_; }
+  const Prefix& prefix_made() const { return prefix_; }
+  const std::shared_ptr<Noise>& noise() const { return noise_; }
 
   // Lays all trainable parameters and their gradients into two flat buffers.
   struct Flat {
@@ -124,6 +202,10 @@ class Builder {
 
   Base& base_;
   const Adapter& adapter_;
+  bool half_;
+  std::shared_ptr<Noise> noise_ = std::make_shared<Noise>();
+  std::vector<Adapted> adapted_;
+  Prefix prefix_;
   Layout layout_;
   std::vector<std::pair<at::Tensor, at::Tensor>> trainable_;  // handle, first values
   std::multimap<std::string, std::string> modules_;

@@ -26,8 +26,9 @@ inline std::span<float> values_of(const at::Tensor& tensor) {
   return {tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())};
 }
 
+// In float32, whatever it is kept in.
 inline Tensor copy_of(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.contiguous();
+  const at::Tensor flat = tensor.to(at::kFloat).contiguous();
   return Tensor::of(std::span<const float>(values_of(flat)), shape_of(flat));
 }
 

@@ -72,6 +72,9 @@ BaseSummary summarize(const Base& base, const Layout& layout, const std::string&
     digest.add(name).add(to_string(shape_of(tensor)));
     digest.add(std::as_bytes(values_of(tensor)));
   }
+  for (const auto& [name, tensor] : base.of_adapter) {
+    digest.add(name).add(to_string(shape_of(tensor))).add(std::as_bytes(values_of(tensor)));
+  }
   summary.digest = digest.hex();
   return summary;
 }
@@ -99,6 +102,9 @@ class TorchLearner final : public Learner {
     family_ = make_family(shared_->spec, builder, shared_->base.file);
     modules_ = builder.modules();
     flat_ = builder.finish();
+    adapted_ = builder.adapted();
+    prefix_ = builder.prefix_made();
+    noise_ = builder.noise();
     if (const auto* parted = dynamic_cast<const PartedFamily*>(family_.get())) {
       parts_.emplace(*parted);
     }
@@ -115,7 +121,7 @@ class TorchLearner final : public Learner {
     use_one_thread();
     const std::int64_t* labels = labels_of(batch);
     flat_.gradient.zero_();
-    const at::Tensor logits = family_->logits(batch);
+    const at::Tensor logits = training_logits(batch);
     at::Tensor by_logits = at::empty_like(logits);
     const loops::CrossEntropy result =
         loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
@@ -124,6 +130,10 @@ class TorchLearner final : public Learner {
     return mean({result.loss_sum, result.correct, result.count});
   }
 
+  void set_noise(const Rng& rng) override {
+    noise_stream_ = rng;
+    passes_ = 0;
+  }
   void set_label_smoothing(double share) override { smoothing_ = share; }
 
   Scores evaluate(const data::Batch& batch) override { return score(batch, nullptr); }
@@ -144,6 +154,10 @@ class TorchLearner final : public Learner {
 
   TensorMap forward(std::string_view part, const TensorMap& inputs) override {
     use_one_thread();
+    if (adapter_->has_dropout()) {
+      throw ConfigError("adapter.dropout is set, but the parts of a model are run without dropout",
+                        "leave it out where the model is split");
+    }
     return parts_ ? parts_->forward(part, inputs) : Learner::forward(part, inputs);
   }
 
@@ -155,23 +169,31 @@ class TorchLearner final : public Learner {
 
   void save_adapter(const std::string& folder,
                     const std::map<std::string, std::string>& provenance) override {
-    save_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
-                 folder, provenance});
+    save_folder(to_save(folder, provenance));
   }
   void load_adapter(const std::string& folder) override {
     read_adapter(folder, shared_->spec.adapter, flat_.layout, weights());
   }
   void save_merged(const std::string& folder, const std::map<std::string, std::string>& provenance,
                    data::Storage storage) override {
-    merge_folder({shared_->spec, *family_, modules_, flat_.layout, weights(), shared_->base.tensors,
-                  folder, provenance},
-                 storage);
+    merge_folder(to_save(folder, provenance), storage);
   }
 
   std::string base_digest() const override { return shared_->summary.digest; }
   std::size_t base_parameters() const override { return shared_->summary.parameters; }
 
  private:
+  Saved to_save(const std::string& folder, const std::map<std::string, std::string>& provenance) {
+    return {shared_->spec,  *adapter_, *family_,  modules_, adapted_,  prefix_,
+            flat_.layout, weights(), shared_->base, folder,   provenance};
+  }
+  // Each pass has a stream of its own, so that the masks do not depend on what came before.
+  at::Tensor training_logits(const data::Batch& batch) {
+    *noise_ = {true, noise_stream_.stream("pass", passes_++)};
+    at::Tensor logits = family_->logits(batch);
+    noise_->training = false;
+    return logits;
+  }
   Scores score(const data::Batch& batch, Tensor* logits_out) {
     use_one_thread();
     const std::int64_t* labels = labels_of(batch);
@@ -201,6 +223,11 @@ class TorchLearner final : public Learner {
   std::optional<PartRunner> parts_;  // of a PartedFamily
   std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
+  std::vector<Adapted> adapted_;
+  Prefix prefix_;
+  std::shared_ptr<Noise> noise_;
+  Rng noise_stream_{0};
+  std::int64_t passes_ = 0;  // since set_noise()
   double smoothing_ = 0;
 };
 
@@ -217,7 +244,9 @@ class TorchFactory final : public LearnerFactory {
     s.base.file = s.file.get();
     s.base.rng = spec.rng;
     const std::unique_ptr<Adapter> adapter = make_adapter(spec.adapter);
-    Builder builder(s.base, *adapter);
+    Builder builder(s.base, *adapter,
+                    dynamic_cast<const ModelOptions&>(*spec.model.options).backbone_dtype ==
+                        "bfloat16");
     const std::unique_ptr<Family> family = make_family(spec, builder, s.file.get());
     const Builder::Flat flat = builder.finish();
     const Layout& layout = flat.layout;
@@ -234,6 +263,11 @@ class TorchFactory final : public LearnerFactory {
       settings += " from " + digest_of(as_bytes_of(std::span<const float>(s.first)));
     }
     s.summary = summarize(s.base, layout, settings);
+    // Only now: the digest is that of the values as they were read.
+    for (const std::string& name : s.base.matrices) {
+      at::Tensor& matrix = s.base.tensors.at(name);
+      matrix = matrix.to(at::kBFloat16);
+    }
     s.base.complete = true;
     if (s.file) s.file->release();
   }

@@ -7,41 +7,38 @@
 namespace fedctl::learn {
 namespace {
 
-constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight";
-
 at::Tensor values_at(const Saved& saved, const Block& block) {
   return at::from_blob(const_cast<float*>(saved.weights.data()) + block.offset, block.shape,
                        at::kFloat);
 }
 
-// The adapted layer's weight. Summed in double precision, then rounded once.
-at::Tensor merged(const Saved& saved, const std::string& module, const LoraOptions& lora) {
-  const at::Tensor a = values_at(saved, saved.layout.block(module + std::string(kA)));
-  const at::Tensor b = values_at(saved, saved.layout.block(module + std::string(kB)));
-  const double scale = lora.alpha / static_cast<double>(lora.rank);
-  at::Tensor update = b.to(at::kDouble).mm(a.to(at::kDouble)).mul_(scale);
-  if (saved.family.fan_in_fan_out()) update = update.t();  // as the weight lies in the file
-  return (update + saved.base.at(module + ".weight")).to(at::kFloat);
+// The layer's matrix, and its bias where it has one, with what the adapter does to it.
+void merge_layer(const Saved& saved, const Adapted& layer, TensorMap& tensors) {
+  const bool turned = layer.storage == Storage::input_first;
+  const at::Tensor stored = saved.base.tensors.at(layer.module + ".weight").to(at::kFloat);
+  const at::Tensor merged = layer.delta->merged(turned ? stored.t() : stored);
+  tensors[layer.module + ".weight"] = copy_of(turned ? merged.t() : merged);
+  const auto bias = saved.base.tensors.find(layer.module + ".bias");
+  if (bias == saved.base.tensors.end()) return;
+  tensors[layer.module + ".bias"] = copy_of(layer.delta->merged_bias(bias->second));
 }
 
 }  // namespace
 
 void merge_folder(const Saved& saved, data::Storage storage) {
-  const auto* lora = dynamic_cast<const LoraOptions*>(saved.spec.adapter.options.get());
+  const at::NoGradGuard guard;
   TensorMap tensors;
   for (const Block& block : saved.layout.blocks()) {
     if (block.group == "base" || block.group == "head") {
       tensors[block.name] = copy_of(values_at(saved, block));
-    } else if (lora != nullptr && block.name.ends_with(kA)) {
-      const std::string module = block.name.substr(0, block.name.size() - kA.size());
-      tensors[module + ".weight"] = copy_of(merged(saved, module, *lora));
-    } else if (lora == nullptr || !block.name.ends_with(kB)) {
+    } else if (block.group == "prompt") {
       throw ConfigError("adapter.kind is " + saved.spec.adapter.kind +
                             ": it changes no weight that it could be merged into",
                         "--as peft writes it as a folder of its own");
     }
   }
-  for (const auto& [name, tensor] : saved.base) {
+  for (const Adapted& layer : saved.adapted) merge_layer(saved, layer, tensors);
+  for (const auto& [name, tensor] : saved.base.tensors) {
     if (!tensors.contains(name)) tensors[name] = copy_of(tensor);
   }
   std::error_code error;

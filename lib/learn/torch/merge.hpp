@@ -6,8 +6,8 @@
 
 namespace fedctl::learn {
 
-// config.json and model.safetensors with every parameter, LoRA's updates added to the layers they
-// adapt: W + (alpha / r) B A. Throws ConfigError for adapters that are no change of a weight
+// config.json and model.safetensors with every parameter, each adapted layer's matrix and bias as
+// Delta::merged() gives them. Throws ConfigError for adapters that are no change of a weight
 // (prompts, prefixes), DataError if the folder cannot be written or a value does not fit `storage`.
 void merge_folder(const Saved& saved, data::Storage storage);
 

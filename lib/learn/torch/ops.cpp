@@ -120,10 +120,57 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
   }
 };
 
+struct HalfProduct : torch::autograd::Function<HalfProduct> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& w) {
+    context->save_for_backward({w});
+    return x.to(at::kBFloat16).mm(w).to(at::kFloat);
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const Tensor w = context->get_saved_variables()[0];
+    return {gradients[0].to(at::kBFloat16).mm(w.t()).to(at::kFloat), Tensor()};
+  }
+};
+
+// `front` before each sequence of `rows`.
+Tensor before_each(const Tensor& front, const Tensor& rows,
+                   const std::vector<std::int64_t>& lengths) {
+  std::vector<Tensor> parts;
+  std::int64_t row = 0;
+  for (const std::int64_t length : lengths) {
+    parts.push_back(front);
+    parts.push_back(rows.narrow(0, row, length));
+    row += length;
+  }
+  return at::cat(parts);
+}
+
+// The prefix joins the sequences as rows of their own, whose queries are nothing and whose results
+// are dropped: it is short beside them.
+Tensor attention_behind_prefix(const Tensor& q, const Tensor& k, const Tensor& v,
+                               AttentionOptions options) {
+  const std::int64_t tokens = options.prefix_keys.size(0);
+  const std::vector<std::int64_t> lengths = options.lengths;
+  const Tensor queries = before_each(at::zeros({tokens, q.size(1)}), q, lengths);
+  const Tensor keys = before_each(options.prefix_keys, k, lengths);
+  const Tensor values = before_each(options.prefix_values, v, lengths);
+  for (std::int64_t& length : options.lengths) length += tokens;
+  options.prefix_keys.reset();
+  options.prefix_values.reset();
+  const Tensor all = attention(queries, keys, values, options);
+  std::vector<Tensor> parts;
+  std::int64_t row = 0;
+  for (const std::int64_t length : lengths) {
+    parts.push_back(all.narrow(0, row + tokens, length));
+    row += tokens + length;
+  }
+  return at::cat(parts);
+}
+
 }  // namespace
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v,
                  const AttentionOptions& options) {
+  if (options.prefix_keys.defined()) return attention_behind_prefix(q, k, v, options);
   return Attention::apply(q.contiguous(), k.contiguous(), v.contiguous(), options);
 }
 
@@ -134,5 +181,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   return SwiGlu::apply(gate.contiguous(), up.contiguous());
 }
+
+Tensor half_product(const Tensor& x, const Tensor& w) { return HalfProduct::apply(x, w); }
 
 }  // namespace fedctl::learn::ops

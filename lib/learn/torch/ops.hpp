@@ -14,6 +14,10 @@ struct AttentionOptions {
   bool causal;
   // [>= the longest, head_width / 2]: cosine and sine of each position's angles; undefined: no rotation.
   at::Tensor cosine, sine;
+  // [tokens, kv_heads * head_width]: stand before every sequence and are visible to all of it;
+  // undefined: none. The sequences' positions start behind them: the first `tokens` rows of cosine
+  // and sine belong to the prefix.
+  at::Tensor prefix_keys = {}, prefix_values = {};
 };
 // softmax(q k^T / sqrt(head_width)) v: q (rows, heads * head_width), k and v (rows,
 // kv_heads * head_width), result like q. A sequence sees itself alone.
@@ -25,5 +29,9 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 // gate * sigmoid(gate) * up.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+
+// x w for x (rows, in) in float32 and a frozen w [in, out] in bfloat16: x is rounded to bfloat16, so
+// is the product, which comes back as float32. So does the gradient by x; w has none.
+at::Tensor half_product(const at::Tensor& x, const at::Tensor& w);
 
 }  // namespace fedctl::learn::ops

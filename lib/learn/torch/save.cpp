@@ -31,13 +31,14 @@ std::string json_list(const std::vector<std::string>& texts) {
   return list;
 }
 
-std::vector<std::string> target_modules(const Saved& saved, const LoraOptions& lora) {
-  std::vector<std::string> chosen, others;
+// As PEFT finds `chosen`, and no other layer of the model, by their names' endings.
+std::string endings(const Saved& saved, const std::vector<std::string>& chosen) {
+  std::vector<std::string> wanted, others;
   for (const auto& [target, module] : saved.modules) {
-    const bool wanted = std::ranges::find(lora.targets, target) != lora.targets.end();
-    (wanted ? chosen : others).push_back(peft_name(module));
+    const bool is_chosen = std::ranges::find(chosen, module) != chosen.end();
+    (is_chosen ? wanted : others).push_back(peft_name(module));
   }
-  return peft_targets(chosen, others);
+  return json_list(peft_targets(wanted, others));
 }
 
 // Modules that are trained and saved as a whole: those of the parameters in group "head".
@@ -50,33 +51,19 @@ std::vector<std::string> whole_modules(const Saved& saved) {
 }
 
 // PEFT 0.4 and later read this; keys it has no use for are left out.
-std::string adapter_config(const Saved& saved) {
+std::string adapter_config(const Saved& saved, JsonMembers members) {
   const std::string& path = dynamic_cast<const ModelOptions&>(*saved.spec.model.options).path;
   const char* task = saved.family.task_type();
   const std::vector<std::string> whole = whole_modules(saved);
-  std::vector<std::pair<std::string, std::string>> members = {
-      {"base_model_name_or_path", path.empty() ? "null" : json_of(path)},
-      {"task_type", task == nullptr ? "null" : json_of(std::string(task))},
-      {"inference_mode", "true"}};
-  const config::Options* options = saved.spec.adapter.options.get();
-  if (const auto* lora = dynamic_cast<const LoraOptions*>(options)) {
-    members.emplace_back("peft_type", json_of("LORA"));
-    members.emplace_back("r", std::to_string(lora->rank));
-    members.emplace_back("lora_alpha", json_of(lora->alpha));
-    members.emplace_back("lora_dropout", "0.0");
-    members.emplace_back("bias", json_of("none"));
+  members.emplace_back("base_model_name_or_path", path.empty() ? "null" : json_of(path));
+  members.emplace_back("task_type", task == nullptr ? "null" : json_of(std::string(task)));
+  members.emplace_back("inference_mode", "true");
+  const bool layers = !saved.adapted.empty();
+  if (layers) {
     members.emplace_back("fan_in_fan_out", saved.family.fan_in_fan_out() ? "true" : "false");
-    members.emplace_back("target_modules", json_list(target_modules(saved, *lora)));
-    members.emplace_back("modules_to_save", whole.empty() ? "null" : json_list(whole));
   }
-  if (const auto* prompt = dynamic_cast<const PromptOptions*>(options)) {
-    const Block& block = saved.layout.block("prompt_embeddings");
-    members.emplace_back("peft_type", json_of("PROMPT_TUNING"));
-    members.emplace_back("prompt_tuning_init", json_of("RANDOM"));
-    members.emplace_back("num_virtual_tokens", std::to_string(prompt->tokens));
-    members.emplace_back("token_dim", std::to_string(block.shape[1]));
-    members.emplace_back("num_transformer_submodules", "1");
-    if (!whole.empty()) members.emplace_back("modules_to_save", json_list(whole));
+  if (layers || !whole.empty()) {
+    members.emplace_back("modules_to_save", whole.empty() ? "null" : json_list(whole));
   }
   return json_object(members);
 }
@@ -109,17 +96,23 @@ void save_folder(const Saved& saved) {
   if (error) throw DataError(saved.folder + ": cannot be made: " + error.message());
   std::map<std::string, std::string> metadata = saved.provenance;
   metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
-  const std::string& kind = saved.spec.adapter.kind;
-  if (kind == "lora" || kind == "prompt") {
-    // PEFT wraps the model once around a prompt, and twice around adapted layers.
-    const char* prefix = kind == "prompt" ? "base_model." : "base_model.model.";
-    data::write_safetensors(saved.folder + "/adapter_model.safetensors", trained(saved, prefix),
-                            metadata);
-    write_text(saved.folder + "/adapter_config.json", adapter_config(saved));
+  JsonMembers members = saved.adapter.peft_config(
+      {saved.layout, saved.adapted, saved.prefix, peft_name,
+       [&](const std::vector<std::string>& modules) { return endings(saved, modules); }});
+  if (!members.empty()) {
+    // PEFT wraps the model once around a prompt or prefix, and twice around adapted layers.
+    const bool is_prompt = saved.adapter.prompt_tokens() + saved.adapter.prefix_tokens() > 0;
+    TensorMap tensors =
+        trained(saved, is_prompt ? "base_model." : "base_model.model.");
+    for (const auto& [name, tensor] : saved.base.of_adapter) {
+      tensors["base_model." + name] = copy_of(tensor);
+    }
+    data::write_safetensors(saved.folder + "/adapter_model.safetensors", tensors, metadata);
+    write_text(saved.folder + "/adapter_config.json", adapter_config(saved, std::move(members)));
     return;
   }
   TensorMap tensors = trained(saved, "");
-  for (const auto& [name, tensor] : saved.base) {
+  for (const auto& [name, tensor] : saved.base.tensors) {
     if (!tensors.contains(name)) tensors[name] = copy_of(tensor);
   }
   data::write_safetensors(saved.folder + "/model.safetensors", tensors, metadata);

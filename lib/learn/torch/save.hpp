@@ -7,16 +7,19 @@ namespace fedctl::learn {
 
 struct Saved {
   const LearnerSpec& spec;
+  const Adapter& adapter;
   const Family& family;
   const std::multimap<std::string, std::string>& modules;  // Builder::modules()
+  const std::vector<Adapted>& adapted;
+  const Prefix& prefix;
   const Layout& layout;
   std::span<const float> weights;
-  const std::map<std::string, at::Tensor>& base;
+  const Base& base;
   const std::string& folder;
   const std::map<std::string, std::string>& provenance;  // goes into __metadata__
 };
-// lora, prompt: adapter_config.json and adapter_model.safetensors. head, full: config.json and
-// model.safetensors with every parameter. Files replace older ones atomically. Throws DataError if
+// Adapters that PEFT knows: adapter_config.json and adapter_model.safetensors. Others (bitfit, full,
+// head): config.json and model.safetensors with every parameter. Files replace older ones atomically. Throws DataError if
 // the folder cannot be written.
 void save_folder(const Saved& saved);
 

@@ -193,7 +193,8 @@ TEST_CASE("BERT's files are read under all their names", "[learn][torch][bert]")
     std::string older = name;  // as the first BERT files, turned from TensorFlow's, have it
     for (const auto& [now, then] : {std::pair("LayerNorm.weight", "LayerNorm.gamma"),
                                     std::pair("LayerNorm.bias", "LayerNorm.beta")}) {
-      if (name.ends_with(now)) older.replace(older.size() - std::strlen(now), std::string::npos, then);
+      if (!name.ends_with(now)) continue;
+      older.replace(older.size() - std::strlen(now), std::string::npos, then);
     }
     old[older] = tensor;
   }

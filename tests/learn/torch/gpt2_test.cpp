@@ -151,6 +151,12 @@ TEST_CASE("LoRA on a GPT-2 is a change of its matrices", "[learn][torch][gpt2]")
   }
   REQUIRE(learner->layout().blocks().size() == 16);
   require_reference(*learner, values, {});
+
+  learner->save_merged(folder.file("merged"), {}, data::Storage::f32);
+  const auto merged =
+      learn::make_factory(test::spec("gpt2", "head", test::texts(11), folder.file("merged")))
+          ->make();
+  require_reference(*merged, values, {});
 }
 
 TEST_CASE("a GPT-2 is saved as HF stores it", "[learn][torch][gpt2]") {

@@ -57,6 +57,15 @@ TEST_CASE("gradients are the slopes of the loss", "[learn][torch][gradient]") {
       lora->targets.push_back(target.name);
     }
   }
+  if (auto* vera = dynamic_cast<learn::VeraOptions*>(spec.adapter.options.get())) {
+    vera->targets.clear();
+    for (const learn::Target& target : learn::family(pair.model).targets) {
+      vera->targets.push_back(target.name);
+    }
+  }
+  if (auto* dora = dynamic_cast<learn::DoraOptions*>(spec.adapter.options.get())) {
+    dora->exact_norm = true;  // otherwise it is not the slope, see adapters_test.cpp
+  }
   const auto learner = learn::make_factory(spec)->make();
   test::disturb(*learner);
   const data::Batch batch = test::batch_for(spec, 3);

@@ -143,6 +143,17 @@ inline learn::LearnerSpec spec(const std::string& model, const std::string& adap
                 if (auto* prompt = dynamic_cast<learn::PromptOptions*>(plugin.options.get())) {
                   prompt->tokens = 3;
                 }
+                if (auto* prefix = dynamic_cast<learn::PrefixOptions*>(plugin.options.get())) {
+                  prefix->tokens = 3;
+                }
+                if (auto* vera = dynamic_cast<learn::VeraOptions*>(plugin.options.get())) {
+                  vera->rank = 5;
+                  if (model == "mlp" || model == "cnn") vera->targets = {"fc1"};
+                  if (model == "gpt2") vera->targets = {"qkv"};
+                }
+                if (auto* ia3 = dynamic_cast<learn::Ia3Options*>(plugin.options.get())) {
+                  if (model == "mlp" || model == "cnn") ia3->feedforward = {"fc1"};
+                }
                 return plugin;
               }(),
           .data = std::move(info),
@@ -250,15 +261,22 @@ struct Pair {
   std::string model, adapter;
 };
 inline const std::vector<Pair>& pairs() {
-  static const std::vector<Pair> kPairs = {
-      {"mlp", "lora"},   {"mlp", "head"},     {"mlp", "full"},   {"vit", "lora"},
-      {"vit", "prompt"}, {"vit", "head"},     {"vit", "full"},   {"llama", "lora"},
-      {"kwt", "lora"},   {"kwt", "prompt"},   {"kwt", "head"},   {"kwt", "full"},
-      {"cnn", "lora"},   {"cnn", "head"},     {"cnn", "full"},
-      {"llama", "head"}, {"llama", "prompt"}, {"llama", "full"}, {"bert", "lora"},
-      {"bert", "prompt"}, {"bert", "head"}, {"bert", "full"}, {"gpt2", "lora"},
-      {"gpt2", "prompt"}, {"gpt2", "head"}, {"gpt2", "full"},
-  };
+  static const std::vector<Pair> kPairs = [] {
+    std::vector<Pair> pairs;
+    for (const char* model : {"mlp", "cnn", "vit", "kwt", "llama", "bert", "gpt2"}) {
+      for (const char* adapter : {"lora", "dora", "ia3", "vera", "head", "full"}) {
+        pairs.push_back({model, adapter});
+      }
+    }
+    for (const char* model : {"vit", "kwt", "llama", "bert", "gpt2"}) {
+      pairs.push_back({model, "prompt"});
+      pairs.push_back({model, "prefix"});
+    }
+    for (const char* model : {"mlp", "cnn", "vit", "kwt", "bert", "gpt2"}) {
+      pairs.push_back({model, "bitfit"});
+    }
+    return pairs;
+  }();
   return kPairs;
 }
 

@@ -188,6 +188,83 @@ TEST_CASE("a prompt is saved as a PEFT folder", "[learn][torch][save]") {
   CHECK(test::copy(file.f32("prompt_embeddings").f32()) == test::copy(learner->weights()));
 }
 
+TEST_CASE("every adapter PEFT knows is saved under its names", "[learn][torch][save]") {
+  struct Case {
+    std::string model, adapter, type;
+    std::vector<std::string> names;
+    std::map<std::string, nlohmann::json> members;
+  };
+  const std::string llama = "base_model.model.model.layers.1.";
+  const auto list = [](const std::vector<std::string>& texts) { return nlohmann::json(texts); };
+  const std::vector<Case> cases = {
+      {"llama",
+       "dora",
+       "LORA",
+       {llama + "self_attn.q_proj.lora_A.weight", llama + "self_attn.q_proj.lora_B.weight",
+        llama + "self_attn.q_proj.lora_magnitude_vector"},
+       {{"use_dora", true}, {"r", 3}, {"target_modules", list({"q_proj", "v_proj"})}}},
+      {"llama",
+       "ia3",
+       "IA3",
+       {llama + "self_attn.k_proj.ia3_l", llama + "mlp.down_proj.ia3_l"},
+       {{"target_modules", list({"down_proj", "k_proj", "v_proj"})},
+        {"feedforward_modules", list({"down_proj"})},
+        {"fan_in_fan_out", false}}},
+      {"gpt2",
+       "ia3",
+       "IA3",
+       {"base_model.model.transformer.h.0.attn.c_attn.ia3_l",
+        "base_model.model.transformer.h.0.mlp.c_proj.ia3_l"},
+       {{"target_modules", list({"c_attn", "mlp.c_proj"})},
+        {"feedforward_modules", list({"mlp.c_proj"})},
+        {"fan_in_fan_out", true}}},
+      {"bert",
+       "vera",
+       "VERA",
+       {"base_model.vera_A", "base_model.vera_B",
+        "base_model.model.bert.encoder.layer.0.attention.self.query.vera_lambda_b",
+        "base_model.model.bert.encoder.layer.0.attention.self.query.vera_lambda_d"},
+       {{"r", 5}, {"save_projection", true}, {"d_initial", 0.1}, {"task_type", "SEQ_CLS"}}},
+      {"llama",
+       "prefix",
+       "PREFIX_TUNING",
+       {"prompt_embeddings"},
+       {{"num_virtual_tokens", 3},
+        {"num_layers", 2},
+        {"num_attention_heads", 2},
+        {"token_dim", 8},
+        {"prefix_projection", false}}}};
+  for (const Case& c : cases) {
+    INFO(c.model << " with " << c.adapter);
+    const test::Folder folder;
+    saved(test::spec(c.model, c.adapter, test::info_for(c.model)), folder.path());
+    const nlohmann::json config = json_file(folder.file("adapter_config.json"));
+    CHECK(config["peft_type"] == c.type);
+    for (const auto& [key, value] : c.members) {
+      CAPTURE(key);
+      CHECK(config[key] == value);
+    }
+    const auto file = data::Safetensors::open(folder.file("adapter_model.safetensors"));
+    for (const std::string& name : c.names) {
+      CAPTURE(name);
+      CHECK(file.contains(name));
+    }
+    const char* head = c.model == "bert" ? "classifier" : "lm_head";
+    CHECK(config["modules_to_save"] == nlohmann::json::array({head}));
+  }
+}
+
+TEST_CASE("bitfit is saved as a whole model", "[learn][torch][save]") {
+  const test::Folder folder;
+  const learn::LearnerSpec spec = test::spec("vit", "bitfit", test::images());
+  const auto learner = saved(spec, folder.path());
+  const data::Batch batch = test::batch_for(spec, 3);
+  const auto loaded =
+      learn::make_factory(test::spec("vit", "full", test::images(), folder.path()))->make();
+  CHECK(logits(*loaded, batch) == logits(*learner, batch));
+  CHECK_FALSE(std::filesystem::exists(folder.file("adapter_config.json")));
+}
+
 TEST_CASE("a folder that cannot be written is an error", "[learn][torch][save]") {
   const test::Folder folder;
   test::write_file(folder.file("taken"), "");

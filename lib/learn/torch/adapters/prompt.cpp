@@ -13,6 +13,15 @@ class Prompt final : public Adapter {
   bool trains_head() const override { return options_.train_head; }
   std::int64_t prompt_tokens() const override { return options_.tokens; }
 
+  JsonMembers peft_config(const PeftContext& context) const override {
+    const Block& block = context.layout.block("prompt_embeddings");
+    return {{"peft_type", json_of("PROMPT_TUNING")},
+            {"prompt_tuning_init", json_of("RANDOM")},
+            {"num_virtual_tokens", std::to_string(options_.tokens)},
+            {"token_dim", std::to_string(block.shape[1])},
+            {"num_transformer_submodules", "1"}};
+  }
+
  private:
   PromptOptions options_;
 };

@@ -77,7 +77,7 @@ struct Block {
   }
 };
 
-class Bert final : public Family {
+class Bert final : public PartedFamily {
  public:
   Bert(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
       : info_(spec.data),
@@ -92,6 +92,7 @@ class Bert final : public Family {
         builder.parameter(top + "token_type_embeddings.weight", {d_.segments, d_.width}, normal);
     norm_ = LayerNorm(builder, top + "LayerNorm", d_.width, d_.eps);
     prompt_ = make_text_prompt(builder, words_, d_.context);
+    prefix_ = make_prefix(builder, d_.depth, d_.heads, d_.width, d_.context);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "bert.encoder.layer." + std::to_string(i), d_);
     }
@@ -102,24 +103,47 @@ class Bert final : public Family {
                          trained);
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    std::vector<std::int64_t> lengths = lengths_of(batch);
-    at::Tensor x = embed(batch, lengths);
-    const ops::AttentionOptions options{lengths, d_.heads, d_.heads, false, {}, {}};
-    const at::Tensor first = mean_ ? at::Tensor() : first_rows(lengths);
-    for (const Block& block : blocks_) {
-      at::Tensor mixed = block.mix(x, options);
-      if (!mean_ && &block == &blocks_.back()) {  // no other row is read
-        mixed = mixed.index_select(0, first);
-        x = x.index_select(0, first);
-      }
-      x = block.feed(x, mixed);
+  std::int64_t block_count() const override { return d_.depth; }
+  Input input_of(std::int64_t index) const override {
+    if (index == d_.depth && !mean_) return {d_.width, 1, 1};
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context - prefix_.tokens};
+  }
+
+  // Words, positions and segment types.
+  PartState embed(const data::Batch& batch) const override {
+    PartState state{at::embedding(words_, view_of(batch.at("tokens"))), lengths_of(batch)};
+    const auto segments = batch.find("segments");
+    at::Tensor types = segments == batch.end() ? at::zeros({state.rows.size(0)}, at::kLong)
+                                               : view_of(segments->second);
+    if (prompt_.defined()) {
+      std::vector<std::int64_t> texts = state.lengths;
+      types = put_in_front(at::zeros({prompt_.size(0)}, at::kLong), types, texts);
+      state.rows = put_in_front(prompt_, state.rows, state.lengths);
     }
-    return head_(mean_ ? averages(lengths).mm(x) : at::tanh(pooler_(x)));
+    state.rows = norm_(state.rows + at::embedding(types_, types) +
+                       at::embedding(positions_, positions_of(state.lengths) + prefix_.tokens));
+    return state;
+  }
+
+  PartState block(std::int64_t index, const PartState& state) const override {
+    const Block& block = blocks_[static_cast<std::size_t>(index)];
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.heads,            false,
+        {},            {},       prefix_.keys(index), prefix_.values(index)};
+    const at::Tensor mixed = block.mix(state.rows, options);
+    if (mean_ || index + 1 < d_.depth) return {block.feed(state.rows, mixed), state.lengths};
+    // The pooler reads the first row alone, so the last block feeds no other forward.
+    const at::Tensor first = first_rows(state.lengths);
+    return {block.feed(state.rows.index_select(0, first), mixed.index_select(0, first)),
+            std::vector<std::int64_t>(state.lengths.size(), 1)};
+  }
+
+  at::Tensor head(const PartState& state) const override {
+    return head_(mean_ ? averages(state.lengths).mm(state.rows) : at::tanh(pooler_(state.rows)));
   }
 
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_));
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
     check_classes(batch, static_cast<std::int64_t>(batch.at("lengths").i64().size()),
                   info_.classes.size());
     const auto segments = batch.find("segments");
@@ -169,21 +193,6 @@ class Bert final : public Family {
     pooler_.bias = builder.parameter(name + ".bias", {d_.width}, Init::zeros());
   }
 
-  // Words, positions and segment types; lengths grow by the prompt.
-  at::Tensor embed(const data::Batch& batch, std::vector<std::int64_t>& lengths) const {
-    at::Tensor x = at::embedding(words_, view_of(batch.at("tokens")));
-    const auto segments = batch.find("segments");
-    at::Tensor types = segments == batch.end() ? at::zeros({x.size(0)}, at::kLong)
-                                               : view_of(segments->second);
-    if (prompt_.defined()) {
-      std::vector<std::int64_t> texts = lengths;
-      types = put_in_front(at::zeros({prompt_.size(0)}, at::kLong), types, texts);
-      x = put_in_front(prompt_, x, lengths);
-    }
-    return norm_(x + at::embedding(types_, types) +
-                 at::embedding(positions_, positions_of(lengths)));
-  }
-
   // [texts, rows]: times the rows it gives the mean of each text, without the prompt.
   at::Tensor averages(const std::vector<std::int64_t>& lengths) const {
     const std::int64_t skipped = prompt_tokens(prompt_);
@@ -203,6 +212,7 @@ class Bert final : public Family {
   Dimensions d_;
   bool mean_;
   at::Tensor words_, positions_, types_, prompt_;
+  Prefix prefix_;
   LayerNorm norm_;
   std::vector<Block> blocks_;
   AdaptableLinear pooler_, head_;

@@ -111,7 +111,8 @@ void check_tokens(const data::Batch& batch, std::int64_t vocabulary, std::int64_
   const auto found = batch.find("tokens");
   if (found == batch.end()) throw DataError("the batch has no tokens", "this model reads text");
   const Tensor& tokens = found->second;
-  require_tensor(tokens, "tokens", DType::i64, {static_cast<std::int64_t>(element_count(tokens.shape))});
+  require_tensor(tokens, "tokens", DType::i64,
+                 {static_cast<std::int64_t>(element_count(tokens.shape))});
   require_range(tokens, "token", vocabulary, false);
   const auto lengths = batch.find("lengths");
   if (lengths == batch.end()) throw DataError("the batch has no lengths beside its tokens");
@@ -172,13 +173,26 @@ at::Tensor first_rows(const std::vector<std::int64_t>& lengths) {
   return at::tensor(rows);
 }
 
+namespace {
+
+void require_room(std::int64_t tokens, std::int64_t context) {
+  if (tokens < context) return;
+  throw ConfigError("adapter.tokens is " + std::to_string(tokens) +
+                    ", the model's context has " + std::to_string(context));
+}
+
+}  // namespace
+
+Prefix make_prefix(Builder& builder, std::int64_t depth, std::int64_t heads, std::int64_t width,
+                   std::int64_t context) {
+  require_room(builder.adapter().prefix_tokens(), context);
+  return builder.prefix(depth, heads, width);
+}
+
 at::Tensor make_text_prompt(Builder& builder, const at::Tensor& embedding, std::int64_t context) {
   const std::int64_t tokens = builder.adapter().prompt_tokens();
   if (tokens == 0) return {};
-  if (tokens >= context) {
-    throw ConfigError("adapter.tokens is " + std::to_string(tokens) +
-                      ", the model's context has " + std::to_string(context));
-  }
+  require_room(tokens, context);
   const std::string name = "prompt_embeddings";
   Rng rng = builder.stream(name);
   std::vector<std::int64_t> rows;

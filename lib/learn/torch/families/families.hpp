@@ -50,6 +50,9 @@ at::Tensor first_rows(const std::vector<std::int64_t>& lengths);
 // starts as rows of the embedding drawn at random (Lester et al., section 3.2, "sampled
 // vocabulary"). Throws ConfigError unless the model's context has room for it and a token.
 at::Tensor make_text_prompt(Builder& builder, const at::Tensor& embedding, std::int64_t context);
+// The prefix of a language model: as Builder::prefix(), with the same check.
+Prefix make_prefix(Builder& builder, std::int64_t depth, std::int64_t heads, std::int64_t width,
+                   std::int64_t context);
 inline std::int64_t prompt_tokens(const at::Tensor& prompt) {
   return prompt.defined() ? prompt.size(0) : 0;
 }

@@ -12,6 +12,7 @@ namespace fedctl::learn {
 namespace {
 
 constexpr double kEmbeddingDeviation = 0.02;  // HF's initializer_range
+constexpr std::int64_t kEndOfText = 50256;     // of GPT-2's own tokenizer
 
 struct Dimensions {
   std::int64_t width, hidden, depth, heads, vocabulary, context;
@@ -76,7 +77,7 @@ struct Block {
   }
 };
 
-class Gpt2 final : public Family {
+class Gpt2 final : public PartedFamily {
  public:
   Gpt2(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
       : d_(read_dimensions(spec, file)), untied_(!d_.tied) {
@@ -85,6 +86,7 @@ class Gpt2 final : public Family {
     words_ = builder.parameter("transformer.wte.weight", matrix, normal);
     positions_ = builder.parameter("transformer.wpe.weight", {d_.context, d_.width}, normal);
     prompt_ = make_text_prompt(builder, words_, d_.context);
+    prefix_ = make_prefix(builder, d_.depth, d_.heads, d_.width, d_.context);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "transformer.h." + std::to_string(i), d_);
     }
@@ -97,23 +99,40 @@ class Gpt2 final : public Family {
     }
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    at::Tensor x = at::embedding(words_, view_of(batch.at("tokens")));
-    std::vector<std::int64_t> lengths = lengths_of(batch);
-    if (prompt_.defined()) x = put_in_front(prompt_, x, lengths);
-    x = x + at::embedding(positions_, positions_of(lengths));
-    const ops::AttentionOptions options{lengths, d_.heads, d_.heads, true, {}, {}};
-    for (const Block& block : blocks_) x = block(x, options);
-    if (prompt_.defined()) x = take_behind(prompt_.size(0), x, lengths);
+  std::int64_t block_count() const override { return d_.depth; }
+  Input input_of(std::int64_t) const override {
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context - prefix_.tokens};
+  }
+
+  PartState embed(const data::Batch& batch) const override {
+    PartState state{at::embedding(words_, view_of(batch.at("tokens"))), lengths_of(batch)};
+    if (prompt_.defined()) state.rows = put_in_front(prompt_, state.rows, state.lengths);
+    state.rows = state.rows + at::embedding(positions_, positions_of(state.lengths) + prefix_.tokens);
+    return state;
+  }
+
+  PartState block(std::int64_t index, const PartState& state) const override {
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.heads,            true,
+        {},            {},       prefix_.keys(index), prefix_.values(index)};
+    return {blocks_[static_cast<std::size_t>(index)](state.rows, options), state.lengths};
+  }
+
+  at::Tensor head(const PartState& state) const override {
+    std::vector<std::int64_t> lengths = state.lengths;
+    const at::Tensor x =
+        prompt_.defined() ? take_behind(prompt_.size(0), state.rows, lengths) : state.rows;
     return at::linear(norm_(x), output_);
   }
 
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_));
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
     check_next_tokens(batch, d_.vocabulary);
   }
 
   std::string config_json() const override {
+    // What transformers takes for the ends of a text where config.json names no token.
+    const char* end = d_.vocabulary > kEndOfText ? "50256" : "null";
     return json_object({{"architectures", R"(["GPT2LMHeadModel"])"},
                         {"model_type", json_of("gpt2")},
                         {"n_embd", std::to_string(d_.width)},
@@ -122,6 +141,8 @@ class Gpt2 final : public Family {
                         {"n_head", std::to_string(d_.heads)},
                         {"vocab_size", std::to_string(d_.vocabulary)},
                         {"n_positions", std::to_string(d_.context)},
+                        {"bos_token_id", end},
+                        {"eos_token_id", end},
                         {"activation_function", json_of("gelu_new")},
                         {"layer_norm_epsilon", json_of(d_.eps)},
                         {"embd_pdrop", "0.0"},
@@ -142,6 +163,7 @@ class Gpt2 final : public Family {
   Dimensions d_;
   bool untied_;
   at::Tensor words_, positions_, prompt_, output_;
+  Prefix prefix_;
   std::vector<Block> blocks_;
   LayerNorm norm_;
 };

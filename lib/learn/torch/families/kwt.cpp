@@ -113,6 +113,7 @@ class Kwt final : public PartedFamily {
     patch_bias_ = builder.parameter("patch.bias", {d_.width}, Init::zeros());
     sequence_ = ClassSequence(builder, "cls_token", "pos_embed",
                               {d_.frames, d_.width, d_.coefficients});
+    prefix_ = builder.prefix(d_.depth, d_.heads, d_.width);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "blocks." + std::to_string(i), d_);
     }
@@ -136,7 +137,9 @@ class Kwt final : public PartedFamily {
 
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
-    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.heads,            false,
+        {},            {},       prefix_.keys(index), prefix_.values(index)};
     const PartState mixed{block.mix(state.rows, options), state.lengths};
     if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
     // Only the class token is read at the end, so the last block feeds no other row forward.
@@ -176,6 +179,7 @@ class Kwt final : public PartedFamily {
   Dimensions d_;
   at::Tensor patch_weight_, patch_bias_;
   ClassSequence sequence_;
+  Prefix prefix_;
   std::vector<Block> blocks_;
   AdaptableLinear head_;
   std::optional<Mfcc> frontend_;

@@ -108,7 +108,7 @@ struct Block {
   }
 };
 
-class Llama final : public Family {
+class Llama final : public PartedFamily {
  public:
   Llama(const LearnerSpec& spec, Builder& builder, const Checkpoint* file)
       : d_(read_dimensions(spec, file)), untied_(!d_.tied) {
@@ -116,6 +116,7 @@ class Llama final : public Family {
     const Init normal = Init::normal(kEmbeddingDeviation);
     embedding_ = builder.parameter("model.embed_tokens.weight", matrix, normal);
     prompt_ = make_text_prompt(builder, embedding_, d_.context);
+    prefix_ = make_prefix(builder, d_.depth, d_.kv_heads, d_.kv_heads * d_.head_width, d_.context);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "model.layers." + std::to_string(i), d_);
     }
@@ -128,19 +129,34 @@ class Llama final : public Family {
     }
   }
 
-  at::Tensor logits(const data::Batch& batch) const override {
-    at::Tensor x = at::embedding(embedding_, view_of(batch.at("tokens")));
-    std::vector<std::int64_t> lengths = lengths_of(batch);
-    if (prompt_.defined()) x = put_in_front(prompt_, x, lengths);
-    grow_tables(*std::ranges::max_element(lengths));
-    const ops::AttentionOptions options{lengths, d_.heads, d_.kv_heads, true, cosine_, sine_};
-    for (const Block& block : blocks_) x = block(x, options);
-    if (prompt_.defined()) x = take_behind(prompt_.size(0), x, lengths);
+  std::int64_t block_count() const override { return d_.depth; }
+  Input input_of(std::int64_t) const override {
+    return {d_.width, prompt_tokens(prompt_) + 1, d_.context - prefix_.tokens};
+  }
+
+  PartState embed(const data::Batch& batch) const override {
+    PartState state{at::embedding(embedding_, view_of(batch.at("tokens"))), lengths_of(batch)};
+    if (prompt_.defined()) state.rows = put_in_front(prompt_, state.rows, state.lengths);
+    return state;
+  }
+
+  PartState block(std::int64_t index, const PartState& state) const override {
+    grow_tables(prefix_.tokens + *std::ranges::max_element(state.lengths));
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.kv_heads,         true,
+        cosine_,       sine_,    prefix_.keys(index), prefix_.values(index)};
+    return {blocks_[static_cast<std::size_t>(index)](state.rows, options), state.lengths};
+  }
+
+  at::Tensor head(const PartState& state) const override {
+    std::vector<std::int64_t> lengths = state.lengths;
+    const at::Tensor x =
+        prompt_.defined() ? take_behind(prompt_.size(0), state.rows, lengths) : state.rows;
     return at::linear(ops::rms_norm(x, norm_, d_.eps), output_);
   }
 
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_));
+    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
     check_next_tokens(batch, d_.vocabulary);
   }
 
@@ -173,7 +189,8 @@ class Llama final : public Family {
 
  private:
   // Cosine and sine of position * theta^(-2 i / head_width) for all positions below `length`,
-  // doubled as longer texts come: a context may be far longer than any text.
+  // doubled as longer texts come: a context may be far longer than any text. A prefix takes the
+  // first positions and is not rotated, as PEFT's.
   void grow_tables(std::int64_t length) const {
     if (cosine_.defined() && cosine_.size(0) >= length) return;
     const std::int64_t rows = std::min(d_.context, std::max<std::int64_t>(128, 2 * length));
@@ -186,8 +203,9 @@ class Llama final : public Family {
       const double power = -2.0 * static_cast<double>(i) / static_cast<double>(d_.head_width);
       const double frequency = std::pow(d_.theta, power);
       for (std::int64_t row = 0; row < rows; ++row) {
-        c[row * half + i] = static_cast<float>(std::cos(static_cast<double>(row) * frequency));
-        s[row * half + i] = static_cast<float>(std::sin(static_cast<double>(row) * frequency));
+        const double position = row < prefix_.tokens ? 0 : static_cast<double>(row);
+        c[row * half + i] = static_cast<float>(std::cos(position * frequency));
+        s[row * half + i] = static_cast<float>(std::sin(position * frequency));
       }
     }
   }
@@ -195,6 +213,7 @@ class Llama final : public Family {
   Dimensions d_;
   bool untied_;
   at::Tensor embedding_, prompt_, norm_, output_;
+  Prefix prefix_;
   mutable at::Tensor cosine_, sine_;  // a learner has one thread
   std::vector<Block> blocks_;
 };

@@ -88,6 +88,7 @@ class Vit final : public PartedFamily {
                                       Init::linear(d_.patch_inputs()));
     patch_bias_ =
         builder.parameter(top + "patch_embeddings.projection.bias", {d_.width}, Init::zeros());
+    prefix_ = builder.prefix(d_.depth, d_.heads, d_.width);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "vit.encoder.layer." + std::to_string(i), d_);
     }
@@ -116,7 +117,9 @@ class Vit final : public PartedFamily {
 
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
-    const ops::AttentionOptions options{state.lengths, d_.heads, d_.heads, false, {}, {}};
+    const ops::AttentionOptions options{
+        state.lengths, d_.heads, d_.heads,            false,
+        {},            {},       prefix_.keys(index), prefix_.values(index)};
     const PartState mixed{block.mix(state.rows, options), state.lengths};
     if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
     // Only the class token is read at the end, so the last block feeds no other row forward.
@@ -158,6 +161,7 @@ class Vit final : public PartedFamily {
   data::DatasetInfo info_;
   Dimensions d_;
   ClassSequence sequence_;
+  Prefix prefix_;
   at::Tensor patch_weight_, patch_bias_;
   std::vector<Block> blocks_;
   LayerNorm norm_;

@@ -1,0 +1,58 @@
+// What a run will cost, found out before it runs: `fedctl plan`.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "run/job.hpp"
+#include "talk/ledger.hpp"
+
+namespace fedctl::run {
+
+// Who has what: training examples by client and class. Without classes there is one column.
+struct Histogram {
+  std::vector<std::string> classes;
+  std::vector<std::vector<std::size_t>> counts;  // [client][class]
+  std::vector<std::size_t> totals() const;       // by client
+  std::size_t columns() const { return counts.empty() ? 0 : counts.front().size(); }
+  // Too large for a table.
+  bool large() const;
+};
+Histogram histogram_of(const Job& job);
+
+// Bytes are those of one client and round, as the ledger counts them.
+struct Forecast {
+  std::int64_t rounds = 0, clients = 0, cohort = 0;
+  std::size_t test_examples = 0, trainable = 0, base = 0;
+  Histogram histogram;
+  double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;  // bytes
+  std::uint64_t resident = 0;  // bytes, data and model open
+  std::size_t workers = 1;
+  double step_ms = 0;      // one real training step here
+  std::int64_t steps = 0;  // of the client with the most examples, a round
+  double up_mbit = 20, down_mbit = 100, latency_ms = 30;
+
+  double up() const { return payload_up + framing_up; }
+  double down() const { return payload_down + framing_down; }
+  double round_up() const { return up() * static_cast<double>(cohort); }
+  double round_down() const { return down() * static_cast<double>(cohort); }
+  std::uint64_t peak_memory() const;  // resident, and three copies of the update a worker
+  double transfer_s() const;          // both directions, one client
+  double train_s() const;             // of the slowest client
+};
+
+// Runs one round of the real method on real frames with a few clients, one training step each
+// where the number of steps does not change the messages.
+Forecast forecast(Job& job, std::size_t workers);
+
+std::string forecast_json(const Forecast& forecast, const Experiment& experiment);
+std::string forecast_text(const Forecast& forecast, const Experiment& experiment);
+// Stacked bars, a client each.
+std::string histogram_svg(const Histogram& histogram, const std::string& title);
+
+// The deal as partitioner `file` reads it: a client number a line, or JSON. Throws ConfigError if
+// lines are asked for and a row belongs to nobody.
+std::string partition_text(const std::vector<data::Share>& shares, std::size_t rows, bool json);
+
+}  // namespace fedctl::run
