@@ -24,8 +24,8 @@ void head_field(bool& train_head, Fields& fields) {
 
 void targets_field(std::vector<std::string>& targets, Fields& fields) {
   fields.texts("targets", targets,
-               "layers: query key value qkv output gate up down fc1 fc2, as the family has them, or "
-               "patterns of module names with a . or *");
+               "layers: query key value qkv output gate up down fc1 fc2, as the family has them; "
+               "or patterns of module names with a . or *");
 }
 
 template <class T>
@@ -199,7 +199,7 @@ void LoraOptions::fields(Fields& fields) {
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
   targets_field(targets, fields);
   fields.texts("ranks", ranks,
-               "other ranks for some layers, target=rank or target=rank:alpha; the first that fits");
+               "other ranks for some layers, target=rank or target=rank:alpha; the first fit counts");
   fields.boolean("rslora", rslora, "scale by alpha / sqrt(rank) instead (arXiv 2312.03732)");
   fields.real("dropout", dropout, {.min = 0, .below = 1},
               "share of the update's inputs set to zero, in training only");

@@ -68,7 +68,7 @@ struct LoraOptions : AdapterOptions {
   std::int64_t rank = 8;
   double alpha = 16;
   std::vector<std::string> targets = {"query", "value"};
-  std::vector<std::string> ranks;  // "target=rank" or "target=rank:alpha"; the first that fits counts
+  std::vector<std::string> ranks;  // "target=rank" or "target=rank:alpha"; the first fit counts
   bool rslora = false;
   double dropout = 0;
   bool train_head = true;

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/assert.hpp"
+#include "base/digest.hpp"
 #include "learn/torch/convert.hpp"
 #include "learn/torch/ops.hpp"
 
@@ -84,9 +85,19 @@ const at::Tensor& Builder::base_values(const std::string& name, const Shape& sha
   return base_.tensors.emplace(name, std::move(values)).first->second;
 }
 
+const at::Tensor& Builder::round_values(const std::string& name) {
+  at::Tensor& values = base_.tensors.at(name);
+  if (values.scalar_type() == at::kBFloat16) return values;
+  FEDCTL_ASSERT(!base_.complete);
+  base_.rounded[name] = digest_of(std::as_bytes(values_of(values)));
+  values = values.to(at::kBFloat16);
+  return values;
+}
+
 at::Tensor Builder::parameter(const std::string& name, const Shape& shape, Init init) {
   const at::Tensor& values = base_values(name, shape, init, base_.file != nullptr);
-  const bool train = adapter_.trains_base() || (adapter_.trains_biases() && name.ends_with(".bias"));
+  const bool train =
+      adapter_.trains_base() || (adapter_.trains_biases() && name.ends_with(".bias"));
   return train ? trainable(name, "base", values) : values;
 }
 
@@ -102,9 +113,9 @@ AdaptableLinear Builder::linear(const std::string& module, const std::string& ta
   AdaptableLinear layer;
   const Shape shape = storage == Storage::input_first ? Shape{in, out} : Shape{out, in};
   layer.weight = parameter(module + ".weight", shape, Init::linear(in));
+  if (half_ && !adapter_.trains_base()) layer.weight = round_values(module + ".weight");
   layer.storage = storage;
   if (bias) layer.bias = parameter(module + ".bias", {out}, Init::zeros());
-  if (half_ && !base_.complete && !adapter_.trains_base()) base_.matrices.insert(module + ".weight");
   layer.delta = adapter_.adapt(*this, {module, target, in, out, layer});
   if (layer.delta) adapted_.push_back({module, target, storage, layer.delta});
   return layer;
@@ -143,8 +154,9 @@ Prefix Builder::prefix(std::int64_t depth, std::int64_t heads, std::int64_t widt
   if (tokens == 0) return {};
   // Deviation from PEFT, whose embedding starts with deviation 1: small keys and values disturb a
   // trained model less.
-  const at::Tensor embeddings = trainable("prompt_embeddings", "prompt", {tokens, depth * 2 * width},
-                                          Init::normal(kPrefixDeviation));
+  const Shape shape = {tokens, depth * 2 * width};
+  const at::Tensor embeddings =
+      trainable("prompt_embeddings", "prompt", shape, Init::normal(kPrefixDeviation));
   prefix_ = {embeddings, tokens, depth, heads, width};
   return prefix_;
 }

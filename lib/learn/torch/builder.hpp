@@ -36,7 +36,8 @@ struct Base {
   Rng rng{0};
   std::map<std::string, at::Tensor> tensors;
   std::set<std::string> constants;  // those of `tensors` that are no parameters
-  std::set<std::string> matrices;   // those that may be kept in half precision
+  // Of those that are kept in bfloat16: the digest of their values as they were read.
+  std::map<std::string, std::string> rounded;
   std::map<std::string, at::Tensor> of_adapter;  // frozen, and no part of the model: VeRA's A and B
   bool complete = false;  // asking for a parameter that is not there is a bug from now on
 };
@@ -101,8 +102,8 @@ struct Adapted {
 };
 
 // Keys and values that stand before every sequence in each attention layer, all in one matrix
-// [tokens, depth * 2 * heads * head_width]: of layer 0 the keys, the values, of layer 1 the keys ...
-// No tokens: there is no prefix.
+// [tokens, depth * 2 * heads * head_width]: of layer 0 the keys, the values, of layer 1 the keys and
+// so on. No tokens: there is no prefix.
 struct Prefix {
   at::Tensor embeddings;
   std::int64_t tokens = 0, depth = 0, heads = 0, width = 0;  // width: heads * head_width
@@ -198,6 +199,8 @@ class Builder {
   // The base's values of `name`, made when they are first asked for.
   const at::Tensor& base_values(const std::string& name, const Shape& shape, Init init,
                                 bool from_file);
+  // The base's values of `name`, a frozen matrix, in bfloat16 from now on.
+  const at::Tensor& round_values(const std::string& name);
   at::Tensor initial(const std::string& name, const Shape& shape, Init init) const;
 
   Base& base_;

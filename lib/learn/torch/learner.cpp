@@ -4,7 +4,6 @@
 #include <malloc.h>
 
 #include <optional>
-#include <set>
 
 #include "base/assert.hpp"
 #include "base/digest.hpp"
@@ -16,6 +15,7 @@
 #include "learn/torch/merge.hpp"
 #include "learn/torch/peft_read.hpp"
 #include "learn/torch/save.hpp"
+#include "learn/torch/summary.hpp"
 
 namespace fedctl::learn {
 namespace {
@@ -42,43 +42,6 @@ void use_one_thread() {
   static_cast<void>(kDone);
 }
 
-// Names of the base's parameters that are trained here, and so are not part of the base.
-std::set<std::string> trained_names(const Layout& layout) {
-  std::set<std::string> names;
-  for (const Block& block : layout.blocks()) names.insert(block.name);
-  return names;
-}
-
-struct BaseSummary {
-  std::string digest;
-  std::size_t parameters = 0;
-};
-
-// Of the frozen parameters. With nothing frozen the digest is that of the values training starts
-// from, so that two parties with different files differ.
-BaseSummary summarize(const Base& base, const Layout& layout, const std::string& settings) {
-  const std::set<std::string> trained = trained_names(layout);
-  bool all_trained = true;
-  for (const auto& [name, tensor] : base.tensors)
-    all_trained = all_trained && (trained.contains(name) || base.constants.contains(name));
-  BaseSummary summary;
-  Digest digest;
-  digest.add(settings);
-  for (const auto& [name, tensor] : base.tensors) {
-    const bool frozen = !trained.contains(name);
-    const bool parameter = !base.constants.contains(name);
-    if (frozen && parameter) summary.parameters += static_cast<std::size_t>(tensor.numel());
-    if (!frozen && !all_trained) continue;
-    digest.add(name).add(to_string(shape_of(tensor)));
-    digest.add(std::as_bytes(values_of(tensor)));
-  }
-  for (const auto& [name, tensor] : base.of_adapter) {
-    digest.add(name).add(to_string(shape_of(tensor))).add(std::as_bytes(values_of(tensor)));
-  }
-  summary.digest = digest.hex();
-  return summary;
-}
-
 Frozen frozen_of(const Base& base) {
   Frozen frozen;
   for (const auto& [name, tensor] : base.of_adapter) frozen.emplace(name, values_of(tensor));
@@ -89,6 +52,10 @@ const std::string& adapter_path(const LearnerSpec& spec) {
   static const std::string kNone;
   const auto* options = dynamic_cast<const AdapterOptions*>(spec.adapter.options.get());
   return options == nullptr ? kNone : options->path;
+}
+
+bool keeps_half(const LearnerSpec& spec) {
+  return dynamic_cast<const ModelOptions&>(*spec.model.options).backbone_dtype == "bfloat16";
 }
 
 // What all learners of a factory read.
@@ -104,7 +71,7 @@ class TorchLearner final : public Learner {
  public:
   explicit TorchLearner(std::shared_ptr<Shared> shared)
       : shared_(std::move(shared)), adapter_(make_adapter(shared_->spec.adapter)) {
-    Builder builder(shared_->base, *adapter_);
+    Builder builder(shared_->base, *adapter_, keeps_half(shared_->spec));
     family_ = make_family(shared_->spec, builder, shared_->base.file);
     modules_ = builder.modules();
     flat_ = builder.finish();
@@ -251,9 +218,7 @@ class TorchFactory final : public LearnerFactory {
     s.base.file = s.file.get();
     s.base.rng = spec.rng;
     const std::unique_ptr<Adapter> adapter = make_adapter(spec.adapter);
-    Builder builder(s.base, *adapter,
-                    dynamic_cast<const ModelOptions&>(*spec.model.options).backbone_dtype ==
-                        "bfloat16");
+    Builder builder(s.base, *adapter, keeps_half(spec));
     const std::unique_ptr<Family> family = make_family(spec, builder, s.file.get());
     const Builder::Flat flat = builder.finish();
     const Layout& layout = flat.layout;
@@ -270,11 +235,6 @@ class TorchFactory final : public LearnerFactory {
       settings += " from " + digest_of(as_bytes_of(std::span<const float>(s.first)));
     }
     s.summary = summarize(s.base, layout, settings);
-    // Only now: the digest is that of the values as they were read.
-    for (const std::string& name : s.base.matrices) {
-      at::Tensor& matrix = s.base.tensors.at(name);
-      matrix = matrix.to(at::kBFloat16);
-    }
     s.base.complete = true;
     if (s.file) s.file->release();
   }

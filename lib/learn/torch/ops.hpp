@@ -30,8 +30,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 // gate * sigmoid(gate) * up.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
-// x w for x (rows, in) in float32 and a frozen w [in, out] in bfloat16: x is rounded to bfloat16, so
-// is the product, which comes back as float32. So does the gradient by x; w has none.
+// x w for x (rows, in) in float32 and a frozen w [in, out] in bfloat16: x is rounded to bfloat16,
+// so is the product, which comes back as float32. So does the gradient by x; w has none.
 at::Tensor half_product(const at::Tensor& x, const at::Tensor& w);
 
 }  // namespace fedctl::learn::ops

@@ -18,9 +18,9 @@ struct Saved {
   const std::string& folder;
   const std::map<std::string, std::string>& provenance;  // goes into __metadata__
 };
-// Adapters that PEFT knows: adapter_config.json and adapter_model.safetensors. Others (bitfit, full,
-// head): config.json and model.safetensors with every parameter. Files replace older ones atomically. Throws DataError if
-// the folder cannot be written.
+// Adapters that PEFT knows: adapter_config.json and adapter_model.safetensors. Others (bitfit,
+// full, head): config.json and model.safetensors with every parameter. Files replace older ones
+// atomically. Throws DataError if the folder cannot be written.
 void save_folder(const Saved& saved);
 
 // The shortest endings ("q_proj", "0.output.dense"), in whole words between dots, that PEFT finds

@@ -13,7 +13,8 @@ inline std::vector<float> values(learn::Learner& learner, const std::string& nam
   const Block& block = learner.layout().block(name);
   return copy(learner.weights().subspan(block.offset, block.count));
 }
-inline void set(learn::Learner& learner, const std::string& name, const std::vector<float>& values) {
+inline void set(learn::Learner& learner, const std::string& name,
+                const std::vector<float>& values) {
   const Block& block = learner.layout().block(name);
   REQUIRE(values.size() == block.count);
   std::ranges::copy(values, learner.weights().subspan(block.offset, block.count).begin());
@@ -27,7 +28,8 @@ inline bool has(learn::Learner& learner, const std::string& name) {
                              [&](const Block& block) { return block.name == name; });
 }
 
-inline void require_close(std::span<const float> found, std::span<const float> expected, double margin) {
+inline void require_close(std::span<const float> found, std::span<const float> expected,
+                          double margin) {
   REQUIRE(found.size() == expected.size());
   for (std::size_t i = 0; i < found.size(); ++i) {
     REQUIRE(found[i] == Approx(expected[i]).margin(margin).epsilon(margin));

@@ -1,6 +1,6 @@
 // bitfit: Ben Zaken, Goldberg, Ravfogel, "BitFit: simple parameter-efficient fine-tuning for
-// transformer-based masked language-models", ACL 2022, arXiv 2106.10199: the biases of the model are
-// trained, and the output layer. PEFT has no such type; the model is saved as a whole.
+// transformer-based masked language-models", ACL 2022, arXiv 2106.10199: the biases of the model
+// are trained, and the output layer. PEFT has no such type; the model is saved as a whole.
 #include "learn/torch/adapters/adapters.hpp"
 
 namespace fedctl::learn {

@@ -4,7 +4,8 @@
 //   V = W + scale * B A,   y = m / |V| * (W x + scale * B A x) + b
 //
 // |V| holds the norms of V's rows, one an output, and m starts as |W|, so that training starts from
-// the base. As in section 4.3 (and PEFT) |V| counts as a constant in the gradient, unless exact_norm.
+// the base. As in section 4.3 (and PEFT) |V| counts as a constant in the gradient, unless
+// exact_norm.
 // Deviation from PEFT: dropout applies to the input of B A alone, not to that of W.
 #include "learn/torch/adapters/low_rank.hpp"
 
@@ -76,8 +77,9 @@ class Dora final : public LowRankAdapter {
   std::shared_ptr<const Delta> hang(Builder& builder, const Site& site,
                                     LowRank pair) const override {
     const at::Tensor squares = site.layer.matrix().square().sum(1);
-    const at::Tensor magnitude = builder.trainable(site.module + ".lora_magnitude_vector", "adapter",
-                                                   squares.clamp_min(kSquareMin).sqrt());
+    const at::Tensor magnitude =
+        builder.trainable(site.module + ".lora_magnitude_vector", "adapter",
+                          squares.clamp_min(kSquareMin).sqrt());
     return std::make_shared<Decomposed>(std::move(pair), magnitude, site.layer, squares,
                                         exact_norm_);
   }

@@ -4,8 +4,8 @@
 //   y = W x + b + lambda_b * B (lambda_d * A x)
 //
 // A [r, in] and B [out, r] are frozen, random and the same in all layers: cut from one matrix each
-// that is as large as the largest adapted layer needs (as PEFT does). Their entries are uniform with
-// the bound sqrt(6 / columns), Kaiming's. lambda_b [out] starts at zero, lambda_d [r] at d_initial.
+// that is as large as the largest adapted layer needs (as PEFT does). Their entries are uniform
+// with the bound sqrt(6 / columns), Kaiming's. lambda_b [out] starts at zero, lambda_d [r] at d_initial.
 // A and B come from our generator, so the adapter's folder holds them (PEFT's save_projection).
 #include <algorithm>
 #include <cmath>

@@ -107,7 +107,8 @@ class Gpt2 final : public PartedFamily {
   PartState embed(const data::Batch& batch) const override {
     PartState state{at::embedding(words_, view_of(batch.at("tokens"))), lengths_of(batch)};
     if (prompt_.defined()) state.rows = put_in_front(prompt_, state.rows, state.lengths);
-    state.rows = state.rows + at::embedding(positions_, positions_of(state.lengths) + prefix_.tokens);
+    state.rows =
+        state.rows + at::embedding(positions_, positions_of(state.lengths) + prefix_.tokens);
     return state;
   }
 
