@@ -12,8 +12,8 @@
 #include "learn/torch/convert.hpp"
 #include "learn/torch/entry.hpp"
 #include "learn/torch/loops.hpp"
-#include "learn/torch/part_runner.hpp"
 #include "learn/torch/merge.hpp"
+#include "learn/torch/part_runner.hpp"
 #include "learn/torch/peft_read.hpp"
 #include "learn/torch/save.hpp"
 
@@ -129,9 +129,9 @@ class TorchLearner final : public Learner {
     flat_.gradient.zero_();
     const at::Tensor logits = training_logits(batch);
     at::Tensor by_logits = at::empty_like(logits);
-    const loops::CrossEntropy result =
-        loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
-                                           labels, data::kIgnore, by_logits.data_ptr<float>(), smoothing_);
+    const loops::CrossEntropy result = loops::cross_entropy_with_gradient(
+        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore,
+        by_logits.data_ptr<float>(), smoothing_);
     logits.backward(by_logits);
     return mean({result.loss_sum, result.correct, result.count});
   }
@@ -190,8 +190,8 @@ class TorchLearner final : public Learner {
 
  private:
   Saved to_save(const std::string& folder, const std::map<std::string, std::string>& provenance) {
-    return {shared_->spec,  *adapter_, *family_,  modules_, adapted_,  prefix_,
-            flat_.layout, weights(), shared_->base, folder,   provenance};
+    return {shared_->spec, *adapter_, *family_,      modules_, adapted_,  prefix_,
+            flat_.layout,  weights(), shared_->base, folder,   provenance};
   }
   // Each pass has a stream of its own, so that the masks do not depend on what came before.
   at::Tensor training_logits(const data::Batch& batch) {
@@ -250,9 +250,9 @@ class TorchFactory final : public LearnerFactory {
     s.base.file = s.file.get();
     s.base.rng = spec.rng;
     const std::unique_ptr<Adapter> adapter = make_adapter(spec.adapter);
-    Builder builder(s.base, *adapter,
-                    dynamic_cast<const ModelOptions&>(*spec.model.options).backbone_dtype ==
-                        "bfloat16");
+    Builder builder(
+        s.base, *adapter,
+        dynamic_cast<const ModelOptions&>(*spec.model.options).backbone_dtype == "bfloat16");
     const std::unique_ptr<Family> family = make_family(spec, builder, s.file.get());
     const Builder::Flat flat = builder.finish();
     const Layout& layout = flat.layout;
