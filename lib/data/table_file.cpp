@@ -10,8 +10,6 @@
 namespace fedctl::data {
 namespace {
 
-constexpr std::size_t kColumnsMax = 1 << 16;
-
 bool is_document(const std::string& path, const TableFile::Options& options) {
   return options.format == TableFormat::jsonl &&
          (path.ends_with(".json") || path.ends_with(".json.gz") || !options.split.empty());
@@ -65,8 +63,10 @@ void TableFile::read_columns() {
   }
   std::vector<std::string> cells;
   split_record(cursor, record, cells);
-  if (record.fault.empty() && cells.size() > kColumnsMax)
-    record.fault = std::to_string(cells.size()) + " columns, at most 65536 are read";
+  if (record.fault.empty() && cells.size() > kTableColumnsMax) {
+    record.fault = "more than " + std::to_string(kTableColumnsMax) + " columns";
+    record.hint = "is it the file that was meant?";
+  }
   if (!record.fault.empty()) throw DataError(place(record.line) + record.fault, record.hint);
   if (!options_.header) {
     for (std::size_t i = 0; i < cells.size(); ++i) columns_.push_back(std::to_string(i));
@@ -132,7 +132,7 @@ void TableFile::split_record(Cursor& cursor, Record& record,
     record.fault = split_csv(bytes, at, lines, cells);
     if (!record.fault.empty()) {
       record.broken = true;
-      record.hint = "a quote inside a quoted cell is doubled: \"\"";
+      record.hint = "cells are separated by commas; a quote inside a quoted cell is doubled";
       record.line += lines;
     }
     cursor.line += lines;

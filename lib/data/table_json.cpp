@@ -11,7 +11,9 @@ namespace {
 
 using Json = nlohmann::json;
 constexpr std::size_t kDepthMax = 64;
-constexpr std::size_t kDocumentBytesMax = std::size_t{256} << 20;
+constexpr std::size_t kElementsMax = kTableColumnsMax;
+constexpr std::size_t kMembersMax = 4096;  // each name is compared with all before it
+constexpr std::size_t kDocumentBytesMax = std::size_t{64} << 20;
 
 class Members final : public nlohmann::json_sax<Json> {
  public:
@@ -35,6 +37,8 @@ class Members final : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
   bool key(std::string& name) override {
     if (depth_ != 1) return true;
+    if (record_.names.size() + record_.nested.size() >= kMembersMax)
+      return refuse("more than " + std::to_string(kMembersMax) + " members");
     for (const auto* names : {&record_.names, &record_.nested}) {
       if (std::ranges::find(*names, name) != names->end())
         return refuse('"' + name.substr(0, 80) + "\" stands in it twice");
@@ -60,6 +64,8 @@ class Members final : public nlohmann::json_sax<Json> {
   bool add(std::string value) {
     if (depth_ == 0) return refuse("not a JSON object");
     if (depth_ > 1) return true;
+    if (next_ >= kElementsMax)
+      return refuse("more than " + std::to_string(kElementsMax) + " elements");
     record_.names.push_back(next_name());
     record_.values.push_back(std::move(value));
     return true;
@@ -91,7 +97,7 @@ std::string read_json_record(std::string_view line, JsonRecord& record) {
 std::vector<std::uint8_t> json_list_as_lines(std::string_view document, const std::string& split,
                                              const std::string& path) {
   if (document.size() > kDocumentBytesMax) {
-    throw DataError(path + ": a JSON document of more than 256 MiB",
+    throw DataError(path + ": a JSON document of more than 64 MiB",
                     "write it as JSON lines, one object a line, named .jsonl");
   }
   const auto shallow = [&](int depth, Json::parse_event_t, const Json&) {

@@ -11,16 +11,13 @@ namespace {
 // The quoted cell whose opening quote stands at `at`. Returns what is wrong, or "".
 std::string read_quoted(std::string_view bytes, std::size_t& at, std::size_t& lines,
                         std::string& cell) {
-  const std::size_t began = at++;
+  ++at;
   std::size_t inside = 0;
   while (true) {
     const std::size_t quote = bytes.find('"', at);
-    if (quote == std::string_view::npos || quote - began > limits::kJsonlLineBytesMax) {
-      at = bytes.size();
-      return "a quote that is opened here is not closed" +
-             std::string(quote == std::string_view::npos
-                             ? ""
-                             : " within " + std::to_string(limits::kJsonlLineBytesMax) + " bytes");
+    if (quote == std::string_view::npos) {
+      return "a quote that is opened here is not closed, within " +
+             std::to_string(limits::kJsonlLineBytesMax) + " bytes of the record";
     }
     const std::string_view piece = bytes.substr(at, quote - at);
     inside += static_cast<std::size_t>(std::ranges::count(piece, '\n'));
@@ -41,7 +38,11 @@ std::string read_quoted(std::string_view bytes, std::size_t& at, std::size_t& li
 
 std::string split_csv(std::string_view bytes, std::size_t& at, std::size_t& lines,
                       std::vector<std::string>& cells) {
+  const std::string_view whole = bytes;
+  bytes = bytes.substr(0, at + std::min(bytes.size() - at, limits::kJsonlLineBytesMax + 1));
   while (true) {
+    if (cells.size() == kTableColumnsMax)
+      return "more than " + std::to_string(kTableColumnsMax) + " columns";
     std::string& cell = cells.emplace_back();
     if (at < bytes.size() && bytes[at] == '"') {
       if (std::string fault = read_quoted(bytes, at, lines, cell); !fault.empty()) return fault;
@@ -56,8 +57,7 @@ std::string split_csv(std::string_view bytes, std::size_t& at, std::size_t& line
       ++at;
       continue;
     }
-    if (at < bytes.size() && bytes[at] == '\r') ++at;
-    if (at < bytes.size()) ++at;  // the line feed
+    at = std::min(whole.find('\n', at), whole.size() - 1) + 1;
     return "";
   }
 }
@@ -66,7 +66,7 @@ void split_tsv(std::string_view line, std::vector<std::string>& cells) {
   while (true) {
     const std::size_t tab = line.find('\t');
     cells.emplace_back(line.substr(0, tab));
-    if (tab == std::string_view::npos) return;
+    if (tab == std::string_view::npos || cells.size() > kTableColumnsMax) return;
     line.remove_prefix(tab + 1);
   }
 }

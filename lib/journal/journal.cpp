@@ -100,6 +100,11 @@ void for_each_line(const std::string& path, std::istream& in, const Use& use) {
 
 }  // namespace
 
+Object& Object::set(std::string_view key, Value value) {
+  fields_.emplace_back(key, std::move(value));
+  return *this;
+}
+
 Journal::Journal(std::string path, Identity identity, std::function<std::int64_t()> now_ms)
     : path_(std::move(path)), identity_(std::move(identity)), now_ms_(std::move(now_ms)) {
   if (path_.empty()) return;

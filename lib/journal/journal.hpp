@@ -23,10 +23,7 @@ using Value = std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, do
 // "<key>_nonfinite": "nan" | "inf" | "-inf" beside it.
 class Object {
  public:
-  Object& set(std::string_view key, Value value) {
-    fields_.emplace_back(key, std::move(value));
-    return *this;
-  }
+  Object& set(std::string_view key, Value value);
   Object& set(std::string_view key, const Object& value) {
     return set(key, Value(std::make_shared<const Object>(value)));
   }

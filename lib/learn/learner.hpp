@@ -25,6 +25,12 @@ struct Scores {
   double loss_sum = 0;  // nats
   std::int64_t correct = 0;
   std::int64_t count = 0;  // predictions: examples, or target tokens
+  Scores& operator+=(const Scores& other) {
+    loss_sum += other.loss_sum;
+    correct += other.correct;
+    count += other.count;
+    return *this;
+  }
   bool operator==(const Scores&) const = default;
 };
 
@@ -44,8 +50,8 @@ class Learner {
   virtual double loss(const data::Batch& batch) = 0;
   // The same, in training mode, and fills gradient() with d loss / d weights.
   virtual double loss_and_gradient(const data::Batch& batch) = 0;
-  // Training's loss from now on, loss_and_gradient()'s alone: (1 - share) of the target on the label
-  // and `share` spread over all classes. A learner without classes takes no notice.
+  // The loss of loss_and_gradient() from now on: (1 - share) of the target on the label and `share`
+  // spread over all classes. A learner without classes takes no notice.
   virtual void set_label_smoothing(double share) { static_cast<void>(share); }
   // Where loss_and_gradient() draws from (dropout), from now on. A learner that draws nothing takes
   // no notice.

@@ -45,8 +45,7 @@ class Lion final : public Optimizer {
     float* const m = m_.data() + first;
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const float direction = keep1 * m[i] + take1 * g[i];
-      const float sign =
-          static_cast<float>(direction > 0) - static_cast<float>(direction < 0);
+      const float sign = static_cast<float>(direction > 0) - static_cast<float>(direction < 0);
       // A gradient that is not a number has no sign; it must not pass for a step of size 0.
       w[i] = direction == direction ? keep * w[i] - rate * sign : direction;
       m[i] = keep2 * m[i] + take2 * g[i];

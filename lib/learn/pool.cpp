@@ -8,6 +8,28 @@
 #include "base/assert.hpp"
 
 namespace fedctl::learn {
+namespace {
+
+// Scores the batch and puts its labels and logits at the examples first, first + 1, ...
+Scores predict(Learner& learner, const data::Batch& batch, std::size_t first, std::size_t count,
+               Predictions& predictions) {
+  Tensor logits;
+  const Scores scores = learner.evaluate(batch, logits);
+  const Shape expected = {static_cast<std::int64_t>(count), predictions.classes};
+  if (logits.shape != expected) {
+    throw DataError("the model's output is " + to_string(logits.shape) + ", the metrics expect " +
+                    to_string(expected) + ", a row for each example");
+  }
+  const auto width = static_cast<std::size_t>(predictions.classes);
+  std::ranges::copy(batch.at("labels").i64(),
+                    std::span(predictions.labels).subspan(first, count).begin());
+  std::ranges::copy(logits.f32(),
+                    std::span(predictions.logits).subspan(first * width, count * width).begin());
+  return scores;
+}
+
+}  // namespace
+
 std::vector<std::vector<std::size_t>> batches_of(std::span<const std::size_t> indices,
                                                  std::size_t batch_size) {
   FEDCTL_ASSERT(batch_size > 0);
@@ -47,15 +69,24 @@ LearnerPool::Lease LearnerPool::acquire() {
 }
 
 Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,
-                std::span<const std::size_t> indices, std::size_t batch_size) {
+                std::span<const std::size_t> indices, std::size_t batch_size,
+                Predictions* predictions) {
   const auto batches = batches_of(indices, batch_size);
+  if (predictions != nullptr) {
+    predictions->classes = static_cast<std::int64_t>(data.info().classes.size());
+    predictions->labels.resize(indices.size());
+    predictions->logits.resize(indices.size() * data.info().classes.size());
+  }
   std::vector<Scores> scores(batches.size());
   std::atomic<std::size_t> next{0};
   const auto work = [&] {
     LearnerPool::Lease learner = pool.acquire();
     std::ranges::copy(weights, learner->weights().begin());
     for (std::size_t i = next++; i < batches.size(); i = next++) {
-      scores[i] = learner->evaluate(data.gather(batches[i]));
+      const data::Batch batch = data.gather(batches[i]);
+      scores[i] = predictions == nullptr
+                      ? learner->evaluate(batch)
+                      : predict(*learner, batch, i * batch_size, batches[i].size(), *predictions);
     }
   };
   std::vector<std::exception_ptr> errors(std::min(pool.count_max(), batches.size()));
@@ -79,10 +110,15 @@ Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::D
     if (error) std::rethrow_exception(error);
   }
   Scores sum;
-  for (const Scores& part : scores) {
-    sum.loss_sum += part.loss_sum;
-    sum.correct += part.correct;
-    sum.count += part.count;
+  for (const Scores& part : scores) sum += part;
+  return sum;
+}
+
+Scores evaluate(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
+                std::size_t batch_size) {
+  Scores sum;
+  for (const auto& batch : batches_of(indices, batch_size)) {
+    sum += learner.evaluate(data.gather(batch));
   }
   return sum;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "learn/learner.hpp"
+#include "learn/metrics.hpp"
 
 namespace fedctl::learn {
 
@@ -50,9 +51,16 @@ class LearnerPool {
 std::vector<std::vector<std::size_t>> batches_of(std::span<const std::size_t> indices,
                                                  std::size_t batch_size);
 
-// Scores of `weights` on the examples, in batches of at most batch_size, on all of the pool's learners at once. Batches and the order of the sum depend on the data alone, so the
-// result does not depend on the number of learners.
+// Scores of `weights` on the examples, in batches of at most batch_size, on all of the pool's
+// learners at once. Batches and the order of the sum depend on the data alone, so the result does
+// not depend on the number of learners. `predictions`, for task classify, in the order of indices;
+// throws DataError if the model's outputs are not the data's classes.
 Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,
-                std::span<const std::size_t> indices, std::size_t batch_size);
+                std::span<const std::size_t> indices, std::size_t batch_size,
+                Predictions* predictions = nullptr);
+
+// The same with one learner and the weights it has.
+Scores evaluate(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
+                std::size_t batch_size);
 
 }  // namespace fedctl::learn

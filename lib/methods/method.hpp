@@ -32,6 +32,16 @@ using talk::Replies;
 using talk::SharedMessage;
 using talk::Task;
 
+// Scoring of the global weights by the clients, on their held-out examples (evaluate.on).
+struct ClientEvaluation {
+  bool on = false;
+  std::int64_t every = 1, batch_size = 256;
+
+  bool due(std::int64_t round, std::int64_t rounds) const {
+    return on && (round % every == 0 || round == rounds);
+  }
+};
+
 // The experiment as far as methods see it; the same on server and clients.
 struct JobPlan {
   std::int64_t rounds = 1;
@@ -42,6 +52,7 @@ struct JobPlan {
   learn::TrainOptions train;
   Layout layout;
   double step_ms = 0;  // modelled cost of a training step, simulations only
+  ClientEvaluation evaluation;
 
   std::int64_t quorum_count() const;  // ceil(quorum * per_round), at least 1
 };
@@ -54,6 +65,9 @@ struct RoundReport {
   double train_loss = 0;   // weighted by examples
   double update_norm = 0;  // Euclidean, of the change of the global weights
   double wait_ms = 0, train_ms = 0, aggregate_ms = 0;
+  // Of the weights the round began with, on each client's held-out examples; by client id, of those
+  // that reported.
+  std::vector<learn::Scores> client_scores = {};
 };
 
 class ServerMethod;
@@ -84,6 +98,7 @@ struct ClientContext {
   const data::Dataset& data;
   std::span<const std::size_t> train;  // this client's examples
   Rng rng;                             // stream ("client", id)
+  std::span<const std::size_t> holdout = {};
 };
 
 template <class Context>

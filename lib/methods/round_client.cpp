@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "math/vectors.hpp"
-#include "methods/method.hpp"
+#include "methods/detail/holdout.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -23,6 +23,8 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
       throw ProtocolError("the server's message cannot be read: " + rejected->reason);
     }
     if (const auto* task = std::get_if<Message>(&envelope->event)) {
+      const auto scores =
+          score_holdout(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
       Work done = work(*task, ctx);
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms * 1e-3));
       // Said plainly, since no codec can carry it; the round goes on without this client.
@@ -31,6 +33,7 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
             "reason",
             std::string("training diverged: the update is not finite; lower the learning rate"));
       }
+      if (scores && done.answer.kind != kFailed) add_holdout(done.answer, *scores);
       co_await talk::reply(net, *envelope, std::move(done.answer));
     }
   }

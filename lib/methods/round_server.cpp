@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include "math/vectors.hpp"
-#include "methods/method.hpp"
+#include "methods/detail/holdout.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -92,6 +92,9 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
         throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
       }
       inspect(at->second, ctx);
+      if (const auto scores = reported_holdout(at->second)) {
+        report.client_scores.push_back(*scores);
+      }
       ++at;
     } catch (const ProtocolError& error) {
       answers.rejected.emplace(at->first, error.what());

@@ -1,5 +1,7 @@
 #include "run/experiment.hpp"
 
+#include <algorithm>
+
 #include "base/digest.hpp"
 #include "base/limits.hpp"
 #include "codec/codec.hpp"
@@ -30,10 +32,56 @@ std::string place_of(const std::map<std::string, std::string>& places, const std
   return found == places.end() ? "" : found->second + ": ";
 }
 
+std::vector<std::string> metric_names() {
+  std::vector<std::string> names;
+  for (const learn::Metric& metric : learn::metrics()) names.push_back(metric.name);
+  return names;
+}
+
+std::string list_of(const std::vector<std::string>& words, const std::string& between) {
+  std::string list;
+  for (const std::string& word : words) list += (list.empty() ? "" : between) + word;
+  return list;
+}
+
+void check_evaluation(const Experiment& experiment,
+                      const std::map<std::string, std::string>& places) {
+  const EvaluateOptions& evaluate = experiment.evaluate;
+  const std::vector<std::string> known = metric_names();
+  const auto holds = [](const std::vector<std::string>& words, const std::string& word) {
+    return std::ranges::find(words, word) != words.end();
+  };
+  for (const std::string& name : evaluate.metrics) {
+    if (holds(known, name)) continue;
+    const std::string near = config::nearest(name, known);
+    throw ConfigError(place_of(places, "evaluate.metrics") + "evaluate.metrics names \"" + name +
+                          "\", must be one of " + list_of(known, ", "),
+                      near.empty() ? "accuracy and loss are always there"
+                                   : "did you mean " + near + '?');
+  }
+  if (holds(known, evaluate.best) && !holds(evaluate.metrics, evaluate.best)) {
+    throw ConfigError(place_of(places, "evaluate.best") + "evaluate.best is " + evaluate.best +
+                          ", but evaluate.metrics does not name it",
+                      "evaluate: {metrics: [" + evaluate.best + "], best: " + evaluate.best + '}');
+  }
+  if (evaluate.on == "clients" && !evaluate.metrics.empty()) {
+    throw ConfigError(place_of(places, "evaluate.on") +
+                          "evaluate.on is clients, but evaluate.metrics asks for what only the "
+                          "server computes",
+                      "evaluate: {on: both}");
+  }
+  if (evaluate.on != "server" && experiment.data.as<DataOptions>().holdout == 0) {
+    throw ConfigError(place_of(places, "evaluate.on") + "evaluate.on is " + evaluate.on +
+                          ", but data.holdout is 0: clients keep no examples for it",
+                      "set data.holdout to 0.1, say");
+  }
+}
+
 // Faults that show only when two keys are seen together.
 void check_together(const Experiment& experiment, const config::Source& source) {
   const auto places = config::places(source);
   const ClientsOptions& clients = experiment.clients;
+  check_evaluation(experiment, places);
   if (clients.per_round > clients.count) {
     throw ConfigError(place_of(places, "clients.per_round") + "clients.per_round is " +
                           std::to_string(clients.per_round) + ", but clients.count is " +
@@ -126,6 +174,16 @@ void EvaluateOptions::fields(Fields& fields) {
   fields.integer("every", every, {1, 1'000'000},
                  "rounds between evaluations; the last is always one");
   fields.integer("batch_size", batch_size, {1, 65536}, "examples evaluated at a time");
+  fields.text("on", on, {.one_of = {"server", "clients", "both"}},
+              "who evaluates: the server on its test set, clients on their held-out examples");
+  fields.texts("metrics", metrics, "beside accuracy and loss: " + list_of(metric_names(), ", "));
+  std::vector<std::string> bests = {"auto", "accuracy", "loss"};
+  std::ranges::copy(metric_names(), std::back_inserter(bests));
+  fields.text("best", best, {.one_of = bests},
+              "what adapter/best and patience go by; auto: accuracy, or loss for language");
+  fields.integer("patience", patience, {0, 1'000'000},
+                 "evaluations without improvement that end the run; 0: never");
+  fields.real("min_delta", min_delta, {.min = 0}, "what patience counts as an improvement");
 }
 
 void ServerOptions::fields(Fields& fields) {

@@ -44,6 +44,11 @@ struct NetworkOptions final : config::Options {
 struct EvaluateOptions final : config::Options {
   std::int64_t every = 1;
   std::int64_t batch_size = 256;
+  std::string on = "server";
+  std::vector<std::string> metrics;  // beside accuracy and loss
+  std::string best = "auto";         // what adapter/best and patience go by
+  std::int64_t patience = 0;         // evaluations without improvement that end the run; 0: any
+  double min_delta = 0;              // what counts as improvement for patience
   void fields(config::Fields& fields) override;
 };
 struct ServerOptions final : config::Options {

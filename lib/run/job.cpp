@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/digest.hpp"
+#include "run/quality.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -22,6 +23,8 @@ methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
   plan.train = experiment.train;
   plan.layout = layout;
   plan.step_ms = experiment.network.step_ms;
+  plan.evaluation = {experiment.evaluate.on != "server", experiment.evaluate.every,
+                     experiment.evaluate.batch_size};
   return plan;
 }
 
@@ -115,8 +118,8 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
   Job job;
   const Rng root(static_cast<std::uint64_t>(experiment.seed));
   const auto& dealing = experiment.data.as<DataOptions>();
-  job.data =
-      data::dataset(experiment.data.kind).open(*dealing.dataset, root.stream("data"));
+  job.data = data::dataset(experiment.data.kind).open(*dealing.dataset, root.stream("data"));
+  check_evaluate(experiment.evaluate, job.data.train->info());
   const auto count = static_cast<std::size_t>(experiment.clients.count);
   if (own_data) {
     const config::Plugin whole = config::make_plugin(data::partitioner_kinds(), "iid");

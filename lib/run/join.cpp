@@ -101,7 +101,8 @@ class Guest {
                                    *job.learners,
                                    *job.data.train,
                                    job.shares[static_cast<std::size_t>(self->id_)].train,
-                                   job.rng().stream("client", self->id_)};
+                                   job.rng().stream("client", self->id_),
+                                   job.shares[static_cast<std::size_t>(self->id_)].holdout};
     const std::unique_ptr<methods::ClientMethod> method = job.make_client();
     try {
       co_await method->run(endpoint, context);

@@ -38,40 +38,44 @@ Keeper::Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, tal
       weights_(job.initial),
       boundary_(Clock::now()) {}
 
-Keeper::Quality Keeper::evaluate() {
-  const auto start = Clock::now();
-  const std::vector<std::size_t> indices = job_.test_indices();
-  const data::Dataset& data = job_.test_set();
-  Quality quality;
-  const learn::Scores scores =
-      learn::evaluate(*job_.learners, weights_, data, indices,
-                      static_cast<std::size_t>(job_.experiment.evaluate.batch_size));
-  if (scores.count > 0) {
-    const auto count = static_cast<double>(scores.count);
-    quality.loss = scores.loss_sum / count;
-    if (data.info().task != data::Task::regress) {
-      quality.accuracy = static_cast<double>(scores.correct) / count;
-    }
+std::optional<Quality> Keeper::evaluate(const RoundReport& report) {
+  const Experiment& experiment = job_.experiment;
+  if (experiment.evaluate.on == "clients") {
+    return pooled(report.client_scores, job_.data.train->info().task);
   }
-  quality.evaluate_ms = ms_since(start);
-  return quality;
+  const bool due = round_ % experiment.evaluate.every == 0 || round_ == experiment.rounds;
+  return due ? std::optional(measure(job_, weights_)) : std::nullopt;
+}
+
+void Keeper::judge(const Quality& quality) {
+  const EvaluateOptions& options = job_.experiment.evaluate;
+  const double score = score_of(quality, options.best, job_.data.train->info().task);
+  // Clients score the weights their round began with.
+  const bool by_clients = options.on == "clients";
+  const std::span<const float> weights = by_clients ? previous_ : weights_;
+  const std::int64_t round = by_clients ? round_ - 1 : round_;
+  // No score beats none, and any number beats NaN.
+  if (!best_ || (!std::isnan(score) && !(score <= *best_))) {
+    best_ = score;
+    best_round_ = round;
+    save_adapter("best", weights, round);
+  }
+  if (!bar_ || (!std::isnan(score) && !(score <= *bar_ + options.min_delta))) {
+    bar_ = score;
+    stale_ = 0;
+  } else {
+    ++stale_;
+  }
+  if (options.patience > 0 && stale_ >= options.patience) out_of_patience_ = true;
 }
 
 journal::Event Keeper::round_event(const RoundReport& report, const std::optional<Quality>& quality,
                                    const talk::Crossing& bytes, double round_ms) {
   journal::Event event("round");
-  if (quality) {
-    if (quality->accuracy) {
-      event.set("accuracy", *quality->accuracy);
-    } else {
-      event.set("accuracy", nullptr);
-    }
-    event.set("loss", quality->loss);
-    if (job_.data.train->info().task == data::Task::language) {
-      event.set("perplexity", std::exp(quality->loss));
-    }
-  } else {
-    event.set("accuracy", nullptr).set("loss", nullptr);
+  const data::Task task = job_.data.train->info().task;
+  describe(quality, task, event);
+  if (job_.plan.evaluation.due(report.round, job_.plan.rounds) && report.round > 0) {
+    describe(report.client_scores, task, event);
   }
   if (report.round > 0) {
     event.set("train_loss", report.train_loss);
@@ -136,9 +140,7 @@ void Keeper::start(methods::ServerMethod& method) {
 bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& method) {
   round_ = report.round;
   const Experiment& experiment = job_.experiment;
-  const bool due = round_ % experiment.evaluate.every == 0 || round_ == experiment.rounds;
-  std::optional<Quality> quality;
-  if (due) quality = evaluate();
+  const std::optional<Quality> quality = evaluate(report);
 
   // Round 0 has no bytes: clients that have joined by then count in round 1.
   std::map<talk::PeerId, talk::Crossing> by_peer;
@@ -148,16 +150,8 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   bytes_down_total_ += bytes.down.sum();
   if (experiment.log.clients) journal_clients(by_peer, round_);
 
-  if (quality) {
-    // Higher is better: accuracy, or minus the loss where there is none.
-    const bool language = job_.data.train->info().task == data::Task::language;
-    const double score = quality->accuracy && !language ? *quality->accuracy : -quality->loss;
-    if (!best_ || score > *best_) {
-      best_ = score;
-      best_round_ = round_;
-      save_adapter("best");
-    }
-  }
+  if (quality) judge(*quality);
+  if (experiment.evaluate.on == "clients") previous_ = weights_;
   const double round_ms = ms_since(boundary_);
   boundary_ = Clock::now();
   const std::string line = journal_.format(round_, round_event(report, quality, bytes, round_ms));
@@ -180,16 +174,22 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   row.bytes_down = bytes.down.sum();
   row.round_ms = round_ms;
   printer_.round(row, line);
-  return !stopping_;
+  if (out_of_patience_) {
+    printer_.notice("stopped early: " + std::to_string(stale_) +
+                    " evaluations without improvement; the best model is that of round " +
+                    std::to_string(best_round_));
+  }
+  return !stopping();
 }
 
-void Keeper::save_adapter(const std::string& name) {
+void Keeper::save_adapter(const std::string& name, std::span<const float> weights,
+                          std::int64_t round) {
   learn::LearnerPool::Lease learner = job_.learners->acquire();
-  std::ranges::copy(weights_, learner->weights().begin());
+  std::ranges::copy(weights, learner->weights().begin());
   learner->save_adapter(directory_.file("adapter/" + name),
                         {{"run", job_.experiment.name},
-                         {"round", std::to_string(round_)},
-                         {"digest", digest_of(as_bytes_of(std::span<const float>(weights_)))},
+                         {"round", std::to_string(round)},
+                         {"digest", digest_of(as_bytes_of(weights))},
                          {"base", job_.digests.base}});
 }
 
@@ -201,8 +201,11 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
                       .with("bytes_up_total", static_cast<std::int64_t>(bytes_up_total_))
                       .with("bytes_down_total", static_cast<std::int64_t>(bytes_down_total_))
                       .with("best_round", best_round_)
+                      .with("stale", stale_)
                       .with("weights", Tensor::of(weights_, {}));
-  if (best_) state.scalars.emplace("best", *best_);
+  // A score that is not finite is worth no more than none, and none can be read back.
+  if (best_ && std::isfinite(*best_)) state.scalars.emplace("best", *best_);
+  if (bar_ && std::isfinite(*bar_)) state.scalars.emplace("bar", *bar_);
   Message inner = method.save();
   for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
   for (auto& [name, value] : inner.tensors)
@@ -225,8 +228,13 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   bytes_down_total_ = static_cast<std::uint64_t>(fields.integer("bytes_down_total", 0, kMax));
   best_round_ = fields.integer("best_round", 0, kMax);
   if (state->scalars.contains("best")) best_ = fields.real("best");
+  if (state->scalars.contains("bar")) bar_ = fields.real("bar");
+  if (state->scalars.contains("stale")) stale_ = fields.integer("stale", 0, kMax);
+  const std::int64_t patience = job_.experiment.evaluate.patience;
+  out_of_patience_ = patience > 0 && stale_ >= patience;
   const auto saved = fields.f32("weights", {static_cast<std::int64_t>(weights_.size())});
   weights_.assign(saved.begin(), saved.end());
+  previous_ = weights_;
   const std::string prefix = kMethodPrefix;
   Message inner("state");
   for (const auto& [name, value] : state->scalars) {
@@ -243,11 +251,15 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
 }
 
 void Keeper::end(const std::string& status, const std::string& reason) {
-  save_adapter("last");
+  save_adapter("last", weights_, round_);
   const talk::Crossing rest = talk::total(ledger_.take());
   journal::Event event("end");
   event.set("status", status);
-  if (!reason.empty()) event.set("reason", reason);
+  if (!reason.empty()) {
+    event.set("reason", reason);
+  } else if (status == "done" && out_of_patience_) {
+    event.set("reason", std::string("early stop"));
+  }
   event.set("best_round", best_round_)
       .set("bytes_up_total", bytes_up_total_ + rest.up.sum())
       .set("bytes_down_total", bytes_down_total_ + rest.down.sum());

@@ -9,6 +9,7 @@
 
 #include "run/job.hpp"
 #include "run/printer.hpp"
+#include "run/quality.hpp"
 #include "run/run_directory.hpp"
 #include "talk/ledger.hpp"
 
@@ -30,21 +31,20 @@ class Keeper final : public methods::RoundSink {
   // The `end` line, and adapter/last.
   void end(const std::string& status, const std::string& reason);
 
-  // From any thread, also a signal handler's: commit() returns false from now on.
+  // From any thread, also a signal handler's: commit() returns false from now on, as it does once
+  // evaluate.patience is spent.
   void stop() { stopping_ = true; }
-  bool stopping() const { return stopping_; }
+  bool stopping() const { return stopping_ || out_of_patience_; }
 
   std::vector<float>& weights() { return weights_; }
   std::int64_t round() const { return round_; }  // the last committed one
 
  private:
-  struct Quality {
-    std::optional<double> accuracy;
-    double loss = 0;
-    double evaluate_ms = 0;
-  };
-  Quality evaluate();
-  void save_adapter(const std::string& name);
+  // What this round line tells of the model: the server's own measurement, or the clients'.
+  std::optional<Quality> evaluate(const methods::RoundReport& report);
+  // Keeps the best model, and counts the evaluations since the last improvement.
+  void judge(const Quality& quality);
+  void save_adapter(const std::string& name, std::span<const float> weights, std::int64_t round);
   void save_checkpoint(const methods::ServerMethod& method, const std::string& line);
   void load_checkpoint(methods::ServerMethod& method);
   void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer, std::int64_t round);
@@ -62,8 +62,12 @@ class Keeper final : public methods::RoundSink {
   std::uint64_t bytes_up_total_ = 0, bytes_down_total_ = 0;
   std::optional<double> best_;
   std::int64_t best_round_ = 0;
+  std::optional<double> bar_;    // the score that patience asks to be exceeded by min_delta
+  std::int64_t stale_ = 0;       // evaluations since it was
+  std::vector<float> previous_;  // evaluate.on: clients: the weights the clients score
   std::chrono::steady_clock::time_point boundary_;
   std::atomic<bool> stopping_ = false;
+  std::atomic<bool> out_of_patience_ = false;
 };
 
 }  // namespace fedctl::run

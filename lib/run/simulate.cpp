@@ -24,7 +24,8 @@ struct SimulatedClient {
                 *job.learners,
                 *job.data.train,
                 job.shares[static_cast<std::size_t>(id)].train,
-                job.rng().stream("client", id)} {}
+                job.rng().stream("client", id),
+                job.shares[static_cast<std::size_t>(id)].holdout} {}
 
   std::unique_ptr<methods::ClientMethod> method;
   talk::CodecEndpoint endpoint;

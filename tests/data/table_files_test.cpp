@@ -230,3 +230,30 @@ TEST_CASE("tables: a damaged file opens or is refused, and nothing else", "[data
   CHECK(refused > 0);
   CHECK((opened > 0 || kind == "tsv"));  // the text has no tabs
 }
+
+TEST_CASE("tables: records of no sane size are refused before memory is spent", "[data][table]") {
+  const test::TableFolder folder;
+  const std::string long_cell((16U << 20) + 10, 'a');
+  const auto said = [&](const std::string& kind, const std::string& bytes,
+                        const std::string& more = "") {
+    return refusal(yaml(kind, folder.write("t." + kind, bytes), folder, more));
+  };
+  CHECK_THAT(said("csv", "text,label\n" + long_cell + ",y\n"),
+             Contains("t.csv:2: longer than 16777216 bytes"));
+  CHECK_THAT(said("csv", "text,label\n\"" + long_cell + "\",y\n"),
+             Contains("t.csv:2: a quote that is opened here is not closed"));
+  CHECK_THAT(said("csv", std::string(70000, ',')), Contains("t.csv:1: more than 65536 columns"));
+  CHECK_THAT(said("tsv", std::string(70000, '\t')), Contains("t.tsv:1: more than 65536 columns"));
+  std::string elements = "[1";
+  for (int i = 0; i < 70000; ++i) elements += ",1";
+  CHECK_THAT(said("jsonl", elements + "]"), Contains("t.jsonl:1: more than 65536 elements"));
+  std::string members = "{\"text\":\"yes\",\"label\":1";
+  for (int i = 0; i < 5000; ++i) members += ",\"" + std::to_string(i) + "\":1";
+  CHECK_THAT(said("jsonl", members + "}"), Contains("t.jsonl:1: more than 4096 members"));
+  // The record behind one that is too long is read.
+  const data::Source source =
+      open_data(yaml("csv", folder.write("t.csv", "text,label\n" + long_cell + ",y\nno,n\n"),
+                     folder, "on_error: skip"));
+  CHECK(source.train->size() == 1);
+  CHECK(source.train->info().classes == std::vector<std::string>{"n"});
+}

@@ -1,8 +1,19 @@
 """What `fedctl plan` predicts is what a run then does."""
 import json
+import unittest
 import xml.etree.ElementTree
+import zipfile
 
-from fedctl import GLYPHS, TOY, Case, rounds
+from fedctl import DATA, GLYPHS, TOY, Case, rounds
+
+# Spoken digits as recordings, a speaker a client.
+SPOKEN = """
+name: spoken
+model: {kind: mlp, hidden: 4}
+adapter: {kind: full}
+data: {kind: wav, path: PATH, pattern: "{label}_{client}_{take}", test_below: 5, partition: {kind: by_field}, holdout: 0}
+clients: {count: 6}
+"""
 
 
 class Plan(Case):
@@ -113,7 +124,15 @@ class Plan(Case):
                 self.assertEqual((code, out), (status, ""))
                 self.assertIn(words, err)
 
+    @unittest.skipUnless((DATA / "fsdd" / "recordings.zip").exists(), "no shared data")
+    def test_three_thousand_recordings(self):
+        with zipfile.ZipFile(DATA / "fsdd" / "recordings.zip") as archive:
+            archive.extractall(self.folder)
+        plan = self.planned(self.write("exp.yaml", SPOKEN.replace("PATH", str(self.folder / "recordings"))))
+        self.assertEqual(plan["classes"], [str(digit) for digit in range(10)])
+        self.assertEqual(plan["labels"], [[45] * 10] * 6)  # 50 takes, less 5 for testing
+        self.assertEqual(plan["examples"]["test"], 300)
+
 
 if __name__ == "__main__":
-    import unittest
     unittest.main()

@@ -20,7 +20,9 @@ config::Plugin schedule(const std::string& kind, std::map<std::string, double> v
 }  // namespace
 
 TEST_CASE("the schedules take the values computed by hand", "[learn][schedule]") {
-  for (const double step : {0.0, 3.0, 9.0}) CHECK(schedule_factor(schedule("constant"), step, 10) == 1);
+  for (const double step : {0.0, 3.0, 9.0}) {
+    CHECK(schedule_factor(schedule("constant"), step, 10) == 1);
+  }
   CHECK(schedule_factor(schedule("linear"), 0, 4) == 1);
   CHECK(schedule_factor(schedule("linear"), 1, 4) == 0.75);
   CHECK(schedule_factor(schedule("linear"), 3, 4) == 0.25);
@@ -32,7 +34,8 @@ TEST_CASE("the schedules take the values computed by hand", "[learn][schedule]")
   CHECK(schedule_factor(schedule("cosine", {{"floor", 0.5}}), 2, 4) == Approx(0.75));
 }
 
-TEST_CASE("the rate rises to lr during warm-up and the rest is the schedule's", "[learn][schedule]") {
+TEST_CASE("the rate rises to lr during warm-up and the rest is the schedule's",
+          "[learn][schedule]") {
   const auto by_steps = schedule("linear", {{"warmup_steps", 4}});
   const auto by_share = schedule("linear", {{"warmup", 0.5}});
   const std::vector<double> expected = {0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25};

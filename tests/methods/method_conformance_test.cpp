@@ -279,6 +279,16 @@ TEST_CASE("a lying client is rejected and the round goes on without it", "[metho
       update(good, 0, 0),
       update(good, -5, 0),
       update(good, 1, std::numeric_limits<double>::infinity()),
+      update(good, 1, 0).with("holdout_count", std::int64_t{0}),
+      update(good, 1, 0).with("holdout_count", std::int64_t{4}),
+      update(good, 1, 0)
+          .with("holdout_count", std::int64_t{4})
+          .with("holdout_correct", std::int64_t{5})
+          .with("holdout_loss", 1.0),
+      update(good, 1, 0)
+          .with("holdout_count", std::int64_t{4})
+          .with("holdout_correct", std::int64_t{4})
+          .with("holdout_loss", -1.0),
       Message("update"),
       Message("surprise"),
       Message(kFailed),

@@ -51,6 +51,19 @@ TEST_CASE("keys that do not go together are refused with the place of one and th
                         Catch::Contains("clients.per_round is 4, but clients.count is 3"));
 }
 
+TEST_CASE("an evaluation that cannot be made is refused", "[run][config]") {
+  const std::string toy = kToy;
+  CHECK_THROWS_WITH(read(toy + "evaluate: {metrics: [f2]}\n"),
+                    Catch::Contains("exp.yaml:7:") && Catch::Contains("\"f2\""));
+  CHECK_THROWS_WITH(read(toy + "evaluate: {best: f1}\n"),
+                    Catch::Contains("evaluate.best is f1") && Catch::Contains("evaluate.metrics"));
+  CHECK_NOTHROW(read(toy + "evaluate: {best: f1, metrics: [auc, f1]}\n"));
+  CHECK_THROWS_WITH(read(toy + "evaluate: {on: clients, metrics: [f1]}\n"),
+                    Catch::Contains("evaluate.on is clients"));
+  CHECK_THROWS_WITH(read("name: a\ndata: {holdout: 0}\nevaluate: {on: both}\n"),
+                    Catch::Contains("exp.yaml:3:") && Catch::Contains("data.holdout is 0"));
+}
+
 TEST_CASE("every configuration of the repository is valid", "[run][config]") {
   std::size_t count = 0;
   for (const auto& entry :

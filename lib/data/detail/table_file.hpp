@@ -12,6 +12,8 @@
 
 namespace fedctl::data {
 
+inline constexpr std::size_t kTableColumnsMax = 1 << 16;
+
 enum class TableFormat { csv, tsv, jsonl };
 
 struct WantedColumn {
@@ -71,7 +73,8 @@ class TableFile {
 };
 
 // One line's cells from `at` on, which moves behind its end; a quoted cell may hold line ends, and
-// `lines` counts them. Returns what is wrong, or "".
+// `lines` counts them. Of a record longer than limits::kJsonlLineBytesMax no more than that is
+// kept. Returns what is wrong, or "".
 std::string split_csv(std::string_view bytes, std::size_t& at, std::size_t& lines,
                       std::vector<std::string>& cells);
 void split_tsv(std::string_view line, std::vector<std::string>& cells);
