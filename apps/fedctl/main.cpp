@@ -134,8 +134,7 @@ const std::vector<Command>& commands() {
        "  fedctl plan --config configs/quickstart.yaml\n"
        "  fedctl plan --config exp.yaml --up-mbit 1 --latency-ms 200 --format json\n"
        "  fedctl plan --config exp.yaml --svg labels.svg --write-partition deal.txt\n",
-       plan_options,
-       [](const po::variables_map& values) { return run::plan(plan_of(values)); }},
+       plan_options, [](const po::variables_map& values) { return run::plan(plan_of(values)); }},
       {"list", "what the engine has: methods, codecs, models, ...", "[REGISTRY] [--format json]",
        "  fedctl list methods\n  fedctl list --format json\n",
        [](po::options_description& options) {

@@ -1,9 +1,9 @@
 // The safetensors file format: 8 bytes header length, JSON header, raw tensors. Read by memory map:
-// opening a file touches only its header, and pages whose values have been copied are given back, so
-// that a file never occupies memory beside what was made of it. A hostile file is refused with a reason (DataError naming
-// the file and the tensor): header longer than limits::kSafetensorsHeaderBytesMax or than the file,
-// bad JSON, unknown dtype, offsets out of the file, overlapping or with gaps, size unlike the
-// shape, duplicate names.
+// opening a file touches only its header, and pages whose values have been copied are given back,
+// so that a file never occupies memory beside what was made of it. A hostile file is refused with a
+// reason (DataError naming the file and the tensor): header longer than
+// limits::kSafetensorsHeaderBytesMax or than the file, bad JSON, unknown dtype, offsets out of the
+// file, overlapping or with gaps, size unlike the shape, duplicate names.
 #pragma once
 
 #include <map>
@@ -54,7 +54,8 @@ class Safetensors {
 enum class Storage { f32, f16, bf16 };
 
 // Writes f32, f64, i32, i64 and u8 tensors, in name order, atomically (temporary file, fsync,
-// rename). Throws DataError if the file cannot be written or a value is beyond what `storage` holds.
+// rename). Throws DataError if the file cannot be written or a value is beyond what `storage`
+// holds.
 void write_safetensors(const std::string& path, const TensorMap& tensors,
                        const std::map<std::string, std::string>& metadata,
                        Storage storage = Storage::f32);

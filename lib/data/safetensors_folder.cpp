@@ -103,7 +103,8 @@ void SafetensorsFolder::open_shards(const std::string& folder, const std::string
       found = opened.emplace(shard, shards_.size() - 1).first;
     }
     if (!shards_[found->second].contains(name)) {
-      throw DataError(place + shard + " holds no such tensor", "index and shards do not belong together");
+      throw DataError(place + shard + " holds no such tensor",
+                      "index and shards do not belong together");
     }
     shard_of_[name] = found->second;
   }

@@ -19,9 +19,7 @@ class SafetensorsFolder {
 
   bool contains(const std::string& name) const { return shard_of_.contains(name); }
   // The file that holds the tensor. Precondition: contains(name).
-  const Safetensors& file(const std::string& name) const {
-    return shards_[shard_of_.at(name)];
-  }
+  const Safetensors& file(const std::string& name) const { return shards_[shard_of_.at(name)]; }
 
  private:
   void open_shards(const std::string& folder, const std::string& index);

@@ -92,11 +92,10 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
     }
     FEDCTL_ASSERT(tensor.bytes.size() == element_count(tensor.shape) * element_bytes(tensor.dtype));
     const std::size_t size = is_narrowed(tensor) ? tensor.bytes.size() / 2 : tensor.bytes.size();
-    const char* dtype = !is_narrowed(tensor) ? kNames[static_cast<std::size_t>(tensor.dtype)]
+    const char* dtype = !is_narrowed(tensor)      ? kNames[static_cast<std::size_t>(tensor.dtype)]
                         : storage == Storage::f16 ? "F16"
                                                   : "BF16";
-    header[name] = {
-        {"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {at, at + size}}};
+    header[name] = {{"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {at, at + size}}};
     at += size;
   }
   // Metadata may quote a file name that is not UTF-8; a strict dump would throw a foreign

@@ -57,13 +57,13 @@ struct BackboneOptions {
 int backbone(const BackboneOptions& options);
 
 struct ExportOptions {
-  std::string run;               // run directory
-  std::string round = "best";    // best, last or a number
-  std::string out;               // folder to write
-  bool merged = false;           // a whole model instead of a PEFT folder
-  std::string dtype = "float32"; // of a merged model: float32, float16, bfloat16
-  std::string logits;            // file for reference logits, or ""
-  std::int64_t examples = 8;     // in that file
+  std::string run;                // run directory
+  std::string round = "best";     // best, last or a number
+  std::string out;                // folder to write
+  bool merged = false;            // a whole model instead of a PEFT folder
+  std::string dtype = "float32";  // of a merged model: float32, float16, bfloat16
+  std::string logits;             // file for reference logits, or ""
+  std::int64_t examples = 8;      // in that file
 };
 int export_run(const ExportOptions& options);
 

@@ -141,7 +141,8 @@ TEST_CASE("safetensors: random damage is refused or read within bounds",
 }
 
 TEST_CASE("safetensors: halves are written to the nearest, ties to even", "[data][safetensors]") {
-  const std::vector<float> values{1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, -0x1.8p-25F, 65519.0F, 0.1F};
+  const std::vector<float> values{1.0F + 0x1p-11F, 1.0F + 3 * 0x1p-11F, -0x1.8p-25F, 65519.0F,
+                                  0.1F};
   data::write_safetensors(path(), {{"a", Tensor::of(values, {})}}, {}, data::Storage::f16);
   CHECK(std::filesystem::file_size(path()) % 8 == 2);  // header in eights, five halves
   const Tensor halves = Safetensors::open(path()).f32("a");
@@ -162,5 +163,28 @@ TEST_CASE("safetensors: halves are written to the nearest, ties to even", "[data
       Catch::Contains("\"c\"") && Catch::Contains("beyond what F16 holds"));
   CHECK(Safetensors::open(path()).contains("b"));  // the old file is still there
   CHECK_FALSE(std::filesystem::exists(path() + ".tmp"));
+  std::filesystem::remove(path());
+}
+
+TEST_CASE("safetensors: large tensors are read piece by piece, and again, with the same values",
+          "[data][safetensors]") {
+  // Two pieces and a rest, beginning in the middle of a page.
+  std::vector<float> large((std::size_t{2} << 20) + 777);
+  for (std::size_t i = 0; i < large.size(); ++i) large[i] = static_cast<float>(i);
+  const std::vector<float> small{1, 2, 3, 4, 5};
+  data::write_safetensors(
+      path(),
+      {{"a", Tensor::of(small, {})}, {"b", Tensor::of(large, {})}, {"c", Tensor::of(small, {})}},
+      {});
+  const Safetensors file = Safetensors::open(path());
+  for (int time = 0; time < 2; ++time) {
+    CHECK((file.f32("b") == Tensor::of(large, {})));
+    CHECK(file.f32("a") == Tensor::of(small, {}));
+    CHECK(file.f32("c") == Tensor::of(small, {}));
+  }
+  large.back() = std::numeric_limits<float>::infinity();
+  data::write_safetensors(path(), {{"b", Tensor::of(large, {})}}, {});
+  CHECK_THROWS_WITH(Safetensors::open(path()).f32("b"),
+                    Catch::Contains("value 2097928 is not finite"));
   std::filesystem::remove(path());
 }

@@ -15,7 +15,8 @@ inline std::uint16_t float_to_half(float value) {
   if (size >= 65520.0F) return static_cast<std::uint16_t>(sign | 0x7c00U);
   if (size < 0x1p-14F) {
     // Subnormal: whole multiples of 2^-24; the rounding mode is to the nearest, ties to even.
-    return static_cast<std::uint16_t>(sign | static_cast<std::uint16_t>(std::nearbyint(size * 0x1p24F)));
+    return static_cast<std::uint16_t>(sign |
+                                      static_cast<std::uint16_t>(std::nearbyint(size * 0x1p24F)));
   }
   const std::uint32_t magnitude = (bits & 0x7fffffffU) - (112U << 23);
   const std::uint32_t rounded = magnitude + 0xfffU + ((magnitude >> 13) & 1U);

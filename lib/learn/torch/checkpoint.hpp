@@ -21,7 +21,8 @@ class Checkpoint {
 
   const std::string& path() const { return path_; }
   // A base model without its task's head has the names of one with it less their first part
-  // ("vit.", "model.", "bert.", "transformer."); both are found by the longer name. Not after release().
+  // ("vit.", "model.", "bert.", "transformer."); both are found by the longer name. Not after
+  // release().
   bool contains(const std::string& name) const;
   // Throws unless there is a tensor of exactly this shape. Not after release().
   void require(const std::string& name, const Shape& shape) const;

@@ -11,8 +11,8 @@
 #include "learn/torch/convert.hpp"
 #include "learn/torch/entry.hpp"
 #include "learn/torch/loops.hpp"
-#include "learn/torch/part_runner.hpp"
 #include "learn/torch/merge.hpp"
+#include "learn/torch/part_runner.hpp"
 #include "learn/torch/peft_read.hpp"
 #include "learn/torch/save.hpp"
 #include "learn/torch/summary.hpp"
@@ -158,8 +158,8 @@ class TorchLearner final : public Learner {
 
  private:
   Saved to_save(const std::string& folder, const std::map<std::string, std::string>& provenance) {
-    return {shared_->spec,  *adapter_, *family_,  modules_, adapted_,  prefix_,
-            flat_.layout, weights(), shared_->base, folder,   provenance};
+    return {shared_->spec, *adapter_, *family_,      modules_, adapted_,  prefix_,
+            flat_.layout,  weights(), shared_->base, folder,   provenance};
   }
   // Each pass has a stream of its own, so that the masks do not depend on what came before.
   at::Tensor training_logits(const data::Batch& batch) {

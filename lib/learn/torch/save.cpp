@@ -13,9 +13,8 @@ namespace {
 TensorMap trained(const Saved& saved, const std::string& prefix) {
   TensorMap tensors;
   for (const Block& block : saved.layout.blocks()) {
-    const std::string name = block.group == "prompt" || prefix.empty()
-                                 ? block.name
-                                 : prefix + peft_name(block.name);
+    const std::string name =
+        block.group == "prompt" || prefix.empty() ? block.name : prefix + peft_name(block.name);
     tensors[name] = Tensor::of(saved.weights.subspan(block.offset, block.count), block.shape);
   }
   return tensors;
@@ -102,8 +101,7 @@ void save_folder(const Saved& saved) {
   if (!members.empty()) {
     // PEFT wraps the model once around a prompt or prefix, and twice around adapted layers.
     const bool is_prompt = saved.adapter.prompt_tokens() + saved.adapter.prefix_tokens() > 0;
-    TensorMap tensors =
-        trained(saved, is_prompt ? "base_model." : "base_model.model.");
+    TensorMap tensors = trained(saved, is_prompt ? "base_model." : "base_model.model.");
     for (const auto& [name, tensor] : saved.base.of_adapter) {
       tensors["base_model." + name] = copy_of(tensor);
     }

@@ -1,11 +1,10 @@
 // Loss, logits and gradients of tiny models as PyTorch, transformers and peft compute them
 // (scripts/golden/models.py), and as the families here do.
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "data/safetensors.hpp"
 #include "learn/torch/models.hpp"
-
-#include <nlohmann/json.hpp>
 
 using namespace fedctl;
 namespace fs = std::filesystem;
@@ -14,8 +13,8 @@ namespace {
 
 constexpr double kRelative = 1e-4;
 
-// The largest difference, in units of the largest value expected, or of 1e-3 where all are smaller: a
-// key's bias has no gradient but for rounding.
+// The largest difference, in units of the largest value expected, or of 1e-3 where all are smaller:
+// a key's bias has no gradient but for rounding.
 double distance(std::span<const float> found, std::span<const float> expected) {
   REQUIRE(found.size() == expected.size());
   double most = 0, largest = 1e-3;
@@ -46,8 +45,8 @@ data::DatasetInfo info_of(const nlohmann::json& config, const data::Batch& batch
   } else {
     info.vocabulary = config["vocab_size"];
   }
-  const bool classify = batch.at("labels").shape[0] !=
-                        (batch.contains("tokens") ? batch.at("tokens").shape[0] : 0);
+  const bool classify =
+      batch.at("labels").shape[0] != (batch.contains("tokens") ? batch.at("tokens").shape[0] : 0);
   info.task = classify ? data::Task::classify : data::Task::language;
   if (classify) {
     for (std::size_t i = 0; i < config["id2label"].size(); ++i) {
@@ -60,8 +59,8 @@ data::DatasetInfo info_of(const nlohmann::json& config, const data::Batch& batch
 // The layers whose module has one of PEFT's names, in our words.
 std::vector<std::string> targets_of(const std::string& kind, const nlohmann::json& config) {
   static const std::map<std::string, std::string> kWords = {
-      {"q_proj", "query"}, {"v_proj", "value"}, {"query", "query"}, {"value", "value"},
-      {"down_proj", "down"}, {"c_attn", "qkv"}, {"c_fc", "fc1"}};
+      {"q_proj", "query"},   {"v_proj", "value"}, {"query", "query"}, {"value", "value"},
+      {"down_proj", "down"}, {"c_attn", "qkv"},   {"c_fc", "fc1"}};
   INFO(kind);
   std::vector<std::string> targets;
   for (const std::string name : config["target_modules"]) targets.push_back(kWords.at(name));

@@ -41,11 +41,10 @@ test::Values tensors_of(const std::string& path) {
 }  // namespace
 
 TEST_CASE("training starts from an adapter that was saved", "[learn][torch][peft]") {
-  const test::Pair pair = GENERATE(test::Pair{"vit", "lora"}, test::Pair{"llama", "lora"},
-                                   test::Pair{"vit", "prompt"}, test::Pair{"llama", "prompt"},
-                                   test::Pair{"vit", "prefix"}, test::Pair{"llama", "prefix"},
-                                   test::Pair{"bert", "dora"}, test::Pair{"llama", "ia3"},
-                                   test::Pair{"vit", "vera"});
+  const test::Pair pair = GENERATE(
+      test::Pair{"vit", "lora"}, test::Pair{"llama", "lora"}, test::Pair{"vit", "prompt"},
+      test::Pair{"llama", "prompt"}, test::Pair{"vit", "prefix"}, test::Pair{"llama", "prefix"},
+      test::Pair{"bert", "dora"}, test::Pair{"llama", "ia3"}, test::Pair{"vit", "vera"});
   INFO(pair.model << " with " << pair.adapter);
   const test::Folder folder;
   const learn::LearnerSpec spec = test::spec(pair.model, pair.adapter, test::info_for(pair.model));
@@ -74,7 +73,8 @@ TEST_CASE("VeRA's projections must be those of the experiment", "[learn][torch][
 TEST_CASE("a whole model is loaded into full, head and bitfit", "[learn][torch][peft]") {
   const std::string adapter = GENERATE("full", "head", "bitfit");
   const test::Folder folder;
-  const learn::LearnerSpec spec = test::spec(adapter == "bitfit" ? "gpt2" : "llama", adapter, test::texts());
+  const learn::LearnerSpec spec =
+      test::spec(adapter == "bitfit" ? "gpt2" : "llama", adapter, test::texts());
   const auto original = saved(spec, folder.path());
   const auto fresh = learn::make_factory(spec)->make();
   fresh->load_adapter(folder.path());
@@ -82,9 +82,9 @@ TEST_CASE("a whole model is loaded into full, head and bitfit", "[learn][torch][
 }
 
 TEST_CASE("PEFT's names for a module trained as a whole are understood", "[learn][torch][peft]") {
-  const std::string name = GENERATE("base_model.classifier.",
-                                    "base_model.model.classifier.modules_to_save.",
-                                    "base_model.model.classifier.modules_to_save.default.");
+  const std::string name =
+      GENERATE("base_model.classifier.", "base_model.model.classifier.modules_to_save.",
+               "base_model.model.classifier.modules_to_save.default.");
   const test::Folder folder;
   const learn::LearnerSpec spec = test::spec("vit", "lora", test::images());
   const auto original = saved(spec, folder.path());
@@ -95,7 +95,8 @@ TEST_CASE("PEFT's names for a module trained as a whole are understood", "[learn
     values.insert(std::move(node));
   }
   test::write_file(folder.file(kWeights), test::safetensors(values, "F32"));
-  const auto loaded = learn::make_factory(starting_from({"vit", "lora"}, spec.data, folder.path()))->make();
+  const auto loaded =
+      learn::make_factory(starting_from({"vit", "lora"}, spec.data, folder.path()))->make();
   CHECK(test::copy(loaded->weights()) == test::copy(original->weights()));
 }
 
@@ -127,7 +128,8 @@ TEST_CASE("an adapter without the output layer leaves it as it was", "[learn][to
   dynamic_cast<learn::LoraOptions&>(*headless.adapter.options).train_head = false;
   const auto original = saved(headless, folder.path());
   const auto fresh = learn::make_factory(spec)->make();
-  const auto loaded = learn::make_factory(starting_from({"vit", "lora"}, spec.data, folder.path()))->make();
+  const auto loaded =
+      learn::make_factory(starting_from({"vit", "lora"}, spec.data, folder.path()))->make();
   for (const Block& block : loaded->layout().blocks()) {
     CAPTURE(block.name);
     const auto found = test::copy(loaded->weights().subspan(block.offset, block.count));
@@ -154,8 +156,9 @@ TEST_CASE("bad adapter folders are refused, file and key named", "[learn][torch]
     const auto learner = learn::make_factory(spec)->make();
     const std::vector<float> before = test::copy(learner->weights());
     INFO(reason);
-    REQUIRE_THROWS_WITH(learn::make_factory(starting_from({"llama", "lora"}, spec.data, folder.path())),
-                        Contains(folder.file(file)) && Contains(reason));
+    REQUIRE_THROWS_WITH(
+        learn::make_factory(starting_from({"llama", "lora"}, spec.data, folder.path())),
+        Contains(folder.file(file)) && Contains(reason));
     REQUIRE_THROWS_AS(learner->load_adapter(folder.path()), DataError);
     CHECK(test::copy(learner->weights()) == before);  // nothing half loaded
   };
@@ -193,8 +196,11 @@ TEST_CASE("bad adapter folders are refused, file and key named", "[learn][torch]
   bad_values([&](test::Values& v) { v[name].first = {16, 3}; }, "is [16,3], expected [3,16]");
   bad_values([&](test::Values& v) { v[name].second[5] = std::nanf(""); },
              name + "\": value 5 is not finite");
-  bad_values([&](test::Values& v) { v["base_model.model.x.lora_A.weight"] = {{1}, {1}}; },
-             "\"base_model.model.x.lora_A.weight\" is no part of this adapter");
+  bad_values(
+      [&](test::Values& v) {
+        v["base_model.model.x.lora_A.weight"] = {{1}, {1}};
+      },
+      "\"base_model.model.x.lora_A.weight\" is no part of this adapter");
   const auto bad_bytes = [&](const std::string& bytes, const std::string& reason) {
     test::write_file(folder.file(kWeights), bytes);
     require_bad(kWeights, reason);
@@ -212,8 +218,9 @@ TEST_CASE("bad adapter folders are refused, file and key named", "[learn][torch]
   require_bad("adapter_model.bin", "pickled files are not read");
   std::filesystem::remove(folder.file("adapter_config.json"));
   require_bad("adapter_config.json", "cannot be read");
-  REQUIRE_THROWS_WITH(learn::make_factory(starting_from({"llama", "lora"}, spec.data, folder.file("absent"))),
-                      Contains("absent: no such folder"));
+  REQUIRE_THROWS_WITH(
+      learn::make_factory(starting_from({"llama", "lora"}, spec.data, folder.file("absent"))),
+      Contains("absent: no such folder"));
 }
 
 TEST_CASE("LoRA merged into the weights gives the same logits", "[learn][torch][peft]") {
@@ -238,9 +245,9 @@ TEST_CASE("LoRA merged into the weights gives the same logits", "[learn][torch][
   CHECK(data::Safetensors::open(folder.file("model.safetensors")).metadata().at("round") == "2");
 
   learner->save_merged(folder.file("half"), {}, data::Storage::bf16);
-  const auto half = learn::make_factory(
-                        test::spec(model, "full", test::info_for(model), folder.file("half")))
-                        ->make();
+  const auto half =
+      learn::make_factory(test::spec(model, "full", test::info_for(model), folder.file("half")))
+          ->make();
   for (std::size_t i = 0; i < half->weights().size(); ++i) {
     REQUIRE(half->weights()[i] == Approx(merged->weights()[i]).epsilon(1.0 / 256).margin(1e-30));
   }

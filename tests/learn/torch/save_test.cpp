@@ -120,9 +120,9 @@ TEST_CASE("LoRA is saved as a PEFT folder", "[learn][torch][save]") {
   CHECK(file.names().size() == learner->layout().blocks().size());
   for (const Block& block : learner->layout().blocks()) {
     std::string name = block.name;
-    for (const auto& [from, to] : {std::pair("encoder.layer", "layers"),
-                                   std::pair("attention.query", "q_proj"),
-                                   std::pair("attention.value", "v_proj")}) {
+    for (const auto& [from, to] :
+         {std::pair("encoder.layer", "layers"), std::pair("attention.query", "q_proj"),
+          std::pair("attention.value", "v_proj")}) {
       const std::size_t at = name.find(from);
       if (at != std::string::npos) name.replace(at, std::strlen(from), to);
     }
