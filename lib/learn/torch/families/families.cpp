@@ -64,9 +64,10 @@ void require_text(const LearnerSpec& spec, data::Task task) {
 
 void require_vocabulary(const LearnerSpec& spec, std::int64_t vocabulary) {
   if (spec.data.vocabulary <= vocabulary) return;
-  throw ConfigError("data's tokenizer has " + std::to_string(spec.data.vocabulary) +
-                        " tokens, model.path " + std::to_string(vocabulary),
-                    "tokenizer and model must belong together");
+  const std::string& path = dynamic_cast<const ModelOptions&>(*spec.model.options).path;
+  throw DataError(path + ": has " + std::to_string(vocabulary) +
+                      " tokens, the data's tokenizer " + std::to_string(spec.data.vocabulary),
+                  "tokenizer and model must belong together");
 }
 
 void require_heads(const LearnerSpec& spec, const Checkpoint* file, std::int64_t width,

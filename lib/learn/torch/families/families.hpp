@@ -19,7 +19,7 @@ void require_images(const LearnerSpec& spec, std::size_t rank);
 // Throws ConfigError unless the data are texts with classes (classify), or texts to continue
 // (language).
 void require_text(const LearnerSpec& spec, data::Task task);
-// Throws ConfigError if the data's tokenizer has more tokens than the model.
+// Throws DataError if the data's tokenizer has more tokens than the model.
 void require_vocabulary(const LearnerSpec& spec, std::int64_t vocabulary);
 // Throws unless heads divide the width: DataError if they come from a file, else ConfigError.
 void require_heads(const LearnerSpec& spec, const Checkpoint* file, std::int64_t width,
