@@ -41,10 +41,10 @@ Scaling scaling_of(const std::string& normalize) {
   struct Moments {
     double mean[kChannels], deviation[kChannels];
   };
-  const Moments moments =
-      normalize == "half"      ? Moments{{0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}}
-      : normalize == "channel" ? Moments{{0.4914, 0.4822, 0.4465}, {0.2470, 0.2435, 0.2616}}
-                               : Moments{{0, 0, 0}, {1, 1, 1}};
+  const Moments moments = normalize == "half" ? Moments{{0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}}
+                          : normalize == "channel"
+                              ? Moments{{0.4914, 0.4822, 0.4465}, {0.2470, 0.2435, 0.2616}}
+                              : Moments{{0, 0, 0}, {1, 1, 1}};
   Scaling scaling{};
   for (std::size_t c = 0; c < kChannels; ++c) {
     scaling.scale[c] = static_cast<float>(1 / (255 * moments.deviation[c]));

@@ -90,10 +90,11 @@ std::unique_ptr<Dataset> wrap(const config::Options& given, std::unique_ptr<Data
 
 PartitionerEntry partition_feature_noise();
 PartitionerEntry partition_feature_noise() {
-  return {{"feature_noise", "an even deal, with more noise on the inputs from client to client",
-           "Li et al. 2022, arXiv 2102.02079",
-           [] { return std::make_unique<FeatureNoiseOptions>(); }},
-          split, wrap};
+  return {
+      {"feature_noise", "an even deal, with more noise on the inputs from client to client",
+       "Li et al. 2022, arXiv 2102.02079", [] { return std::make_unique<FeatureNoiseOptions>(); }},
+      split,
+      wrap};
 }
 
 }  // namespace fedctl::data

@@ -76,10 +76,10 @@ std::vector<std::vector<std::size_t>> split(const config::Options& given, const 
 
 PartitionerEntry partition_quantity_skew();
 PartitionerEntry partition_quantity_skew() {
-  return {{"quantity_skew", "sizes by a power law, labels alike",
-           "Li et al. 2022, arXiv 2102.02079",
-           [] { return std::make_unique<QuantitySkewOptions>(); }},
-          split};
+  return {
+      {"quantity_skew", "sizes by a power law, labels alike", "Li et al. 2022, arXiv 2102.02079",
+       [] { return std::make_unique<QuantitySkewOptions>(); }},
+      split};
 }
 
 }  // namespace fedctl::data

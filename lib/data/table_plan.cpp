@@ -97,7 +97,6 @@ void check_table(const TableOptions& options) {
     throw ConfigError("data.classes names \"" + *twice + "\" twice", "each class once");
 }
 
-
 void TableOptions::fields(config::Fields& fields) {
   fields.text("path", path, {.kind = "a file or a folder", .required = true},
               "the table; or the folder with train.* and test.*, or with client_*.*, gzip or not");

@@ -157,8 +157,8 @@ void check_column(const Store& store, const std::string& name,
 std::shared_ptr<const Store> open_store(const std::string& path, const TensorsOptions& options) {
   Safetensors file = Safetensors::open(path);
   const Safetensors::RowView rows = file.rows(options.features);
-  auto store = std::make_shared<Store>(
-      Store{path, std::move(file), rows, 1, {}, {}, {}, {}, options});
+  auto store =
+      std::make_shared<Store>(Store{path, std::move(file), rows, 1, {}, {}, {}, {}, options});
   store->row_size = rows.row_elements;
   if (rows.count == 0 || rows.row_elements == 0) {
     store->fail("tensor \"" + options.features + "\" is " +
@@ -167,9 +167,9 @@ std::shared_ptr<const Store> open_store(const std::string& path, const TensorsOp
   }
   store->class_names = names_from(store->file, path, options.label_names, options.labels);
   store->labels = column(*store, options.labels);
-  check_column(*store, options.labels, store->labels,
-               store->class_names ? static_cast<std::int64_t>(store->class_names->size())
-                                  : kClassesMax);
+  check_column(
+      *store, options.labels, store->labels,
+      store->class_names ? static_cast<std::int64_t>(store->class_names->size()) : kClassesMax);
   if (!options.client.empty()) {
     store->owner_names = names_from(store->file, path, options.client_names, options.client);
     store->owners = column(*store, options.client);

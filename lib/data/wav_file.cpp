@@ -102,8 +102,8 @@ WavHeader read_wav_header(const std::string& path) {
     fail(path, 0, "not a RIFF/WAVE file", "only WAV files may end in .wav");
   const std::uint64_t claimed = std::uint64_t{little(riff.data() + 4, 4)} + kChunkBytes;
   if (claimed > size || claimed < kRiffBytes) {
-    fail(path, 4, "claims a file of " + std::to_string(claimed) + " bytes, it has " +
-                      std::to_string(size));
+    fail(path, 4,
+         "claims a file of " + std::to_string(claimed) + " bytes, it has " + std::to_string(size));
   }
   WavHeader header;
   std::uint64_t at = kRiffBytes;
@@ -112,8 +112,9 @@ WavHeader read_wav_header(const std::string& path) {
     read_bytes(file, path, at, head.data(), head.size());
     const std::uint64_t body = at + kChunkBytes, bytes = little(head.data() + 4, 4);
     if (bytes > claimed - body) {
-      fail(path, at + 4, "a chunk claims " + std::to_string(bytes) + " bytes, " +
-                             std::to_string(claimed - body) + " are left");
+      fail(path, at + 4,
+           "a chunk claims " + std::to_string(bytes) + " bytes, " + std::to_string(claimed - body) +
+               " are left");
     }
     if (std::memcmp(head.data(), "fmt ", 4) == 0) read_format(file, path, body, bytes, header);
     if (std::memcmp(head.data(), "data", 4) == 0) {

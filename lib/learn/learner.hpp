@@ -92,8 +92,8 @@ class Learner {
                             const std::map<std::string, std::string>& provenance) = 0;
 
   // Sets weights() from such a folder, which may also be PEFT's own: LORA, PROMPT_TUNING or
-  // PREFIX_TUNING as the adapter asks for; head and full read a whole model. Throws DataError naming
-  // the file and the tensor that do not fit; weights() are as before then.
+  // PREFIX_TUNING as the adapter asks for; head and full read a whole model. Throws DataError
+  // naming the file and the tensor that do not fit; weights() are as before then.
   virtual void load_adapter(const std::string& folder) = 0;
   // The whole model as an HF folder, the adapter merged into its weights. Throws ConfigError if the
   // adapter is none that can be merged.

@@ -14,8 +14,7 @@ void ScheduleOptions::fields(config::Fields& fields) {
               "share of the way during which the rate rises to lr");
   fields.integer("warmup_steps", warmup_steps, {.min = 0, .max = 1'000'000'000},
                  "the same in steps; 0: warmup counts");
-  fields.real("floor", floor, {.min = 0, .max = 1},
-              "share of lr at the end; nothing to constant");
+  fields.real("floor", floor, {.min = 0, .max = 1}, "share of lr at the end; nothing to constant");
   fields.text("over", over, {.one_of = {"run", "round"}},
               "what the way is: all rounds, or each round anew");
 }
@@ -33,8 +32,8 @@ const config::Kinds& schedule_kinds() {
 
 double schedule_factor(const config::Plugin& schedule, double step, double steps) {
   const auto& options = schedule.as<ScheduleOptions>();
-  const double warmup = options.warmup_steps > 0 ? static_cast<double>(options.warmup_steps)
-                                                 : options.warmup * steps;
+  const double warmup =
+      options.warmup_steps > 0 ? static_cast<double>(options.warmup_steps) : options.warmup * steps;
   if (step < warmup) return std::min(1.0, (step + 1) / warmup);
   if (schedule.kind == "constant") return 1;
   const double way = std::clamp((step - warmup) / std::max(1.0, steps - warmup), 0.0, 1.0);

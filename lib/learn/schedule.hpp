@@ -11,9 +11,9 @@
 namespace fedctl::learn {
 
 struct ScheduleOptions : config::Options {
-  double warmup = 0;               // share of the way
-  std::int64_t warmup_steps = 0;   // > 0: steps instead
-  double floor = 0;                // factor at the end
+  double warmup = 0;              // share of the way
+  std::int64_t warmup_steps = 0;  // > 0: steps instead
+  double floor = 0;               // factor at the end
   std::string over = "run";
   void fields(config::Fields& fields) override;
 };

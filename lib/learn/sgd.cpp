@@ -1,8 +1,8 @@
 // sgd: stochastic gradient descent with heavy-ball momentum, as torch.optim.SGD with dampening 0
 // has it:
 //   g <- gradient + weight_decay * w;   b <- momentum * b + g;   w <- w - lr * b
-// or, with nesterov, w <- w - lr * (g + momentum * b). b is 0 at first. Arithmetic in float. Memory:
-// 4 bytes a weight with momentum, none without.
+// or, with nesterov, w <- w - lr * (g + momentum * b). b is 0 at first. Arithmetic in float.
+// Memory: 4 bytes a weight with momentum, none without.
 
 #include "learn/detail/optimizer_options.hpp"
 #include "learn/train.hpp"

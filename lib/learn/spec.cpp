@@ -6,10 +6,9 @@ namespace {
 using config::Fields;
 
 void path_field(ModelOptions& options, Fields& fields) {
-  fields.text(
-      "path", options.path, {.kind = "a path"},
-      "folder with config.json and model.safetensors, a llama2.c .bin, or a "
-      "kwt .safetensors; absent: random weights");
+  fields.text("path", options.path, {.kind = "a path"},
+              "folder with config.json and model.safetensors, a llama2.c .bin, or a "
+              "kwt .safetensors; absent: random weights");
   fields.text("backbone_dtype", options.backbone_dtype, {.one_of = {"float32", "bfloat16"}},
               "number format of the frozen matrices; bfloat16 halves their memory");
 }
@@ -198,8 +197,9 @@ void LoraOptions::fields(Fields& fields) {
   fields.integer("rank", rank, {1, 4096}, "rank of an update");
   fields.real("alpha", alpha, {.above = 0}, "updates are scaled by alpha / rank");
   targets_field(targets, fields);
-  fields.texts("ranks", ranks,
-               "other ranks for some layers, target=rank or target=rank:alpha; the first fit counts");
+  fields.texts(
+      "ranks", ranks,
+      "other ranks for some layers, target=rank or target=rank:alpha; the first fit counts");
   fields.boolean("rslora", rslora, "scale by alpha / sqrt(rank) instead (arXiv 2312.03732)");
   fields.real("dropout", dropout, {.min = 0, .below = 1},
               "share of the update's inputs set to zero, in training only");

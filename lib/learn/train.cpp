@@ -126,8 +126,7 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
                   Place place) {
   FEDCTL_ASSERT(!indices.empty());
   if (options.label_smoothing > 0 && data.info().task == data::Task::regress) {
-    throw ConfigError("train.label_smoothing is set, but the data have no classes",
-                      "leave it out");
+    throw ConfigError("train.label_smoothing is set, but the data have no classes", "leave it out");
   }
   learner.set_label_smoothing(options.label_smoothing);
   learner.set_noise(rng.stream("dropout"));
@@ -138,9 +137,8 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
   const auto together = static_cast<std::size_t>(options.accumulate);
   const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
   const std::size_t per_epoch = ceiling(ceiling(indices.size(), size), together);
-  const std::int64_t steps = options.steps > 0
-                                 ? options.steps
-                                 : options.epochs * static_cast<std::int64_t>(per_epoch);
+  const std::int64_t steps =
+      options.steps > 0 ? options.steps : options.epochs * static_cast<std::int64_t>(per_epoch);
   TrainReport report{.examples = static_cast<std::int64_t>(indices.size())};
   for (std::int64_t epoch = 0; report.steps < steps; ++epoch) {
     const auto batches = epoch_batches(indices, size, rng.stream("epoch", epoch));

@@ -34,8 +34,8 @@ class Optimizer {
 
  protected:
   // The weights behind `first`, as one step that began in step() asks.
-  virtual void update(std::size_t first, std::span<float> weights,
-                      std::span<const float> gradient, double lr, bool decay) = 0;
+  virtual void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
+                      double lr, bool decay) = 0;
   int steps() const { return steps_; }  // the one that goes on included
 
  private:

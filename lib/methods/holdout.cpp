@@ -1,8 +1,8 @@
+#include "methods/detail/holdout.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include "methods/detail/holdout.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -24,9 +24,8 @@ std::optional<learn::Scores> score_holdout(const Message& task, std::int64_t rou
   }
   learn::LearnerPool::Lease learner = ctx.learners.acquire();
   std::ranges::copy(weights->second.f32(), learner->weights().begin());
-  const learn::Scores scores =
-      learn::evaluate(*learner, ctx.data, ctx.holdout,
-                      static_cast<std::size_t>(plan.evaluation.batch_size));
+  const learn::Scores scores = learn::evaluate(
+      *learner, ctx.data, ctx.holdout, static_cast<std::size_t>(plan.evaluation.batch_size));
   if (scores.count == 0 || !std::isfinite(scores.loss_sum)) return std::nullopt;
   return scores;
 }

@@ -23,8 +23,7 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
       throw ProtocolError("the server's message cannot be read: " + rejected->reason);
     }
     if (const auto* task = std::get_if<Message>(&envelope->event)) {
-      const auto scores =
-          score_holdout(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
+      const auto scores = score_holdout(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
       Work done = work(*task, ctx);
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms * 1e-3));
       // Said plainly, since no codec can carry it; the round goes on without this client.

@@ -54,10 +54,10 @@ void check_evaluation(const Experiment& experiment,
   for (const std::string& name : evaluate.metrics) {
     if (holds(known, name)) continue;
     const std::string near = config::nearest(name, known);
-    throw ConfigError(place_of(places, "evaluate.metrics") + "evaluate.metrics names \"" + name +
-                          "\", must be one of " + list_of(known, ", "),
-                      near.empty() ? "accuracy and loss are always there"
-                                   : "did you mean " + near + '?');
+    throw ConfigError(
+        place_of(places, "evaluate.metrics") + "evaluate.metrics names \"" + name +
+            "\", must be one of " + list_of(known, ", "),
+        near.empty() ? "accuracy and loss are always there" : "did you mean " + near + '?');
   }
   if (holds(known, evaluate.best) && !holds(evaluate.metrics, evaluate.best)) {
     throw ConfigError(place_of(places, "evaluate.best") + "evaluate.best is " + evaluate.best +

@@ -63,8 +63,7 @@ talk::Crossing trial(Job& job, const methods::JobPlan& plan) {
   std::vector<asio::any_io_executor> seats;
   for (const PeerId id : ids) {
     seats.emplace_back(asio::make_strand(pool));
-    clients.push_back(
-        std::make_unique<TrialClient>(job, plan, id, mesh.attach(id, seats.back())));
+    clients.push_back(std::make_unique<TrialClient>(job, plan, id, mesh.attach(id, seats.back())));
   }
   const asio::any_io_executor home = asio::make_strand(pool);
   talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
@@ -74,8 +73,8 @@ talk::Crossing trial(Job& job, const methods::JobPlan& plan) {
   const auto method = job.method().make_server(*job.experiment.method.options, plan);
   journal::Journal journal("", {job.experiment.name, "server", std::nullopt}, wall_ms);
   OneRound sink;
-  methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
-                                 journal, sink,    1};
+  methods::ServerContext context{plan, weights, *aggregator, job.rng().stream("server"), journal,
+                                 sink, 1};
   FirstError error;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
@@ -206,9 +205,9 @@ Forecast forecast(Job& job, std::size_t workers) {
 }
 
 int plan(const PlanOptions& options) {
-  for (const auto& [name, value] : {std::pair("--up-mbit", options.up_mbit),
-                                    std::pair("--down-mbit", options.down_mbit),
-                                    std::pair("--latency-ms", options.latency_ms)}) {
+  for (const auto& [name, value] :
+       {std::pair("--up-mbit", options.up_mbit), std::pair("--down-mbit", options.down_mbit),
+        std::pair("--latency-ms", options.latency_ms)}) {
     if (!std::isfinite(value) || value < 0) {
       throw ConfigError(std::string(name) + " is " + std::to_string(value) + ", must be 0 or more",
                         "0 Mbit/s stands for an unlimited link");
@@ -218,9 +217,8 @@ int plan(const PlanOptions& options) {
   Job job = make_job(read_experiment(options.source), 1);
   // Before anything is measured: a path that cannot be written costs no time.
   if (!options.write_partition.empty()) {
-    write_file(options.write_partition,
-               partition_text(job.shares, job.data.train->size(),
-                              options.write_partition.ends_with(".json")));
+    write_file(options.write_partition, partition_text(job.shares, job.data.train->size(),
+                                                       options.write_partition.ends_with(".json")));
   }
   Forecast found = forecast(job, workers);
   found.up_mbit = options.up_mbit;

@@ -109,9 +109,9 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
   const auto rounds = static_cast<double>(plan.rounds);
   const double round_s = plan.transfer_s() + plan.train_s();
   const auto bytes = [](double count) { return bytes_text(whole(count)); };
-  std::string text = print("%s: %s on %s, %s\n", experiment.name.c_str(),
-                           experiment.method.kind.c_str(), experiment.data.kind.c_str(),
-                           experiment.model.kind.c_str());
+  std::string text =
+      print("%s: %s on %s, %s\n", experiment.name.c_str(), experiment.method.kind.c_str(),
+            experiment.data.kind.c_str(), experiment.model.kind.c_str());
   text += print("clients            %lld, %lld a round, %lld rounds\n",
                 static_cast<long long>(plan.clients), static_cast<long long>(plan.cohort),
                 static_cast<long long>(plan.rounds));
@@ -134,11 +134,10 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
   text += print("bytes a round      %s up, %s down\n", bytes(plan.round_up()).c_str(),
                 bytes(plan.round_down()).c_str());
   text += print("bytes in all       %s up, %s down, handshakes not counted\n",
-                bytes(plan.round_up() * rounds).c_str(),
-                bytes(plan.round_down() * rounds).c_str());
-  text += print("peak memory        %s (%s now, %zu workers)\n",
-                bytes_text(plan.peak_memory()).c_str(), bytes_text(plan.resident).c_str(),
-                plan.workers);
+                bytes(plan.round_up() * rounds).c_str(), bytes(plan.round_down() * rounds).c_str());
+  text +=
+      print("peak memory        %s (%s now, %zu workers)\n", bytes_text(plan.peak_memory()).c_str(),
+            bytes_text(plan.resident).c_str(), plan.workers);
   text += print("time on the link   %.3f s a round at %g Mbit/s up, %g down, %g ms\n",
                 plan.transfer_s(), plan.up_mbit, plan.down_mbit, plan.latency_ms);
   text += print("training           %.3f s a round: %lld steps of %.1f ms, the largest client\n",
@@ -160,15 +159,14 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
                 {"round", whole(round)},
                 {"total", whole(round * rounds)}};
   };
-  Json out{{"name", experiment.name},
-           {"method", experiment.method.kind},
-           {"model", experiment.model.kind},
-           {"data", experiment.data.kind},
-           {"rounds", plan.rounds},
-           {"clients", plan.clients},
+  Json out{{"name", experiment.name},        {"method", experiment.method.kind},
+           {"model", experiment.model.kind}, {"data", experiment.data.kind},
+           {"rounds", plan.rounds},          {"clients", plan.clients},
            {"cohort", plan.cohort}};
-  out["examples"] = {{"train", examples.sum},   {"test", plan.test_examples},
-                     {"min", examples.min},     {"median", examples.median},
+  out["examples"] = {{"train", examples.sum},
+                     {"test", plan.test_examples},
+                     {"min", examples.min},
+                     {"median", examples.median},
                      {"max", examples.max}};
   out["label_skew"] = skew_of(plan.histogram);
   out["classes"] = plan.histogram.classes;

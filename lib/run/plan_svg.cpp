@@ -13,11 +13,20 @@ std::string escaped(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '&': out += "&amp;"; break;
-      case '"': out += "&quot;"; break;
-      default: out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
     }
   }
   return out;
@@ -55,9 +64,8 @@ std::string histogram_svg(const Histogram& histogram, const std::string& title) 
       if (count == 0) continue;
       const double tall = kHeight * static_cast<double>(count) / static_cast<double>(highest);
       y -= tall;
-      svg +=
-          print("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", x, y,
-                std::max(0.8, step * 0.9), tall, colour(c).c_str());
+      svg += print("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", x,
+                   y, std::max(0.8, step * 0.9), tall, colour(c).c_str());
     }
   }
   const double foot = kTop + kHeight;

@@ -36,9 +36,9 @@ Quality measure(Job& job, std::span<const float> weights) {
   const data::Dataset& data = job.test_set();
   const std::vector<std::size_t> indices = job.test_indices();
   learn::Predictions predictions;
-  const learn::Scores scores = learn::evaluate(
-      *job.learners, weights, data, indices, static_cast<std::size_t>(evaluate.batch_size),
-      evaluate.metrics.empty() ? nullptr : &predictions);
+  const learn::Scores scores = learn::evaluate(*job.learners, weights, data, indices,
+                                               static_cast<std::size_t>(evaluate.batch_size),
+                                               evaluate.metrics.empty() ? nullptr : &predictions);
   Quality quality = quality_of(scores, data.info().task);
   for (const std::string& name : evaluate.metrics) {
     for (const learn::Metric& metric : learn::metrics()) {
@@ -112,9 +112,9 @@ void describe(std::span<const learn::Scores> clients, data::Task task, journal::
 
 void check_evaluate(const EvaluateOptions& evaluate, const data::DatasetInfo& info) {
   if (!evaluate.metrics.empty() && info.task != data::Task::classify) {
-    throw ConfigError("evaluate.metrics names " + evaluate.metrics.front() +
-                          ", but the data have no classes",
-                      "leave evaluate.metrics out");
+    throw ConfigError(
+        "evaluate.metrics names " + evaluate.metrics.front() + ", but the data have no classes",
+        "leave evaluate.metrics out");
   }
   if (evaluate.best == "accuracy" && info.task == data::Task::regress) {
     throw ConfigError("evaluate.best is accuracy, but the data have no classes",

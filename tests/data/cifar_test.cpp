@@ -82,8 +82,8 @@ TEST_CASE("cifar: class names from batches.meta.txt", "[data][cifar]") {
   CHECK(test::open_data(opening(folder)).train->info().classes ==
         std::vector<std::string>{"cat", "dog", "ship"});
   folder.write("train.bin", record(2, 1) + record(3, 1));
-  CHECK_THAT(refused(folder), Contains("train.bin: record 1, byte 3073: label is 3") &&
-                                  Contains("expected 0 to 2"));
+  CHECK_THAT(refused(folder),
+             Contains("train.bin: record 1, byte 3073: label is 3") && Contains("expected 0 to 2"));
 }
 
 TEST_CASE("cifar: one file is a training set without a test part", "[data][cifar]") {

@@ -267,8 +267,8 @@ TEST_CASE("a partition file of JSON lists", "[data][partition]") {
   CHECK_THAT(refusal(R"({"0": [1], "2": [0]})"), Contains("key \"2\"") && Contains("from 0 to 1"));
   CHECK_THAT(refusal(R"({"0": [1], "x": [0]})"), Contains("key \"x\""));
   CHECK_THAT(refusal(R"({"0": [1], "0": [0]})"), Contains("client 0 stands there twice"));
-  CHECK_THAT(refusal(R"({"0": [1], "1": [0, 5]})"), Contains("client 1, item 1: row 5") &&
-                                                        Contains("5 training rows"));
+  CHECK_THAT(refusal(R"({"0": [1], "1": [0, 5]})"),
+             Contains("client 1, item 1: row 5") && Contains("5 training rows"));
   CHECK_THAT(refusal(R"({"0": [1, 2], "1": [2]})"), Contains("row 2 has been dealt already"));
   CHECK_THAT(refusal(R"({"0": [1, -2], "1": [2]})"), Contains("lists of row numbers"));
   CHECK_THAT(refusal(R"({"0": [[1]], "1": [2]})"), Contains("lists of row numbers"));
@@ -300,8 +300,8 @@ TEST_CASE("quantity_skew's sizes follow its power law", "[data][partition]") {
 TEST_CASE("feature_noise grows from client to client and never changes", "[data][partition]") {
   const auto opened = [](const std::string& partition) {
     data::Source source = test::open_data("{kind: glyphs, hands: 3, per_hand: 40}");
-    const auto shares = data::deal(test::from_yaml(data::partitioner_kinds(), partition), source,
-                                   5, 0.2, Rng(1).stream("partition"));
+    const auto shares = data::deal(test::from_yaml(data::partitioner_kinds(), partition), source, 5,
+                                   0.2, Rng(1).stream("partition"));
     return std::pair(std::move(source), shares);
   };
   const auto [plain, plain_shares] = opened("iid");
@@ -333,7 +333,7 @@ TEST_CASE("feature_noise grows from client to client and never changes", "[data]
 
 TEST_CASE("feature_noise refuses texts", "[data][partition]") {
   data::Source source = test::open_data("phrases");
-  CHECK_THROWS_AS(data::deal(test::from_yaml(data::partitioner_kinds(), "feature_noise"), source, 2,
-                             0, Rng(1)),
-                  ConfigError);
+  CHECK_THROWS_AS(
+      data::deal(test::from_yaml(data::partitioner_kinds(), "feature_noise"), source, 2, 0, Rng(1)),
+      ConfigError);
 }

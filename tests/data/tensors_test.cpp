@@ -178,8 +178,7 @@ TEST_CASE("safetensors: spoken digits by six speakers", "[data][tensors]") {
   for (std::size_t i = 0; i < 2700; ++i) speakers.insert(source.train->field(i));
   CHECK(speakers ==
         std::set<std::string>{"george", "jackson", "lucas", "nicolas", "theo", "yweweler"});
-  CHECK(source.test->gather(test::all_of(*source.test)).at("features").shape ==
-        Shape{300, 98, 40});
+  CHECK(source.test->gather(test::all_of(*source.test)).at("features").shape == Shape{300, 98, 40});
   // One speaker held out.
   const data::Source unseen = test::open_data(yaml + "speaker, test_equals: 3}");
   CHECK(unseen.test->size() == 500);

@@ -71,8 +71,7 @@ TEST_CASE("what is not defined is not a number", "[learn][metrics]") {
   CHECK(std::isnan(auc(Predictions{2, {}, {}})));
   CHECK(std::isnan(macro_f1(Predictions{2, {}, {}})));
   CHECK(std::isnan(auc(sure(1, {0}, {0}))));
-  for (const float wrong :
-       {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+  for (const float wrong : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
     CHECK(std::isnan(auc(binary({0, 1, 0}, {0, 1, wrong}))));
     CHECK(std::isnan(macro_f1(binary({0, 1, 0}, {0, 1, wrong}))));
   }

@@ -114,7 +114,7 @@ TEST_CASE("a model with other outputs than the data have classes has no metrics"
   const Table table(4);
   LearnerPool pool(std::make_unique<Factory>(kClasses + 1), 1);
   Predictions predictions;
-  CHECK_THROWS_AS(evaluate(pool, std::vector<float>{1}, table, std::vector<std::size_t>{0, 1}, 2,
-                           &predictions),
-                  DataError);
+  CHECK_THROWS_AS(
+      evaluate(pool, std::vector<float>{1}, table, std::vector<std::size_t>{0, 1}, 2, &predictions),
+      DataError);
 }

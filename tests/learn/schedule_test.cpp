@@ -60,8 +60,7 @@ std::vector<double> factors(const std::string& over, learn::Place place) {
   const auto learner = learn::make_quadratic_factory(spec)->make();
   learn::TrainOptions plan;
   plan.batch_size = 2;
-  plan.optimizer =
-      test::plugin(learn::optimizer_kinds(), "sgd", {{"lr", 1}, {"momentum", 0}});
+  plan.optimizer = test::plugin(learn::optimizer_kinds(), "sgd", {{"lr", 1}, {"momentum", 0}});
   plan.schedule = schedule("linear");
   dynamic_cast<learn::ScheduleOptions&>(*plan.schedule.options).over = over;
   std::vector<float> before;

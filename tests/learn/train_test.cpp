@@ -79,8 +79,7 @@ TEST_CASE("training goes through the batches of each epoch's stream", "[learn][t
   const Rng rng(9);
   std::vector<std::vector<float>> expected;
   for (const int epoch : {0, 1}) {
-    for (const auto& batch :
-         learn::epoch_batches(all_of(data), 5, rng.stream("epoch", epoch))) {
+    for (const auto& batch : learn::epoch_batches(all_of(data), 5, rng.stream("epoch", epoch))) {
       const Tensor target = data.gather(batch).at("target");
       expected.emplace_back(target.f32().begin(), target.f32().end());
     }

@@ -39,8 +39,8 @@ TEST_CASE("the clients' spread is mean, nearest-rank tenth and least", "[run][qu
 
 TEST_CASE("clients count by their examples in accuracy and loss, each once in the spread",
           "[run][quality]") {
-  const std::vector<learn::Scores> clients = {
-      {.loss_sum = 2, .correct = 1, .count = 2}, {.loss_sum = 1, .correct = 8, .count = 8}};
+  const std::vector<learn::Scores> clients = {{.loss_sum = 2, .correct = 1, .count = 2},
+                                              {.loss_sum = 1, .correct = 8, .count = 8}};
   const auto quality = pooled(clients, data::Task::classify);
   REQUIRE(quality);
   CHECK(*quality->accuracy == 0.9);
@@ -58,9 +58,9 @@ TEST_CASE("clients count by their examples in accuracy and loss, each once in th
 TEST_CASE("metrics stand behind the loss under their own names, null where undefined",
           "[run][quality]") {
   Quality quality{.accuracy = 0.5, .loss = 1, .metrics = {{"f1", 0.25}, {"auc", std::nan("")}}};
-  CHECK_THAT(line_of(quality, data::Task::classify),
-             Catch::Contains(
-                 R"("accuracy":0.5,"loss":1.0,"f1":0.25,"auc":null,"auc_nonfinite":"nan")"));
+  CHECK_THAT(
+      line_of(quality, data::Task::classify),
+      Catch::Contains(R"("accuracy":0.5,"loss":1.0,"f1":0.25,"auc":null,"auc_nonfinite":"nan")"));
   CHECK_THAT(line_of(std::nullopt, data::Task::classify),
              Catch::Contains(R"("accuracy":null,"loss":null)"));
 }

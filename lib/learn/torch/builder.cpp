@@ -107,8 +107,7 @@ at::Tensor Builder::constant(const std::string& name, const Shape& shape) {
 }
 
 AdaptableLinear Builder::linear(const std::string& module, const std::string& target,
-                                std::int64_t in, std::int64_t out, bool bias,
-                                Storage storage) {
+                                std::int64_t in, std::int64_t out, bool bias, Storage storage) {
   modules_.emplace(target, module);
   AdaptableLinear layer;
   const Shape shape = storage == Storage::input_first ? Shape{in, out} : Shape{out, in};

@@ -102,8 +102,8 @@ struct Adapted {
 };
 
 // Keys and values that stand before every sequence in each attention layer, all in one matrix
-// [tokens, depth * 2 * heads * head_width]: of layer 0 the keys, the values, of layer 1 the keys and
-// so on. No tokens: there is no prefix.
+// [tokens, depth * 2 * heads * head_width]: of layer 0 the keys, the values, of layer 1 the keys
+// and so on. No tokens: there is no prefix.
 struct Prefix {
   at::Tensor embeddings;
   std::int64_t tokens = 0, depth = 0, heads = 0, width = 0;  // width: heads * head_width

@@ -96,10 +96,9 @@ class TorchLearner final : public Learner {
     flat_.gradient.zero_();
     const at::Tensor logits = training_logits(batch);
     at::Tensor by_logits = at::empty_like(logits);
-    const loops::CrossEntropy result =
-        loops::cross_entropy_with_gradient(logits.size(0), logits.size(1), logits.data_ptr<float>(),
-                                           labels, data::kIgnore, by_logits.data_ptr<float>(),
-                                           smoothing_);
+    const loops::CrossEntropy result = loops::cross_entropy_with_gradient(
+        logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore,
+        by_logits.data_ptr<float>(), smoothing_);
     logits.backward(by_logits);
     return mean({result.loss_sum, result.correct, result.count});
   }

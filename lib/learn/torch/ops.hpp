@@ -12,7 +12,8 @@ struct AttentionOptions {
   std::vector<std::int64_t> lengths;  // of the sequences, in rows
   std::int64_t heads, kv_heads;
   bool causal;
-  // [>= the longest, head_width / 2]: cosine and sine of each position's angles; undefined: no rotation.
+  // [>= the longest, head_width / 2]: cosine and sine of each position's angles; undefined: no
+  // rotation.
   at::Tensor cosine, sine;
   // [tokens, kv_heads * head_width]: stand before every sequence and are visible to all of it;
   // undefined: none. The sequences' positions start behind them: the first `tokens` rows of cosine

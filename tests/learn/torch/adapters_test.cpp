@@ -109,7 +109,7 @@ TEST_CASE("merged weights follow the papers' equations", "[learn][torch][adapter
     const std::vector<float> scale = values(*learner, module + ".ia3_l");
     for (std::size_t i = 0; i < w.size(); ++i) expected.push_back(w[i] * scale[i / 12]);
     const Tensor bias = merged(*learner, folder, module + ".bias");
-    for (const float value : bias.f32()) CHECK(value == 0);  // of zeros
+    for (const float value : bias.f32()) CHECK(value == 0);           // of zeros
     const std::vector<float> wide = values(*base, kFc2 + ".weight");  // 12 by 10
     const std::vector<float> inner = values(*learner, kFc2 + ".ia3_l");
     std::vector<float> fc2;
@@ -119,8 +119,8 @@ TEST_CASE("merged weights follow the papers' equations", "[learn][torch][adapter
   require_close(merged(*learner, folder, module + ".weight").f32(), expected, 1e-5);
 }
 
-// A DoRA layer at one point is a LoRA layer whose W and B have rows scaled by m / |V|: with |V| held
-// constant their gradients agree.
+// A DoRA layer at one point is a LoRA layer whose W and B have rows scaled by m / |V|: with |V|
+// held constant their gradients agree.
 TEST_CASE("DoRA's gradient takes the norm as a constant", "[learn][torch][adapters]") {
   const test::Folder folder;
   const data::DatasetInfo info = test::info_for("mlp");
@@ -137,8 +137,7 @@ TEST_CASE("DoRA's gradient takes the norm as a constant", "[learn][torch][adapte
     auto& [shape, w] = model.at(module + ".weight");
     const auto in = static_cast<std::size_t>(shape[1]);
     std::vector<float>& b = b_scaled[module] = values(*dora, module + ".lora_B.weight");
-    const std::vector<double> v =
-        with_update(w, values(*dora, module + ".lora_A.weight"), b, 3, 2);
+    const std::vector<double> v = with_update(w, values(*dora, module + ".lora_A.weight"), b, 3, 2);
     const std::vector<float> m = values(*dora, module + ".lora_magnitude_vector");
     for (std::size_t o = 0; o < m.size(); ++o) {
       factors[module].push_back(static_cast<float>(m[o] / row_norm(v, o, in)));

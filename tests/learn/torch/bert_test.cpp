@@ -101,8 +101,7 @@ learn::LearnerSpec bert_spec(const std::string& adapter, const std::string& pool
 }
 
 const std::vector<std::vector<std::int64_t>> kTexts = {{1, 7, 10, 0, 3, 3, 9}, {5}, {2, 2, 8, 6}};
-const std::vector<std::vector<std::int64_t>> kSegments = {
-    {0, 0, 0, 1, 1, 1, 1}, {1}, {0, 1, 0, 0}};
+const std::vector<std::vector<std::int64_t>> kSegments = {{0, 0, 0, 1, 1, 1, 1}, {1}, {0, 1, 0, 0}};
 
 data::Batch packed(bool with_segments) {
   std::vector<std::int64_t> tokens, segments, lengths;
@@ -141,8 +140,8 @@ TEST_CASE("a BERT computes what HF's formulas say", "[learn][torch][bert]") {
   REQUIRE(found.shape == Shape{3, 3});
   for (std::size_t text = 0; text < kTexts.size(); ++text) {
     const std::vector<std::int64_t> none(kTexts[text].size());
-    const Row expected = reference_logits(values, pooling, kTexts[text],
-                                          segments ? kSegments[text] : none, prompt);
+    const Row expected =
+        reference_logits(values, pooling, kTexts[text], segments ? kSegments[text] : none, prompt);
     for (std::size_t i = 0; i < 3; ++i) {
       CAPTURE(text, i);
       CHECK(static_cast<double>(found.f32()[3 * text + i]) == Approx(expected[i]).margin(2e-5));
@@ -172,8 +171,8 @@ TEST_CASE("MiniLM-L6 embeds sentences as its authors' library does", "[learn][to
   std::ranges::fill(learner->weights(), 0.0F);
   const std::size_t offset = learner->layout().block("classifier.weight").offset;
   for (std::size_t i = 0; i < 384; ++i) learner->weights()[offset + i * 385] = 1;
-  const Tensor found = learner->logits(
-      {{"tokens", test::numbers(tokens)}, {"lengths", test::numbers(lengths)}});
+  const Tensor found =
+      learner->logits({{"tokens", test::numbers(tokens)}, {"lengths", test::numbers(lengths)}});
   const Tensor expected = golden.f32("pooled");
   REQUIRE(found.shape == expected.shape);
   double worst = 0;

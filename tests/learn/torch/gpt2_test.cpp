@@ -11,10 +11,17 @@ using test::Rows;
 namespace {
 
 nlohmann::json gpt2_config() {
-  return {{"model_type", "gpt2"},       {"n_embd", 8},      {"n_inner", nullptr},
-          {"n_layer", 2},               {"n_head", 2},      {"vocab_size", 11},
-          {"n_positions", 16},          {"n_ctx", 16},      {"activation_function", "gelu_new"},
-          {"layer_norm_epsilon", 1e-5}, {"scale_attn_weights", true}};
+  return {{"model_type", "gpt2"},
+          {"n_embd", 8},
+          {"n_inner", nullptr},
+          {"n_layer", 2},
+          {"n_head", 2},
+          {"vocab_size", 11},
+          {"n_positions", 16},
+          {"n_ctx", 16},
+          {"activation_function", "gelu_new"},
+          {"layer_norm_epsilon", 1e-5},
+          {"scale_attn_weights", true}};
 }
 
 test::Values gpt2_values() {

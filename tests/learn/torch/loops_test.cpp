@@ -281,8 +281,8 @@ TEST_CASE("label smoothing mixes the loss with its mean over the classes",
     return loss / 2;
   };
   Floats gradient(logits.size());
-  const auto result = loops::cross_entropy_with_gradient(
-      3, classes, logits.data(), labels.data(), -100, gradient.data(), smoothing);
+  const auto result = loops::cross_entropy_with_gradient(3, classes, logits.data(), labels.data(),
+                                                         -100, gradient.data(), smoothing);
   CHECK(result.loss_sum / 2 == Approx(formula(widened(logits))).epsilon(1e-6));
   require_gradient(logits, gradient, formula);
 }

@@ -34,8 +34,8 @@ TensorMap run_all(learn::Learner& learner, TensorMap inputs) {
 Tensor by_logits(const Tensor& logits, const Tensor& labels) {
   Tensor gradient = Tensor::zeros(DType::f32, logits.shape);
   const auto columns = static_cast<std::size_t>(logits.shape[1]);
-  const auto count = labels.i64().size() - static_cast<std::size_t>(std::ranges::count(
-                                               labels.i64(), data::kIgnore));
+  const auto count = labels.i64().size() -
+                     static_cast<std::size_t>(std::ranges::count(labels.i64(), data::kIgnore));
   for (std::size_t row = 0; row < labels.i64().size(); ++row) {
     const std::int64_t label = labels.i64()[row];
     if (label == data::kIgnore) continue;
@@ -113,8 +113,8 @@ TEST_CASE("parts keep their own last call", "[learn][torch][parts]") {
   const TensorMap other = learner->forward("embed", test::image_batch(info, 3, 2));
   const TensorMap out = learner->forward("block.0", first);
   CHECK(out.at("lengths").shape == Shape{2});
-  const Tensor ones = Tensor::of(std::vector<float>(out.at("rows").f32().size(), 1.0F),
-                                 out.at("rows").shape);
+  const Tensor ones =
+      Tensor::of(std::vector<float>(out.at("rows").f32().size(), 1.0F), out.at("rows").shape);
   const TensorMap back = learner->backward("block.0", {{"rows", ones}});
   CHECK(back.at("rows").shape == first.at("rows").shape);
   // embed was called last with three examples; a gradient for two is refused and may be mended.
@@ -145,7 +145,8 @@ TEST_CASE("what does not fit a part is refused", "[learn][torch][parts]") {
   require_refusal(*learner, "block.0", {{"rows", rows}}, "no lengths");
   require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7, 8})),
                   "has 8 rows, expected 7 to 7");
-  require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7, -1})), "has -1 rows");
+  require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7, -1})),
+                  "has -1 rows");
   require_refusal(*learner, "block.0", with(state, "lengths", test::numbers({7})),
                   "rows are f32[14,12] in 672 bytes, expected f32[7,12]");
   require_refusal(*learner, "block.0", with(state, "lengths", Tensor::zeros(DType::i64, {0})),

@@ -20,9 +20,8 @@ class Full final : public Adapter {
 }  // namespace
 
 bool targeted(const std::vector<std::string>& targets, const Site& site) {
-  return std::ranges::any_of(targets, [&](const std::string& target) {
-    return fits(target, site.module, site.target);
-  });
+  return std::ranges::any_of(
+      targets, [&](const std::string& target) { return fits(target, site.module, site.target); });
 }
 
 void require_matches(const Builder& builder, const std::string& key,

@@ -77,9 +77,8 @@ class Dora final : public LowRankAdapter {
   std::shared_ptr<const Delta> hang(Builder& builder, const Site& site,
                                     LowRank pair) const override {
     const at::Tensor squares = site.layer.matrix().square().sum(1);
-    const at::Tensor magnitude =
-        builder.trainable(site.module + ".lora_magnitude_vector", "adapter",
-                          squares.clamp_min(kSquareMin).sqrt());
+    const at::Tensor magnitude = builder.trainable(site.module + ".lora_magnitude_vector",
+                                                   "adapter", squares.clamp_min(kSquareMin).sqrt());
     return std::make_shared<Decomposed>(std::move(pair), magnitude, site.layer, squares,
                                         exact_norm_);
   }

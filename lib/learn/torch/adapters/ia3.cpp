@@ -67,9 +67,8 @@ class Ia3 final : public Adapter {
     std::vector<std::string> feedforward;
     for (const Adapted& layer : context.adapted) {
       const bool scales_input = std::ranges::any_of(
-          options_.feedforward, [&](const std::string& target) {
-            return fits(target, layer.module, layer.target);
-          });
+          options_.feedforward,
+          [&](const std::string& target) { return fits(target, layer.module, layer.target); });
       if (scales_input) feedforward.push_back(layer.module);
     }
     return {{"peft_type", json_of("IA3")},

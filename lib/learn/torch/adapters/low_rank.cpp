@@ -47,8 +47,8 @@ std::shared_ptr<const Delta> LowRankAdapter::adapt(Builder& builder, const Site&
   const RankRule rule = rule_for(site.module, site.target);
   const auto rank = static_cast<double>(rule.rank);
   LowRank pair;
-  pair.a = builder.trainable(site.module + kA, "adapter", {rule.rank, site.in},
-                             Init::linear(site.in));
+  pair.a =
+      builder.trainable(site.module + kA, "adapter", {rule.rank, site.in}, Init::linear(site.in));
   pair.b = builder.trainable(site.module + ".lora_B.weight", "adapter", {site.out, rule.rank},
                              Init::zeros());
   pair.scale = rule.alpha / (options_.rslora ? std::sqrt(rank) : rank);

@@ -5,8 +5,9 @@
 //
 // A [r, in] and B [out, r] are frozen, random and the same in all layers: cut from one matrix each
 // that is as large as the largest adapted layer needs (as PEFT does). Their entries are uniform
-// with the bound sqrt(6 / columns), Kaiming's. lambda_b [out] starts at zero, lambda_d [r] at d_initial.
-// A and B come from our generator, so the adapter's folder holds them (PEFT's save_projection).
+// with the bound sqrt(6 / columns), Kaiming's. lambda_b [out] starts at zero, lambda_d [r] at
+// d_initial. A and B come from our generator, so the adapter's folder holds them (PEFT's
+// save_projection).
 #include <algorithm>
 #include <cmath>
 
@@ -58,8 +59,8 @@ class Vera final : public Adapter {
     if (!targeted(options_.targets, site)) return nullptr;
     shared_->in = std::max(shared_->in, site.in);
     shared_->out = std::max(shared_->out, site.out);
-    const at::Tensor b = builder.trainable(site.module + ".vera_lambda_b", "adapter", {site.out},
-                                           Init::zeros());
+    const at::Tensor b =
+        builder.trainable(site.module + ".vera_lambda_b", "adapter", {site.out}, Init::zeros());
     const at::Tensor d = builder.trainable(site.module + ".vera_lambda_d", "adapter",
                                            at::full({options_.rank}, options_.d_initial));
     return std::make_shared<Scaled>(shared_, b, d, site.in, site.out);

@@ -27,8 +27,7 @@ struct Dimensions {
 Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
   require_text(spec, data::Task::classify);
   const auto& o = spec.model.as<BertOptions>();
-  Dimensions d{o.width,   o.hidden, o.depth, o.heads, spec.data.vocabulary,
-               o.context, 2,        1e-12};
+  Dimensions d{o.width, o.hidden, o.depth, o.heads, spec.data.vocabulary, o.context, 2, 1e-12};
   if (file != nullptr) {
     file->require_text("model_type", "bert");
     file->require_text("hidden_act", "gelu");
@@ -128,8 +127,8 @@ class Bert final : public PartedFamily {
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
     const ops::AttentionOptions options{
-        state.lengths, d_.heads, d_.heads,            false,
-        {},            {},       prefix_.keys(index), prefix_.values(index)};
+        state.lengths,        d_.heads, d_.heads, false, {}, {}, prefix_.keys(index),
+        prefix_.values(index)};
     const at::Tensor mixed = block.mix(state.rows, options);
     if (mean_ || index + 1 < d_.depth) return {block.feed(state.rows, mixed), state.lengths};
     // The pooler reads the first row alone, so the last block feeds no other forward.

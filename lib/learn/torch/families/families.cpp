@@ -65,16 +65,16 @@ void require_text(const LearnerSpec& spec, data::Task task) {
 void require_vocabulary(const LearnerSpec& spec, std::int64_t vocabulary) {
   if (spec.data.vocabulary <= vocabulary) return;
   const std::string& path = dynamic_cast<const ModelOptions&>(*spec.model.options).path;
-  throw DataError(path + ": has " + std::to_string(vocabulary) +
-                      " tokens, the data's tokenizer " + std::to_string(spec.data.vocabulary),
+  throw DataError(path + ": has " + std::to_string(vocabulary) + " tokens, the data's tokenizer " +
+                      std::to_string(spec.data.vocabulary),
                   "tokenizer and model must belong together");
 }
 
 void require_heads(const LearnerSpec& spec, const Checkpoint* file, std::int64_t width,
                    std::int64_t heads) {
   if (width % heads == 0) return;
-  const std::string what = "heads is " + std::to_string(heads) + ", must divide the width, " +
-                           std::to_string(width);
+  const std::string what =
+      "heads is " + std::to_string(heads) + ", must divide the width, " + std::to_string(width);
   if (file != nullptr) {
     throw DataError(file->path() + "/config.json: the number of " + what,
                     "it is no model of kind " + spec.model.kind);
@@ -178,8 +178,8 @@ namespace {
 
 void require_room(std::int64_t tokens, std::int64_t context) {
   if (tokens < context) return;
-  throw ConfigError("adapter.tokens is " + std::to_string(tokens) +
-                    ", the model's context has " + std::to_string(context));
+  throw ConfigError("adapter.tokens is " + std::to_string(tokens) + ", the model's context has " +
+                    std::to_string(context));
 }
 
 }  // namespace

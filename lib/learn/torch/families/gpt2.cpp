@@ -12,7 +12,7 @@ namespace fedctl::learn {
 namespace {
 
 constexpr double kEmbeddingDeviation = 0.02;  // HF's initializer_range
-constexpr std::int64_t kEndOfText = 50256;     // of GPT-2's own tokenizer
+constexpr std::int64_t kEndOfText = 50256;    // of GPT-2's own tokenizer
 
 struct Dimensions {
   std::int64_t width, hidden, depth, heads, vocabulary, context;
@@ -43,10 +43,10 @@ Dimensions from_file(const Checkpoint& file) {
 Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
   require_text(spec, data::Task::language);
   const auto& o = spec.model.as<Gpt2Options>();
-  const Dimensions d = file != nullptr
-                           ? from_file(*file)
-                           : Dimensions{o.width, 4 * o.width, o.depth, o.heads,
-                                        spec.data.vocabulary, o.context, 1e-5, true};
+  const Dimensions d =
+      file != nullptr ? from_file(*file)
+                      : Dimensions{o.width,   4 * o.width, o.depth, o.heads, spec.data.vocabulary,
+                                   o.context, 1e-5,        true};
   require_heads(spec, file, d.width, d.heads);
   require_vocabulary(spec, d.vocabulary);
   return d;
@@ -114,8 +114,8 @@ class Gpt2 final : public PartedFamily {
 
   PartState block(std::int64_t index, const PartState& state) const override {
     const ops::AttentionOptions options{
-        state.lengths, d_.heads, d_.heads,            true,
-        {},            {},       prefix_.keys(index), prefix_.values(index)};
+        state.lengths,        d_.heads, d_.heads, true, {}, {}, prefix_.keys(index),
+        prefix_.values(index)};
     return {blocks_[static_cast<std::size_t>(index)](state.rows, options), state.lengths};
   }
 

@@ -37,10 +37,10 @@ void match_inputs(const LearnerSpec& spec, const Dimensions& d) {
   if (!d.frontend) fail_inputs(spec, "features: the model's file has no front end", "");
   const std::int64_t frames = Mfcc::frames(*d.frontend, input[0]);
   if (frames != d.frames) {
-    fail_inputs(spec,
-                "samples for " + std::to_string(d.frames) + " frames, these make " +
-                    std::to_string(frames),
-                "cut or pad the clips");
+    fail_inputs(
+        spec,
+        "samples for " + std::to_string(d.frames) + " frames, these make " + std::to_string(frames),
+        "cut or pad the clips");
   }
 }
 
@@ -50,8 +50,9 @@ Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
   if (input.size() > 2) fail_inputs(spec, "[frames,coefficients] or [samples]", "");
   const auto& options = spec.model.as<KwtOptions>();
   const bool raw = input.size() == 1;
-  Dimensions d{input.front(), input.back(), options.width, options.depth, options.heads,
-               options.mlp,   1e-6,         raw,           {}};
+  Dimensions d{input.front(), input.back(),  options.width,
+               options.depth, options.heads, options.mlp,
+               1e-6,          raw,           {}};
   if (file != nullptr) {
     file->require_text("model_type", "kwt");
     d.frames = file->integer("num_frames", 1, 1 << 16);
@@ -111,8 +112,8 @@ class Kwt final : public PartedFamily {
     patch_weight_ = builder.parameter("patch.weight", {d_.width, d_.coefficients},
                                       Init::linear(d_.coefficients));
     patch_bias_ = builder.parameter("patch.bias", {d_.width}, Init::zeros());
-    sequence_ = ClassSequence(builder, "cls_token", "pos_embed",
-                              {d_.frames, d_.width, d_.coefficients});
+    sequence_ =
+        ClassSequence(builder, "cls_token", "pos_embed", {d_.frames, d_.width, d_.coefficients});
     prefix_ = builder.prefix(d_.depth, d_.heads, d_.width);
     for (std::int64_t i = 0; i < d_.depth; ++i) {
       blocks_.emplace_back(builder, "blocks." + std::to_string(i), d_);
@@ -138,8 +139,8 @@ class Kwt final : public PartedFamily {
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
     const ops::AttentionOptions options{
-        state.lengths, d_.heads, d_.heads,            false,
-        {},            {},       prefix_.keys(index), prefix_.values(index)};
+        state.lengths,        d_.heads, d_.heads, false, {}, {}, prefix_.keys(index),
+        prefix_.values(index)};
     const PartState mixed{block.mix(state.rows, options), state.lengths};
     if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
     // Only the class token is read at the end, so the last block feeds no other row forward.

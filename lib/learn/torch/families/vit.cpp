@@ -118,8 +118,8 @@ class Vit final : public PartedFamily {
   PartState block(std::int64_t index, const PartState& state) const override {
     const Block& block = blocks_[static_cast<std::size_t>(index)];
     const ops::AttentionOptions options{
-        state.lengths, d_.heads, d_.heads,            false,
-        {},            {},       prefix_.keys(index), prefix_.values(index)};
+        state.lengths,        d_.heads, d_.heads, false, {}, {}, prefix_.keys(index),
+        prefix_.values(index)};
     const PartState mixed{block.mix(state.rows, options), state.lengths};
     if (index + 1 < d_.depth) return {block.feed(state.rows, mixed.rows), state.lengths};
     // Only the class token is read at the end, so the last block feeds no other row forward.
