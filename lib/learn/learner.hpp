@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <span>
@@ -63,6 +64,8 @@ class Learner {
     return evaluate(batch);
   }
 
+  // Tokens of the longest text.
+  virtual std::int64_t context() const { return std::numeric_limits<std::int64_t>::max(); }
   // Logits [n, classes] or [total, vocabulary] of a batch (labels may be missing).
   virtual Tensor logits(const data::Batch& batch) = 0;
 

@@ -35,6 +35,7 @@ std::string place_of(const std::map<std::string, std::string>& places, const std
 std::vector<std::string> metric_names() {
   std::vector<std::string> names;
   for (const learn::Metric& metric : learn::metrics()) names.push_back(metric.name);
+  names.push_back(kExactMatch);
   return names;
 }
 
@@ -177,6 +178,10 @@ void EvaluateOptions::fields(Fields& fields) {
   fields.text("on", on, {.one_of = {"server", "clients", "both"}},
               "who evaluates: the server on its test set, clients on their held-out examples");
   fields.texts("metrics", metrics, "beside accuracy and loss: " + list_of(metric_names(), ", "));
+  fields.integer("generate_max", generate_max, {1, 1 << 20},
+                 "longest answer that exact_match lets the model write, tokens");
+  fields.integer("generate_examples", generate_examples, {0, 1'000'000'000},
+                 "test examples that exact_match takes, the first; 0: all");
   std::vector<std::string> bests = {"auto", "accuracy", "loss"};
   std::ranges::copy(metric_names(), std::back_inserter(bests));
   fields.text("best", best, {.one_of = bests},

@@ -41,14 +41,17 @@ struct NetworkOptions final : config::Options {
   double step_ms = 0;
   void fields(config::Fields& fields) override;
 };
+// The metric of generated answers; the others are learn::metrics().
+inline constexpr const char* kExactMatch = "exact_match";
 struct EvaluateOptions final : config::Options {
   std::int64_t every = 1;
   std::int64_t batch_size = 256;
   std::string on = "server";
-  std::vector<std::string> metrics;  // beside accuracy and loss
-  std::string best = "auto";         // what adapter/best and patience go by
-  std::int64_t patience = 0;         // evaluations without improvement that end the run; 0: any
-  double min_delta = 0;              // what counts as improvement for patience
+  std::vector<std::string> metrics;                          // beside accuracy and loss
+  std::int64_t generate_max = 128, generate_examples = 100;  // of exact_match
+  std::string best = "auto";                                 // what adapter/best and patience go by
+  std::int64_t patience = 0;  // evaluations without improvement that end the run; 0: any
+  double min_delta = 0;       // what counts as improvement for patience
   void fields(config::Fields& fields) override;
 };
 struct ServerOptions final : config::Options {

@@ -119,7 +119,7 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
   const Rng root(static_cast<std::uint64_t>(experiment.seed));
   const auto& dealing = experiment.data.as<DataOptions>();
   job.data = data::dataset(experiment.data.kind).open(*dealing.dataset, root.stream("data"));
-  check_evaluate(experiment.evaluate, job.data.train->info());
+  check_evaluate(experiment.evaluate, *job.data.train);
   const auto count = static_cast<std::size_t>(experiment.clients.count);
   if (own_data) {
     const config::Plugin whole = config::make_plugin(data::partitioner_kinds(), "iid");

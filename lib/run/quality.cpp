@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/assert.hpp"
+#include "learn/generate.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -36,11 +37,17 @@ Quality measure(Job& job, std::span<const float> weights) {
   const data::Dataset& data = job.test_set();
   const std::vector<std::size_t> indices = job.test_indices();
   learn::Predictions predictions;
+  const bool wanted = !evaluate.metrics.empty() && data.info().task == data::Task::classify;
   const learn::Scores scores = learn::evaluate(*job.learners, weights, data, indices,
                                                static_cast<std::size_t>(evaluate.batch_size),
-                                               evaluate.metrics.empty() ? nullptr : &predictions);
+                                               wanted ? &predictions : nullptr);
   Quality quality = quality_of(scores, data.info().task);
   for (const std::string& name : evaluate.metrics) {
+    if (name == kExactMatch) {
+      quality.metrics.emplace_back(
+          name, learn::exact_match(*job.learners, weights, data, indices,
+                                   {evaluate.generate_max, evaluate.generate_examples}));
+    }
     for (const learn::Metric& metric : learn::metrics()) {
       if (metric.name == name) quality.metrics.emplace_back(name, metric.value(predictions));
     }
@@ -110,13 +117,20 @@ void describe(std::span<const learn::Scores> clients, data::Task task, journal::
   event.set("client_loss", spread_of(losses).mean);
 }
 
-void check_evaluate(const EvaluateOptions& evaluate, const data::DatasetInfo& info) {
-  if (!evaluate.metrics.empty() && info.task != data::Task::classify) {
-    throw ConfigError(
-        "evaluate.metrics names " + evaluate.metrics.front() + ", but the data have no classes",
-        "leave evaluate.metrics out");
+void check_evaluate(const EvaluateOptions& evaluate, const data::Dataset& data) {
+  const data::Task task = data.info().task;
+  for (const std::string& name : evaluate.metrics) {
+    if (name == kExactMatch) {
+      if (data.tokenizer() != nullptr && data.size() > 0 && data.exchange(0)) continue;
+      throw ConfigError("evaluate.metrics names " + name + ", but the data have no answers",
+                        "data.prompt and data.response name their columns");
+    }
+    if (task != data::Task::classify) {
+      throw ConfigError("evaluate.metrics names " + name + ", but the data have no classes",
+                        "leave it out");
+    }
   }
-  if (evaluate.best == "accuracy" && info.task == data::Task::regress) {
+  if (evaluate.best == "accuracy" && task == data::Task::regress) {
     throw ConfigError("evaluate.best is accuracy, but the data have no classes",
                       "evaluate: {best: loss}");
   }

@@ -41,7 +41,7 @@ void describe(const std::optional<Quality>& quality, data::Task task, journal::E
 // Adds "client_accuracy" and "client_loss".
 void describe(std::span<const learn::Scores> clients, data::Task task, journal::Event& event);
 
-// Throws ConfigError if evaluate.metrics or evaluate.best ask for what the data's task has not.
-void check_evaluate(const EvaluateOptions& evaluate, const data::DatasetInfo& info);
+// Throws ConfigError if evaluate.metrics or evaluate.best ask for what the data have not.
+void check_evaluate(const EvaluateOptions& evaluate, const data::Dataset& data);
 
 }  // namespace fedctl::run

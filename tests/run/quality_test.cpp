@@ -76,19 +76,37 @@ TEST_CASE("the best model is the one by the metric that is named", "[run][qualit
   CHECK(score_of(Quality{{}, 3, {}, 0}, "auto", data::Task::regress) == -3);
 }
 
+namespace {
+
+struct Asked final : data::Dataset {
+  data::DatasetInfo what;
+  const data::DatasetInfo& info() const override { return what; }
+  std::size_t size() const override { return 1; }
+  std::int64_t label(std::size_t) const override { return 0; }
+  std::size_t length(std::size_t) const override { return 1; }
+  std::string field(std::size_t) const override { return ""; }
+  data::Batch gather(std::span<const std::size_t>) const override { return {}; }
+};
+
+}  // namespace
+
 TEST_CASE("what the data have not is refused", "[run][quality]") {
-  data::DatasetInfo info;
+  Asked data;
+  data::DatasetInfo& info = data.what;
   info.task = data::Task::regress;
   EvaluateOptions options;
-  CHECK_NOTHROW(check_evaluate(options, info));
+  CHECK_NOTHROW(check_evaluate(options, data));
   options.metrics = {"f1"};
-  CHECK_THROWS_AS(check_evaluate(options, info), ConfigError);
+  CHECK_THROWS_AS(check_evaluate(options, data), ConfigError);
   info.task = data::Task::language;
-  CHECK_THROWS_AS(check_evaluate(options, info), ConfigError);
+  CHECK_THROWS_AS(check_evaluate(options, data), ConfigError);
+  options.metrics = {kExactMatch};
+  CHECK_THROWS_AS(check_evaluate(options, data), ConfigError);  // texts without answers
+  options.metrics = {"f1"};
   info.task = data::Task::classify;
-  CHECK_NOTHROW(check_evaluate(options, info));
+  CHECK_NOTHROW(check_evaluate(options, data));
   options = {};
   options.best = "accuracy";
   info.task = data::Task::regress;
-  CHECK_THROWS_AS(check_evaluate(options, info), ConfigError);
+  CHECK_THROWS_AS(check_evaluate(options, data), ConfigError);
 }

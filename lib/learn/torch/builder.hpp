@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -223,6 +224,8 @@ class Family {
   virtual at::Tensor logits(const data::Batch& batch) const = 0;
   // Throws DataError if the batch does not fit the model.
   virtual void check(const data::Batch& batch) const = 0;
+  // Tokens of the longest text, where the model reads text.
+  virtual std::int64_t context() const { return std::numeric_limits<std::int64_t>::max(); }
   // HF config.json of this model, as JSON text.
   virtual std::string config_json() const = 0;
   // What the shapes of the parameters do not say (heads, constants); part of the base's digest.

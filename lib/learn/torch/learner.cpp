@@ -114,6 +114,7 @@ class TorchLearner final : public Learner {
     return score(batch, &logits_out);
   }
 
+  std::int64_t context() const override { return family_->context(); }
   Tensor logits(const data::Batch& batch) override {
     use_one_thread();
     family_->check(batch);

@@ -141,8 +141,11 @@ class Bert final : public PartedFamily {
     return head_(mean_ ? averages(state.lengths).mm(state.rows) : at::tanh(pooler_(state.rows)));
   }
 
+  std::int64_t context() const override {
+    return d_.context - prompt_tokens(prompt_) - prefix_.tokens;
+  }
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
+    check_tokens(batch, d_.vocabulary, context());
     check_classes(batch, static_cast<std::int64_t>(batch.at("lengths").i64().size()),
                   info_.classes.size());
     const auto segments = batch.find("segments");

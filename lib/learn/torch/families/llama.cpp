@@ -155,8 +155,11 @@ class Llama final : public PartedFamily {
     return at::linear(ops::rms_norm(x, norm_, d_.eps), output_);
   }
 
+  std::int64_t context() const override {
+    return d_.context - prompt_tokens(prompt_) - prefix_.tokens;
+  }
   void check(const data::Batch& batch) const override {
-    check_tokens(batch, d_.vocabulary, d_.context - prompt_tokens(prompt_) - prefix_.tokens);
+    check_tokens(batch, d_.vocabulary, context());
     check_next_tokens(batch, d_.vocabulary);
   }
 
