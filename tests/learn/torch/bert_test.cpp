@@ -253,7 +253,7 @@ TEST_CASE("BERTs that are not implemented or do not fit are refused", "[learn][t
 
   learn::LearnerSpec spec = bert_spec("lora", "cls", folder.path());
   spec.data.vocabulary = 12;
-  CHECK_THROWS_AS(learn::make_factory(spec), ConfigError);
+  CHECK_THROWS_AS(learn::make_factory(spec), DataError);
   CHECK_THROWS_WITH(learn::make_factory(spec), Contains("has 12 tokens"));
   CHECK_THROWS_AS(learn::make_factory(test::spec("bert", "lora", test::texts())), ConfigError);
   CHECK_THROWS_AS(learn::make_factory(test::spec("bert", "lora", test::images())), ConfigError);

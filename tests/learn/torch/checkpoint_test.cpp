@@ -105,11 +105,10 @@ TEST_CASE("halves are widened to the values they stand for", "[learn][torch][fil
   CHECK(half != whole);
 }
 
-TEST_CASE("a tokenizer with more tokens than the model is a fault of the configuration",
-          "[learn][torch][files]") {
+TEST_CASE("a tokenizer with more tokens than the model is refused", "[learn][torch][files]") {
   const test::Folder folder;
   test::write_model(folder.path(), test::llama_config(), test::llama_values());
   const learn::LearnerSpec spec = test::spec("llama", "full", test::texts(12), folder.path());
-  CHECK_THROWS_AS(learn::make_factory(spec), ConfigError);
+  CHECK_THROWS_AS(learn::make_factory(spec), DataError);
   CHECK_THROWS_WITH(learn::make_factory(spec), Contains("12 tokens") && Contains("11"));
 }

@@ -65,8 +65,9 @@ void require_text(const LearnerSpec& spec, data::Task task) {
 void require_vocabulary(const LearnerSpec& spec, std::int64_t vocabulary) {
   if (spec.data.vocabulary <= vocabulary) return;
   const std::string& path = dynamic_cast<const ModelOptions&>(*spec.model.options).path;
-  throw DataError(path + ": has " + std::to_string(vocabulary) + " tokens, the data's tokenizer " +
-                      std::to_string(spec.data.vocabulary),
+  throw DataError(path + ": knows " + std::to_string(vocabulary) +
+                      " tokens, the data's tokenizer has " + std::to_string(spec.data.vocabulary) +
+                      " tokens",
                   "tokenizer and model must belong together");
 }
 
