@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/errors.hpp"
+#include "data/detail/even_deal.hpp"
 #include "data/registry.hpp"
 
 namespace fedctl::data {
@@ -23,12 +24,7 @@ struct FeatureNoiseOptions final : config::Options {
 
 std::vector<std::vector<std::size_t>> split(const config::Options&, const Dataset& train,
                                             std::size_t clients, Rng rng) {
-  std::vector<std::vector<std::size_t>> lists(clients);
-  std::size_t next = 0;
-  for (const std::size_t index : rng.permutation(train.size()))
-    lists[next++ % clients].push_back(index);
-  for (auto& list : lists) std::ranges::sort(list);
-  return lists;
+  return even_deal(train.size(), clients, rng);
 }
 
 class Noisy final : public Dataset {

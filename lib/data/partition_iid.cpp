@@ -1,6 +1,5 @@
 // iid: every client is a random sample of the whole.
-#include <algorithm>
-
+#include "data/detail/even_deal.hpp"
 #include "data/registry.hpp"
 
 namespace fedctl::data {
@@ -10,15 +9,9 @@ struct IidOptions final : config::Options {
   void fields(config::Fields&) override {}
 };
 
-// A random order dealt out like cards: sizes differ by at most one.
 std::vector<std::vector<std::size_t>> split(const config::Options&, const Dataset& train,
                                             std::size_t clients, Rng rng) {
-  std::vector<std::vector<std::size_t>> lists(clients);
-  std::size_t next = 0;
-  for (const std::size_t index : rng.permutation(train.size()))
-    lists[next++ % clients].push_back(index);
-  for (auto& list : lists) std::ranges::sort(list);
-  return lists;
+  return even_deal(train.size(), clients, rng);
 }
 
 }  // namespace

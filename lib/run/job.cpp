@@ -87,6 +87,13 @@ std::unique_ptr<methods::ClientMethod> Job::make_client() const {
   return method().make_client(*experiment.method.options, plan);
 }
 
+methods::ClientContext Job::client_context(const methods::JobPlan& client_plan,
+                                           talk::PeerId id) const {
+  const data::Share& share = shares[static_cast<std::size_t>(id)];
+  return {client_plan,  id, *learners, *data.train, share.train, rng().stream("client", id),
+          share.holdout};
+}
+
 std::unique_ptr<aggregate::Aggregator> Job::make_aggregator() const {
   const config::Plugin& chosen = experiment.aggregate;
   for (const aggregate::AggregatorEntry& entry : aggregate::aggregators()) {

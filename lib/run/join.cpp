@@ -96,13 +96,7 @@ class Guest {
     if (!std::holds_alternative<talk::Joined>(first->event)) co_return;
     Job& job = self->shared_.job();
     talk::CodecEndpoint endpoint(self->tcp_, job.client_codec(self->id_));
-    methods::ClientContext context{job.plan,
-                                   self->id_,
-                                   *job.learners,
-                                   *job.data.train,
-                                   job.shares[static_cast<std::size_t>(self->id_)].train,
-                                   job.rng().stream("client", self->id_),
-                                   job.shares[static_cast<std::size_t>(self->id_)].holdout};
+    methods::ClientContext context = job.client_context(job.plan, self->id_);
     const std::unique_ptr<methods::ClientMethod> method = job.make_client();
     try {
       co_await method->run(endpoint, context);

@@ -36,12 +36,7 @@ struct TrialClient {
   TrialClient(const Job& job, const methods::JobPlan& plan, PeerId id, talk::Endpoint& port)
       : method(job.method().make_client(*job.experiment.method.options, plan)),
         endpoint(port, job.client_codec(id)),
-        context{plan,
-                id,
-                *job.learners,
-                *job.data.train,
-                job.shares[static_cast<std::size_t>(id)].train,
-                job.rng().stream("client", id)} {}
+        context(job.client_context(plan, id)) {}
   std::unique_ptr<methods::ClientMethod> method;
   talk::CodecEndpoint endpoint;
   methods::ClientContext context;

@@ -19,13 +19,7 @@ struct SimulatedClient {
   SimulatedClient(Job& job, PeerId id, talk::Endpoint& port)
       : method(job.make_client()),
         endpoint(port, job.client_codec(id)),
-        context{job.plan,
-                id,
-                *job.learners,
-                *job.data.train,
-                job.shares[static_cast<std::size_t>(id)].train,
-                job.rng().stream("client", id),
-                job.shares[static_cast<std::size_t>(id)].holdout} {}
+        context(job.client_context(job.plan, id)) {}
 
   std::unique_ptr<methods::ClientMethod> method;
   talk::CodecEndpoint endpoint;
