@@ -1,4 +1,5 @@
-// How the stages of a chain are put together: [sparsifier,] value codec, in error feedback.
+// How the stages of a chain are put together:
+// [transform,] [sparsifier,] [quantizer,] [coder,] [squeezer], in error feedback.
 
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
@@ -20,22 +21,75 @@ const CodecEntry& entry_of(const config::Plugin& plugin, const std::string& key)
                      "`fedctl list` shows the codecs");
 }
 
-// A sparsifier hands on values; any other codec hands on bytes, which none of these codecs reads.
-void check_pair(const config::Plugin& first, const config::Plugin& second, const std::string& key,
-                std::size_t index) {
-  const std::string first_key = key + "[" + std::to_string(index) + "]";
-  const std::string second_key = key + "[" + std::to_string(index + 1) + "]";
-  const std::string keys = first_key + " and " + second_key + ": ";
-  const std::string hint = "a chain is one codec, or a sparsifier (topk) and then a value codec";
-  if (!entry_of(first, first_key).make_before) {
-    throw config_error(second, keys + "nothing can follow " + first.kind + ", not " + second.kind,
-                       hint);
+const char* stage_name(Stage stage) {
+  switch (stage) {
+    case Stage::transform:
+      return "a transform";
+    case Stage::sparsifier:
+      return "a sparsifier";
+    case Stage::quantizer:
+      return "a quantizer";
+    case Stage::coder:
+      return "an entropy coder";
+    case Stage::squeezer:
+      return "a byte compressor";
   }
-  if (entry_of(second, second_key).make_before) {
+  return "";
+}
+
+struct Link {
+  const config::Plugin* plugin;
+  const CodecEntry* entry;
+  std::string key;  // codec.up[1]
+};
+
+std::vector<Link> links_of(const std::vector<config::Plugin>& chain, const std::string& key) {
+  std::vector<Link> links;
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    const std::string link_key = key + "[" + std::to_string(i) + "]";
+    links.push_back({&chain[i], &entry_of(chain[i], link_key), link_key});
+  }
+  return links;
+}
+
+void check_order(const Link& first, const Link& second) {
+  const auto refuse = [&](const std::string& why, const std::string& hint) {
+    throw config_error(*second.plugin, first.key + " and " + second.key + ": " + why, hint);
+  };
+  const std::string names = second.plugin->kind + " is " + stage_name(second.entry->stage) +
+                            ", it cannot follow " + first.plugin->kind + ", " +
+                            stage_name(first.entry->stage);
+  if (second.entry->stage <= first.entry->stage) {
+    refuse(names, "the order is transform, sparsifier, quantizer, entropy coder, byte compressor");
+  }
+  if (second.entry->stage == Stage::coder && !first.entry->make_coded) {
+    refuse(names + (first.entry->stage == Stage::quantizer ? " that writes bytes of its own" : ""),
+           "an entropy coder writes the numbers of a quantizer, as in [{kind: quantize}, {kind: " +
+               second.plugin->kind + "}]");
+  }
+}
+
+void check_alone(const Link& first) {
+  if (first.entry->stage == Stage::coder || first.entry->stage == Stage::squeezer) {
     throw config_error(
-        second, keys + second.kind + " cannot choose among what " + first.kind + " has chosen",
-        hint);
+        *first.plugin,
+        first.key + ": " + first.plugin->kind + " is " + stage_name(first.entry->stage) +
+            ", it has nothing to write",
+        "put a quantizer before it, as in [{kind: quantize}, {kind: " + first.plugin->kind + "}]");
   }
+}
+
+// The links from `first` on. A squeezer is never among them.
+std::unique_ptr<Codec> build(std::span<const Link> links, Blocks blocks) {
+  const Link& link = links.front();
+  const config::Options& options = *link.plugin->options;
+  if (links.size() == 1) return link.entry->make(options, blocks);
+  if (link.entry->make_before) {
+    return link.entry->make_before(
+        options, blocks, [&](Blocks handed_on) { return build(links.subspan(1), handed_on); });
+  }
+  return link.entry->make_coded(options, blocks,
+                                links[1].entry->make_coder(*links[1].plugin->options));
 }
 
 std::unique_ptr<Codec> with_error_feedback(const std::string& name, std::unique_ptr<Codec> codec,
@@ -56,16 +110,16 @@ std::unique_ptr<Codec> with_error_feedback(const std::string& name, std::unique_
 std::unique_ptr<Codec> make_chain(const std::vector<config::Plugin>& chain,
                                   const std::string& error_feedback, Blocks blocks,
                                   const std::string& key) {
-  for (std::size_t i = 0; i + 1 < chain.size(); ++i) check_pair(chain[i], chain[i + 1], key, i);
   if (chain.empty()) return nullptr;
-  const config::Plugin& first = chain.front();
-  const config::Plugin& last = chain.back();
-  const CodecEntry& last_entry = entry_of(last, key + "[" + std::to_string(chain.size() - 1) + "]");
-  const MakeNext make_last = [&](Blocks kept) { return last_entry.make(*last.options, kept); };
-  std::unique_ptr<Codec> codec =
-      chain.size() == 1
-          ? make_last(blocks)
-          : entry_of(first, key + "[0]").make_before(*first.options, blocks, make_last);
+  std::vector<Link> links = links_of(chain, key);
+  check_alone(links.front());
+  for (std::size_t i = 0; i + 1 < links.size(); ++i) check_order(links[i], links[i + 1]);
+  const Link last = links.back();
+  if (last.entry->stage == Stage::squeezer) links.pop_back();
+  std::unique_ptr<Codec> codec = build(links, blocks);
+  if (last.entry->stage == Stage::squeezer) {
+    codec = last.entry->make_around(*last.plugin->options, std::move(codec));
+  }
   return with_error_feedback(error_feedback, std::move(codec), detail::value_count(blocks));
 }
 

@@ -43,26 +43,60 @@ struct Promises {
 // without gaps. A tensor that is not the model's vector is one block.
 using Blocks = std::span<const std::size_t>;  // counts
 
-// Makes the codec that stands behind a sparsifier, for the values it keeps.
+// What a codec is in a chain; a chain holds them in this order (docs/codecs.md).
+enum class Stage {
+  transform,   // values -> values, e.g. a rotation
+  sparsifier,  // values -> positions and fewer values
+  quantizer,   // values -> numbers of a small alphabet, or bytes
+  coder,       // numbers of a small alphabet -> bytes
+  squeezer,    // bytes -> fewer bytes
+};
+
+// Writes numbers below `alphabet` (2 to 256). A quantizer without one packs them in fixed width.
+class SymbolCoder {
+ public:
+  virtual ~SymbolCoder() = default;
+  virtual std::size_t max_encoded_bytes(std::size_t count, unsigned alphabet) const = 0;
+  // Appends. Equal symbols have equal bytes.
+  virtual void encode(std::span<const std::uint8_t> symbols, unsigned alphabet,
+                      Bytes& out) const = 0;
+  // Fills `symbols` and removes what it read from the front of `encoded`. Throws WireError on bytes
+  // that encode() could not have written for symbols.size() numbers below `alphabet`.
+  virtual void decode(ByteView& encoded, unsigned alphabet,
+                      std::span<std::uint8_t> symbols) const = 0;
+};
+
+// Makes the rest of a chain, for the values that a transform or a sparsifier hands on.
 using MakeNext = std::function<std::unique_ptr<Codec>(Blocks blocks)>;
 
 struct CodecEntry {
   config::Kind kind;
+  Stage stage = Stage::quantizer;
   Promises promises;
-  // The codec alone. encode() and decode() then expect exactly the sum of `blocks` values.
-  std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks)> make;
-  // Only for a sparsifier: the codec in front of another, which codes the kept values as one block.
+  // The codec alone, or at the end of its chain. encode() and decode() then expect exactly the sum
+  // of `blocks` values. Empty for a coder and a squeezer.
+  std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks)> make = {};
+  // Transform, sparsifier: in front of the rest of a chain.
   std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks, const MakeNext& next)>
       make_before = {};
+  // Quantizer whose numbers another may write; empty if it writes bytes of its own.
+  std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks,
+                                       std::unique_ptr<SymbolCoder> coder)>
+      make_coded = {};
+  // Coder.
+  std::function<std::unique_ptr<SymbolCoder>(const config::Options&)> make_coder = {};
+  // Squeezer: around the chain before it.
+  std::function<std::unique_ptr<Codec>(const config::Options&, std::unique_ptr<Codec> inner)>
+      make_around = {};
 };
 const std::vector<CodecEntry>& codecs();
 const config::Kinds& codec_kinds();
 
-// A chain from the configuration. For the first three codecs a chain holds at most a sparsifier
-// (topk) followed by a value codec (float16, quantize), which then codes the kept values; an empty
-// chain is nullptr: values travel as float32. `error_feedback` is "none" or a name of
-// codec/error_feedback.hpp. `key` is where the chain stands in the file. Throws ConfigError naming
-// both keys for a chain that does not compose ("codec.up[0] and codec.up[1]: ...").
+// A chain from the configuration: at most one codec of each stage, in the order of Stage; a coder
+// needs a quantizer before it. An empty chain is nullptr: values travel as float32.
+// `error_feedback` is "none" or a name of codec/error_feedback.hpp. `key` is where the chain stands
+// in the file. Throws ConfigError naming both keys for a chain that does not compose
+// ("codec.up[0] and codec.up[1]: ...").
 std::unique_ptr<Codec> make_chain(const std::vector<config::Plugin>& chain,
                                   const std::string& error_feedback, Blocks blocks,
                                   const std::string& key = "codec.up");

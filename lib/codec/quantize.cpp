@@ -1,13 +1,14 @@
 // quantize: symmetric uniform levels with one scale a block and stochastic rounding (QSGD:
 // Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017, section 3.1, with the largest magnitude in
-// place of the 2-norm and fixed-width codes in place of Elias').
+// place of the 2-norm; fixed-width codes unless an entropy coder follows).
 //
 // A block's scale s is max |x|; with L = 2^(bits-1) - 1 a value becomes the level q in {-L, ..., L}
 // whose expectation is x / s * L, and decodes to q / L * s. The 2^bits - 1 levels are symmetric
 // about 0, so the code 2^bits - 1 is never used.
 //
-// Bytes: float32 s for every block that holds a value, in order; then q + L of every value, `bits`
-// bits each, lowest bit first, across blocks without a gap; zero bits to the end of the byte.
+// Bytes: float32 s for every block that holds a value, in order; then q + L of every value, across
+// blocks without a gap, by the coder behind it in the chain; without one `bits` bits each, lowest
+// bit first, zero bits to the end of the byte.
 //        4 * blocks + ceil(count * bits / 8)
 // Error: less than s / L a value; zeros and values of magnitude s are exact. Expectation of the
 // error: 0, up to 2^-17 of a level. Draws ceil(count / 2) words a block.
@@ -19,8 +20,8 @@
 
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
-#include "codec/detail/bits.hpp"
 #include "codec/detail/checks.hpp"
+#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -48,8 +49,8 @@ void round_block(std::span<const float> values, float scale, std::int32_t level_
   }
 }
 
-// The reverse. Throws WireError on codes that round_block() cannot write: one above the top level,
-// or a block whose largest magnitude is not at either end.
+// The reverse. Throws WireError on codes that round_block() cannot write: those of a block whose
+// largest magnitude is not at either end.
 void restore_block(std::span<const std::uint8_t> codes, float scale, std::int32_t level_max,
                    std::span<float> out) {
   std::uint8_t lowest = 255;
@@ -58,7 +59,6 @@ void restore_block(std::span<const std::uint8_t> codes, float scale, std::int32_
     lowest = std::min(lowest, code);
     highest = std::max(highest, code);
   }
-  if (highest > 2 * level_max) throw WireError("quantize: a code is beyond the top level");
   const bool reaches_end = lowest == 0 || highest == 2 * level_max;
   const bool all_zero = lowest == level_max && highest == level_max;
   if (scale > 0 ? !reaches_end : !all_zero) {
@@ -72,15 +72,17 @@ void restore_block(std::span<const std::uint8_t> codes, float scale, std::int32_
 
 class Quantize final : public Codec {
  public:
-  Quantize(unsigned bits, Blocks blocks)
-      : bits_(bits), level_max_((1 << (bits - 1)) - 1), count_(detail::value_count(blocks)) {
+  Quantize(unsigned bits, Blocks blocks, std::unique_ptr<SymbolCoder> coder)
+      : level_max_((1 << (bits - 1)) - 1),
+        count_(detail::value_count(blocks)),
+        coder_(std::move(coder)) {
     for (const std::size_t count : blocks) {
       if (count > 0) counts_.push_back(count);
     }
   }
 
   std::size_t max_encoded_bytes(std::size_t count) const override {
-    return sizeof(float) * counts_.size() + detail::packed_bytes(count, bits_);
+    return sizeof(float) * counts_.size() + coder_->max_encoded_bytes(count, alphabet());
   }
 
   Bytes encode(std::span<const float> values, Rng& rng) override {
@@ -97,13 +99,12 @@ class Quantize final : public Codec {
                   std::span(codes).subspan(first, count), rng);
       first += count;
     }
-    detail::pack(codes, bits_, encoded);
+    coder_->encode(codes, alphabet(), encoded);
     return encoded;
   }
 
   void decode(ByteView encoded, std::span<float> out) const override {
     FEDCTL_ASSERT(out.size() == count_);
-    detail::expect_bytes("quantize", encoded, max_encoded_bytes(count_));
     ByteReader reader(encoded);
     std::vector<float> scales;
     for (std::size_t i = 0; i < counts_.size(); ++i) {
@@ -114,7 +115,9 @@ class Quantize final : public Codec {
       }
     }
     std::vector<std::uint8_t> codes(count_);
-    detail::unpack(reader.raw(reader.left()), bits_, codes);
+    ByteView rest = reader.raw(reader.left());
+    coder_->decode(rest, alphabet(), codes);
+    detail::expect_bytes("behind the codes of quantize", rest, 0);
     std::size_t first = 0;
     for (std::size_t i = 0; i < counts_.size(); ++i) {
       restore_block(std::span(codes).subspan(first, counts_[i]), scales[i], level_max_,
@@ -124,10 +127,12 @@ class Quantize final : public Codec {
   }
 
  private:
-  unsigned bits_;
+  unsigned alphabet() const { return static_cast<unsigned>(2 * level_max_ + 1); }
+
   std::int32_t level_max_;           // L
   std::size_t count_;                // values in all blocks
   std::vector<std::size_t> counts_;  // values of each block, none 0
+  std::unique_ptr<SymbolCoder> coder_;
 };
 
 struct QuantizeOptions : config::Options {
@@ -137,6 +142,12 @@ struct QuantizeOptions : config::Options {
   }
 };
 
+std::unique_ptr<Codec> make_coded(const config::Options& options, Blocks blocks,
+                                  std::unique_ptr<SymbolCoder> coder) {
+  const auto bits = dynamic_cast<const QuantizeOptions&>(options).bits;
+  return std::make_unique<Quantize>(static_cast<unsigned>(bits), blocks, std::move(coder));
+}
+
 }  // namespace
 
 CodecEntry quantize() {
@@ -145,10 +156,11 @@ CodecEntry quantize() {
                    .paper = "Alistarh et al., QSGD, NeurIPS 2017 (arXiv 1610.02132)",
                    .make_options = [] { return std::make_unique<QuantizeOptions>(); }},
           .promises = {.unbiased = true},
-          .make = [](const config::Options& options, Blocks blocks) {
-            const auto bits = dynamic_cast<const QuantizeOptions&>(options).bits;
-            return std::make_unique<Quantize>(static_cast<unsigned>(bits), blocks);
-          }};
+          .make =
+              [](const config::Options& options, Blocks blocks) {
+                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
+              },
+          .make_coded = make_coded};
 }
 
 }  // namespace fedctl::codec

@@ -11,34 +11,15 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
+#include "codec/detail/float32.hpp"
 #include "codec/detail/positions.hpp"
 
 namespace fedctl::codec {
 namespace {
-
-// Exact values, for the end of a chain.
-class Float32 final : public Codec {
- public:
-  std::size_t max_encoded_bytes(std::size_t count) const override { return sizeof(float) * count; }
-
-  Bytes encode(std::span<const float> values, Rng&) override {
-    detail::largest_magnitude(values);
-    const ByteView bytes = std::as_bytes(values);
-    return {bytes.begin(), bytes.end()};
-  }
-
-  void decode(ByteView encoded, std::span<float> out) const override {
-    detail::expect_bytes("float32", encoded, out.size_bytes());
-    if (out.empty()) return;
-    std::memcpy(out.data(), encoded.data(), out.size_bytes());
-    detail::largest_magnitude(out);
-  }
-};
 
 // Positions of the k largest magnitudes, ascending; of equal magnitudes the lowest positions.
 // O(count).
@@ -129,11 +110,12 @@ CodecEntry topk() {
                    .summary = "the values of largest magnitude, with their positions",
                    .paper = "Stich, Cordonnier, Jaggi, NeurIPS 2018 (arXiv 1809.07599)",
                    .make_options = [] { return std::make_unique<TopkOptions>(); }},
+          .stage = Stage::sparsifier,
           .promises = {.contractive = true},
           .make =
               [](const config::Options& options, Blocks blocks) {
                 return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<Float32>(); });
+                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
               },
           .make_before = make_before};
 }

@@ -116,7 +116,7 @@ void check_together(const Experiment& experiment, const config::Source& source) 
   if (!experiment.codec.down.empty()) {
     const config::Plugin& first = experiment.codec.down.front();
     for (const codec::CodecEntry& entry : codec::codecs()) {
-      if (entry.kind.name == first.kind && entry.make_before) {  // a sparsifier
+      if (entry.kind.name == first.kind && entry.stage == codec::Stage::sparsifier) {
         throw ConfigError(place_of(places, "codec.down") + "codec.down[0].kind is " + first.kind +
                               ", which drops most of the weights that clients start from",
                           "sparsifiers belong under codec.up; use float16 or quantize here");

@@ -34,13 +34,14 @@ TEST_CASE("chains that compose are made", "[codec][chain]") {
 
 TEST_CASE("a chain that does not compose names both keys", "[codec][chain]") {
   CHECK(refusal({"float16", "quantize"}, "none", "a.yaml:3:9") ==
-        "a.yaml:3:9: codec.down[0] and codec.down[1]: nothing can follow float16, not quantize");
+        "a.yaml:3:9: codec.down[0] and codec.down[1]: quantize is a quantizer, it cannot follow "
+        "float16, a quantizer");
   CHECK(refusal({"quantize", "topk"}) ==
-        "codec.down[0] and codec.down[1]: nothing can follow quantize, not topk");
-  CHECK(refusal({"topk", "topk"}) ==
-        "codec.down[0] and codec.down[1]: topk cannot choose among what topk has chosen");
+        "codec.down[0] and codec.down[1]: topk is a sparsifier, it cannot follow quantize, a "
+        "quantizer");
   CHECK(refusal({"topk", "quantize", "float16"}) ==
-        "codec.down[1] and codec.down[2]: nothing can follow quantize, not float16");
+        "codec.down[1] and codec.down[2]: float16 is a quantizer, it cannot follow quantize, a "
+        "quantizer");
 }
 
 TEST_CASE("an unknown kind of error feedback names the known ones", "[codec][chain]") {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -36,17 +37,36 @@ inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
   return all;
 }
 
+inline const codec::CodecEntry& entry_of(const config::Plugin& plugin) {
+  for (const codec::CodecEntry& entry : codec::codecs()) {
+    if (entry.kind.name == plugin.kind) return entry;
+  }
+  throw std::logic_error(plugin.kind);
+}
+
+inline bool composes(const codec::CodecEntry& first, const codec::CodecEntry& second) {
+  return first.stage < second.stage && (second.stage != codec::Stage::coder || first.make_coded);
+}
+
+// Every codec with every variant, every pair of codecs with the first variant before every variant,
+// and every chain of three or more with the defaults.
 inline std::vector<Chain> all_chains() {
   std::vector<Chain> chains;
   for (const codec::CodecEntry& entry : codec::codecs()) {
-    for (const config::Plugin& first : variants(entry)) {
+    if (!entry.make) continue;
+    for (const config::Plugin& first : variants(entry))
       chains.push_back({entry.kind.name, {first}});
-      if (!entry.make_before) continue;
-      for (const codec::CodecEntry& next : codec::codecs()) {
-        if (next.make_before) continue;
-        for (const config::Plugin& second : variants(next)) {
-          chains.push_back({entry.kind.name + "+" + next.kind.name, {first, second}});
-        }
+  }
+  for (std::size_t i = 0; i < chains.size(); ++i) {
+    const Chain chain = chains[i];  // `chains` grows
+    const codec::CodecEntry& last = entry_of(chain.stages.back());
+    for (const codec::CodecEntry& next : codec::codecs()) {
+      if (!composes(last, next)) continue;
+      auto seconds = variants(next);
+      if (chain.stages.size() > 1) seconds.resize(1);
+      for (const config::Plugin& second : seconds) {
+        chains.push_back({chain.name + "+" + next.kind.name, chain.stages});
+        chains.back().stages.push_back(second);
       }
     }
   }

@@ -60,7 +60,12 @@ TEST_CASE("the registry is sorted and described", "[codec][conformance]") {
     previous = entry.kind.name;
     CHECK(!entry.kind.summary.empty());
     CHECK(!entry.kind.paper.empty());
-    CHECK(entry.make);
+    using codec::Stage;
+    CHECK(static_cast<bool>(entry.make) == (entry.stage <= Stage::quantizer));
+    CHECK(static_cast<bool>(entry.make_before) == (entry.stage < Stage::quantizer));
+    CHECK((!entry.make_coded || entry.stage == Stage::quantizer));
+    CHECK(static_cast<bool>(entry.make_coder) == (entry.stage == Stage::coder));
+    CHECK(static_cast<bool>(entry.make_around) == (entry.stage == Stage::squeezer));
   }
   CHECK(codec::codec_kinds().size() == codec::codecs().size());
   CHECK(codec::error_feedback_names().front() == "none");
