@@ -92,19 +92,6 @@ std::unique_ptr<Codec> build(std::span<const Link> links, Blocks blocks) {
                                 links[1].entry->make_coder(*links[1].plugin->options));
 }
 
-std::unique_ptr<Codec> with_error_feedback(const std::string& name, std::unique_ptr<Codec> codec,
-                                           std::size_t count) {
-  if (name == "none") return codec;
-  for (const ErrorFeedbackEntry& entry : error_feedbacks()) {
-    if (entry.name == name) return entry.wrap(std::move(codec), count);
-  }
-  std::string known;
-  for (const std::string& other : error_feedback_names()) {
-    known += (known.empty() ? "" : " | ") + other;
-  }
-  throw ConfigError("codec.error_feedback is \"" + name + "\", must be " + known);
-}
-
 }  // namespace
 
 std::unique_ptr<Codec> make_chain(const std::vector<config::Plugin>& chain,
@@ -120,7 +107,9 @@ std::unique_ptr<Codec> make_chain(const std::vector<config::Plugin>& chain,
   if (last.entry->stage == Stage::squeezer) {
     codec = last.entry->make_around(*last.plugin->options, std::move(codec));
   }
-  return with_error_feedback(error_feedback, std::move(codec), detail::value_count(blocks));
+  const ErrorFeedbackEntry* feedback = codec::error_feedback(error_feedback);
+  return feedback == nullptr ? std::move(codec)
+                             : feedback->wrap(std::move(codec), detail::value_count(blocks));
 }
 
 }  // namespace fedctl::codec

@@ -30,6 +30,14 @@ class Codec {
   // WireError on a state that state() of such an instance could not have returned.
   virtual std::vector<float> state() const { return {}; }
   virtual void restore(std::span<const float>) {}
+
+  // For codecs that code the difference to what the receiver has (codec/difference.hpp); nothing to
+  // do for others. The receiver calls received() with the bytes and values of every decode() that
+  // counts. Its stamp() then names what it has, 0 for nothing; the sender is told that stamp and
+  // calls synchronise() with it before it encodes.
+  virtual void received(ByteView, std::span<const float>) {}
+  virtual std::uint32_t stamp() const { return 0; }
+  virtual void synchronise(std::uint32_t) {}
 };
 
 // What the configuration check may rely on (docs/codecs.md).

@@ -38,6 +38,18 @@ const std::vector<ErrorFeedbackEntry>& error_feedbacks() {
   return entries;
 }
 
+const ErrorFeedbackEntry* error_feedback(const std::string& name) {
+  if (name == "none") return nullptr;
+  for (const ErrorFeedbackEntry& entry : error_feedbacks()) {
+    if (entry.name == name) return &entry;
+  }
+  std::string known;
+  for (const std::string& other : error_feedback_names()) {
+    known += (known.empty() ? "" : " | ") + other;
+  }
+  throw ConfigError("codec.error_feedback is \"" + name + "\", must be " + known);
+}
+
 std::vector<std::string> error_feedback_names() {
   std::vector<std::string> names = {"none"};
   for (const ErrorFeedbackEntry& entry : error_feedbacks()) names.push_back(entry.name);

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "base/digest.hpp"
+#include "codec/error_feedback.hpp"
 #include "run/quality.hpp"
 
 namespace fedctl::run {
@@ -105,7 +106,10 @@ std::unique_ptr<aggregate::Aggregator> Job::make_aggregator() const {
 talk::CodecEndpoint::Options Job::server_codec() const {
   talk::CodecEndpoint::Options options;
   options.out = maker(experiment.codec.down, "none");
-  options.in = maker(experiment.codec.up, "none");
+  const codec::ErrorFeedbackEntry* feedback =
+      codec::error_feedback(experiment.codec.error_feedback);
+  options.in_has_state = feedback != nullptr && feedback->both_sides;
+  options.in = maker(experiment.codec.up, options.in_has_state ? feedback->name : "none");
   options.layout = plan.layout;
   options.rng = rng().stream("codec", talk::kServer);
   return options;

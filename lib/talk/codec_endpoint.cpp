@@ -1,10 +1,19 @@
 #include "talk/codec_endpoint.hpp"
 
+#include <algorithm>
+#include <limits>
+#include <string_view>
+
 namespace fedctl::talk {
 namespace {
 
 // Stateless streams are shared by all peers.
 constexpr PeerId kAnyPeer = -2;
+
+// Tensor names a peer may use: every one costs memory for as long as the run lasts.
+constexpr std::ptrdiff_t kStreamsMax = 16;
+
+constexpr std::string_view kStampPrefix = "coded:";
 
 }  // namespace
 
@@ -13,6 +22,14 @@ CodecEndpoint::CodecEndpoint(Endpoint& inner, Options options)
 
 codec::Codec* CodecEndpoint::stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
                                     std::size_t count) {
+  if (!streams.contains(key)) {
+    const auto of_peer = std::ranges::count_if(
+        streams, [&](const auto& entry) { return entry.first.first == key.first; });
+    if (of_peer == kStreamsMax) {
+      throw WireError("tensor \"" + key.second + "\" is one too many, at most " +
+                      std::to_string(kStreamsMax) + " names are coded");
+    }
+  }
   const auto [at, fresh] = streams.try_emplace(std::move(key));
   Stream& stream = at->second;
   if (fresh || stream.count != count) {
@@ -41,29 +58,62 @@ Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& me
       out.tensors.emplace(name, tensor);
       continue;
     }
+    if (const auto known = known_.find(Key(to, name)); known != known_.end()) {
+      codec->synchronise(known->second);
+    } else {
+      codec->synchronise(0);
+    }
     Rng rng = options_.rng.stream(name, static_cast<std::int64_t>(exchange));
     out.tensors.emplace(name, Tensor{DType::coded, tensor.shape, codec->encode(tensor.f32(), rng)});
   }
   return out;
 }
 
+void CodecEndpoint::add_stamps(PeerId to, Message& message) const {
+  for (auto at = in_.lower_bound(Key(to, "")); at != in_.end() && at->first.first == to; ++at) {
+    const codec::Codec* codec = at->second.codec.get();
+    if (codec == nullptr || codec->stamp() == 0) continue;
+    message.scalars.emplace(std::string(kStampPrefix) + at->first.second,
+                            static_cast<std::int64_t>(codec->stamp()));
+  }
+}
+
+void CodecEndpoint::hear_stamps(PeerId from, Message& message) {
+  for (auto at = known_.lower_bound(Key(from, ""));
+       at != known_.end() && at->first.first == from;) {
+    at = known_.erase(at);
+  }
+  for (auto at = message.scalars.lower_bound(std::string(kStampPrefix));
+       at != message.scalars.end() && at->first.starts_with(kStampPrefix);) {
+    const auto* stamp = std::get_if<std::int64_t>(&at->second);
+    if (stamp == nullptr || *stamp < 0 || *stamp > std::numeric_limits<std::uint32_t>::max()) {
+      throw WireError("scalar \"" + at->first + "\" is no stamp");
+    }
+    known_[Key(from, at->first.substr(kStampPrefix.size()))] = static_cast<std::uint32_t>(*stamp);
+    at = message.scalars.erase(at);
+  }
+}
+
 Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage message) {
   const bool repeated =
       !options_.out_has_state && message == last_in_ && exchange == last_exchange_;
-  if (!repeated) {
-    SharedMessage out = wire::share(encoded(to, exchange, *message));
-    if (to == kServer) {  // not a broadcast: nothing to keep
-      co_await inner_.send(to, exchange, std::move(out));
-      co_return;
-    }
-    last_out_ = std::move(out);
+  SharedMessage out = repeated ? last_out_ : wire::share(encoded(to, exchange, *message));
+  if (!repeated && to != kServer) {  // to the server there are no broadcasts
+    last_out_ = out;
     last_in_ = std::move(message);
     last_exchange_ = exchange;
   }
-  co_await inner_.send(to, exchange, last_out_);
+  if (options_.in_has_state) {
+    Message stamped = *out;
+    add_stamps(to, stamped);
+    out = wire::share(std::move(stamped));
+  }
+  co_await inner_.send(to, exchange, std::move(out));
 }
 
 void CodecEndpoint::decode(PeerId from, Message& message) {
+  hear_stamps(from, message);
+  const PeerId peer = options_.in_has_state ? from : kAnyPeer;
   for (auto& [name, tensor] : message.tensors) {
     if (tensor.dtype != DType::coded && tensor.dtype != DType::f32) continue;
     const std::size_t count = element_count(tensor.shape);
@@ -72,7 +122,7 @@ void CodecEndpoint::decode(PeerId from, Message& message) {
       throw WireError("tensor \"" + name + "\" claims " + std::to_string(count) +
                       " values, the model has " + std::to_string(count_max));
     }
-    const codec::Codec* codec = stream(in_, options_.in, Key(kAnyPeer, name), count);
+    codec::Codec* codec = stream(in_, options_.in, Key(peer, name), count);
     if ((codec != nullptr) != (tensor.dtype == DType::coded)) {
       throw WireError("tensor \"" + name + "\" is " + dtype_name(tensor.dtype) +
                       ", the plan's codec chain says otherwise");
@@ -81,6 +131,7 @@ void CodecEndpoint::decode(PeerId from, Message& message) {
     Tensor values = Tensor::zeros(DType::f32, tensor.shape);
     try {
       codec->decode(tensor.bytes, values.f32());
+      codec->received(tensor.bytes, values.f32());
     } catch (const WireError& error) {
       throw WireError("peer " + std::to_string(from) + ", \"" + message.kind + "\", tensor \"" +
                       name + "\": " + error.what());

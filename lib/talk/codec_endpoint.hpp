@@ -3,7 +3,9 @@
 // Values that must stay exact travel as scalars or float64.
 //
 // A broadcast through a chain without state is encoded once. With state (error feedback) there is
-// one codec per (peer, tensor name).
+// one codec per (peer, tensor name), and with state at the receiver (codec/difference.hpp) one at
+// either side: every message then carries the scalars "coded:<tensor name>", the stamps of what
+// this side has decoded from that peer. They are taken out again before a method sees the message.
 #pragma once
 
 #include <functional>
@@ -26,7 +28,8 @@ class CodecEndpoint final : public Endpoint {
   using Maker = std::function<std::unique_ptr<codec::Codec>(codec::Blocks)>;
   struct Options {
     Maker out, in;
-    bool out_has_state = false;
+    bool out_has_state = false;  // of the sender
+    bool in_has_state = false;   // of the receiver
     Layout layout;  // vectors of layout.size() floats have its blocks, others are one block
     Rng rng{0};     // of this side: streams by (tensor name, exchange)
   };
@@ -50,10 +53,14 @@ class CodecEndpoint final : public Endpoint {
                        std::size_t count);
   Message encoded(PeerId to, ExchangeId exchange, const Message& message);
   void decode(PeerId from, Message& message);
+  void add_stamps(PeerId to, Message& message) const;
+  // Takes the peer's stamps out of the message.
+  void hear_stamps(PeerId from, Message& message);
 
   Endpoint& inner_;
   Options options_;
   std::map<Key, Stream> out_, in_;
+  std::map<Key, std::uint32_t> known_;  // what the peer has decoded from this side, by its word
   SharedMessage last_in_, last_out_;
   ExchangeId last_exchange_ = 0;
 };

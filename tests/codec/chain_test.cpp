@@ -45,5 +45,6 @@ TEST_CASE("a chain that does not compose names both keys", "[codec][chain]") {
 }
 
 TEST_CASE("an unknown kind of error feedback names the known ones", "[codec][chain]") {
-  CHECK(refusal({"topk"}, "ef15") == "codec.error_feedback is \"ef15\", must be none | ef14");
+  CHECK(refusal({"topk"}, "ef15") ==
+        "codec.error_feedback is \"ef15\", must be none | econtrol | ef14 | ef21");
 }

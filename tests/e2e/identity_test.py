@@ -48,6 +48,15 @@ class Identity(Case):
                         for part in ("payload", "framing"):
                             self.assertEqual(mine["bytes"][way][part], theirs["bytes"][way][part])
 
+    def test_memory_on_both_sides_agrees(self):
+        config = self.write("exp.yaml", GLYPHS.replace("ef14", "ef21").replace("count: 8", "count: 8, per_round: 5"))
+        expected = self.simulated(config, "simulated")
+        directory = self.over_tcp(config, "tcp", ["0-3", "4-7"])
+        self.assertEqual(digests(directory), digests(expected))
+        for mine, theirs in zip(rounds(directory), rounds(expected)):
+            self.assertEqual(mine["bytes"]["up"]["payload"], theirs["bytes"]["up"]["payload"])
+        self.assertEqual(sum(line.get("rejected", 0) for line in rounds(directory)), 0)
+
     def test_threads_do_not_show(self):
         config = self.write("exp.yaml", GLYPHS)
         lines = [[without_times(line) for line in rounds(self.simulated(config, f"t{n}", "--threads", str(n)))]

@@ -1,0 +1,190 @@
+#include "codec/difference.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "codec/chains.hpp"
+
+using namespace fedctl;
+using codec::Difference;
+
+namespace {
+
+std::unique_ptr<codec::Codec> top(std::size_t kept, std::size_t count) {
+  const double ratio = static_cast<double>(kept) / static_cast<double>(count);
+  return test::Chain{"", {test::plugin(codec::codec_kinds(), "topk", {{"ratio", ratio}})}}.make(
+      {count});
+}
+
+// One client and the server's memory of it.
+struct Pair {
+  Difference sender, receiver;
+  Rng rng{0};
+
+  Pair(std::size_t kept, std::size_t count, double eta)
+      : sender(top(kept, count), count, eta), receiver(top(kept, count), count, eta) {}
+
+  std::vector<float> receive(const Bytes& bytes, std::size_t count) {
+    std::vector<float> out(count);
+    receiver.decode(bytes, out);
+    receiver.received(bytes, out);
+    return out;
+  }
+  std::vector<float> pass(const std::vector<float>& values) {
+    sender.synchronise(receiver.stamp());
+    return receive(sender.encode(values, rng), values.size());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("ef21 sends the change and both sides add it up", "[codec][difference]") {
+  Pair pair(1, 3, 0);
+  CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 0, 0});
+  CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 3, 0});
+  CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 3, -2});
+  CHECK(pair.pass({4, 5, -2}) == std::vector<float>{4, 5, -2});
+}
+
+TEST_CASE("econtrol: what was decoded plus the error is what was given", "[codec][difference]") {
+  const std::size_t count = 40;
+  for (const double eta : {Difference::kMeasured, 0.05}) {
+    Pair pair(4, count, eta);
+    Rng rng(3);
+    std::vector<double> given(count), decoded(count);
+    for (int round = 0; round < 50; ++round) {
+      std::vector<float> values(count);
+      for (float& value : values) value = static_cast<float>(rng.normal());
+      const auto out = pair.pass(values);
+      for (std::size_t i = 0; i < count; ++i) {
+        given[i] += values[i];
+        decoded[i] += out[i];
+      }
+    }
+    const auto state = pair.sender.state();
+    for (std::size_t i = 0; i < count; ++i) {
+      CHECK(decoded[i] + state[2 + count + i] == Approx(given[i]).margin(1e-3));
+    }
+  }
+}
+
+TEST_CASE("econtrol without gain sends what ef21 sends", "[codec][difference]") {
+  Pair plain(2, 20, 0), other(2, 20, 1e-30);
+  Rng rng(4);
+  for (int round = 0; round < 20; ++round) {
+    std::vector<float> values(20);
+    for (float& value : values) value = static_cast<float>(rng.normal());
+    CHECK(plain.pass(values) == other.pass(values));
+  }
+}
+
+TEST_CASE("a message that was lost is taken back", "[codec][difference]") {
+  Pair pair(1, 3, 0);
+  pair.pass({4, 3, -2});
+  pair.sender.synchronise(pair.receiver.stamp());
+  pair.sender.encode(std::vector<float>{4, 3, -2}, pair.rng);  // never arrives
+  CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 3, 0});
+}
+
+TEST_CASE("a side that lost its memory begins anew", "[codec][difference]") {
+  Pair pair(1, 3, 0);
+  pair.pass({4, 3, -2});
+  pair.pass({4, 3, -2});
+  SECTION("the receiver") { pair.receiver = Difference(top(1, 3), 3, 0); }
+  SECTION("the sender") { pair.sender = Difference(top(1, 3), 3, 0); }
+  CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 0, 0});
+  CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 3, 0});
+}
+
+TEST_CASE("the difference to what the receiver does not have is refused", "[codec][difference]") {
+  Pair pair(1, 3, 0);
+  pair.pass({4, 3, -2});
+  pair.sender.synchronise(pair.receiver.stamp());
+  pair.sender.encode(std::vector<float>{4, 3, -2}, pair.rng);  // never arrives
+  const Bytes next = pair.sender.encode(std::vector<float>{4, 3, -2}, pair.rng);
+  std::vector<float> out(3);
+  CHECK_THROWS_WITH(pair.receiver.decode(next, out), Catch::Contains("the difference to state"));
+  CHECK_THROWS_AS(pair.receiver.decode(ByteView(next).first(3), out), WireError);
+}
+
+TEST_CASE("a saved state of another codec is refused", "[codec][difference]") {
+  Difference codec(top(1, 3), 3, 0);
+  for (const std::vector<float>& bad : std::vector<std::vector<float>>{{},
+                                                                       {1, 0, 0, 0},
+                                                                       {-1, 0, 0, 0, 0},
+                                                                       {0.5, 0, 0, 0, 0},
+                                                                       {1, 2, 0, 0, 0},
+                                                                       {1, 0, NAN, 0, 0}}) {
+    CHECK_THROWS_AS(codec.restore(bad), WireError);
+  }
+}
+
+namespace {
+
+// Four clients with diagonal quadratics of their own, ten steps of gradient descent a round, the
+// largest 4 of 64 changes sent, the mean added. The distance to where uncompressed rounds end, over
+// its norm, after 2000 rounds.
+double distance_to_dense(const std::string& feedback) {
+  constexpr std::size_t kCount = 64, kClients = 4;
+  Rng rng(5);
+  std::vector<std::vector<double>> curvature(kClients), optimum(kClients);
+  std::vector<double> factor(kCount), target(kCount);
+  for (std::size_t c = 0; c < kClients; ++c) {
+    for (std::size_t i = 0; i < kCount; ++i) {
+      curvature[c].push_back(rng.uniform(0.5, 2));
+      optimum[c].push_back(rng.normal());
+    }
+  }
+  // Ten steps of rate 0.05 move x by (1 - (1 - 0.05 a)^10) (optimum - x).
+  const auto share = [&](std::size_t c, std::size_t i) {
+    return 1 - std::pow(1 - 0.05 * curvature[c][i], 10);
+  };
+  for (std::size_t c = 0; c < kClients; ++c) {
+    for (std::size_t i = 0; i < kCount; ++i) {
+      factor[i] += share(c, i);
+      target[i] += share(c, i) * optimum[c][i];
+    }
+  }
+  for (std::size_t i = 0; i < kCount; ++i) target[i] /= factor[i];
+
+  const test::Chain chain{
+      "", {test::plugin(codec::codec_kinds(), "topk", {{"ratio", 4.0 / 64}})}, feedback};
+  std::vector<std::unique_ptr<codec::Codec>> senders, receivers;
+  for (std::size_t c = 0; c < kClients; ++c) {
+    senders.push_back(chain.make({kCount}));
+    receivers.push_back(feedback == "ef14" ? test::Chain{"", chain.stages}.make({kCount})
+                                           : chain.make({kCount}));
+  }
+  std::vector<double> x(kCount);
+  std::vector<float> change(kCount), decoded(kCount);
+  for (int round = 0; round < 2000; ++round) {
+    std::vector<double> mean(kCount);
+    for (std::size_t c = 0; c < kClients; ++c) {
+      for (std::size_t i = 0; i < kCount; ++i) {
+        change[i] = static_cast<float>(share(c, i) * (optimum[c][i] - x[i]));
+      }
+      senders[c]->synchronise(receivers[c]->stamp());
+      const Bytes bytes = senders[c]->encode(change, rng);
+      receivers[c]->decode(bytes, decoded);
+      receivers[c]->received(bytes, decoded);
+      for (std::size_t i = 0; i < kCount; ++i) mean[i] += decoded[i] / kClients;
+    }
+    for (std::size_t i = 0; i < kCount; ++i) x[i] += mean[i];
+  }
+  double error = 0, norm = 0;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    error += std::pow(x[i] - target[i], 2);
+    norm += std::pow(target[i], 2);
+  }
+  return std::sqrt(error / norm);
+}
+
+}  // namespace
+
+// In double the sheet has 0.73 without feedback, 1.43 with a residual, 1.5e-16 with ef21.
+TEST_CASE("unequal clients stall a residual, not the difference", "[codec][difference]") {
+  CHECK(distance_to_dense("none") > 0.3);
+  CHECK(distance_to_dense("ef14") > 0.7);
+  CHECK(distance_to_dense("ef21") < 1e-6);
+  CHECK(distance_to_dense("econtrol") < 1e-6);
+}
