@@ -3,6 +3,7 @@
 
 #include "codec/detail/hadamard.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -66,9 +67,10 @@ void flip_signs_scalar(std::span<float> values, std::uint64_t seed, std::uint64_
 
 #if defined(__x86_64__)
 #define FEDCTL_AVX2 __attribute__((target("avx2")))
+#define FEDCTL_AVX2_INLINE __attribute__((target("avx2"), always_inline)) inline
 
 // Three stages within a vector: x0 + x1, x0 - x1 as (x1, x0) + (x0, -x1), which is the same number.
-FEDCTL_AVX2 inline __m256 stages_within(__m256 x) {
+FEDCTL_AVX2_INLINE __m256 stages_within(__m256 x) {
   const __m256 minus1 = _mm256_setr_ps(0, -0.0F, 0, -0.0F, 0, -0.0F, 0, -0.0F);
   const __m256 minus2 = _mm256_setr_ps(0, 0, -0.0F, -0.0F, 0, 0, -0.0F, -0.0F);
   const __m256 minus4 = _mm256_setr_ps(0, 0, 0, 0, -0.0F, -0.0F, -0.0F, -0.0F);
@@ -77,17 +79,19 @@ FEDCTL_AVX2 inline __m256 stages_within(__m256 x) {
   return _mm256_add_ps(_mm256_permute2f128_ps(x, x, 1), _mm256_xor_ps(x, minus4));
 }
 
-// log2(kRadix) stages across vectors.
+// log2(kRadix) stages across vectors. The trip counts are constants, so that all is unrolled and x
+// stays in registers.
 template <std::size_t kRadix>
-FEDCTL_AVX2 inline void stages_across(__m256* x) {
-  for (std::size_t distance = 1; distance < kRadix; distance *= 2) {
-    for (std::size_t block = 0; block < kRadix; block += 2 * distance) {
-      for (std::size_t i = block; i < block + distance; ++i) {
-        const __m256 low = x[i];
-        const __m256 high = x[i + distance];
-        x[i] = _mm256_add_ps(low, high);
-        x[i + distance] = _mm256_sub_ps(low, high);
-      }
+FEDCTL_AVX2_INLINE void stages_across(__m256* x) {
+  for (std::size_t stage = 0; stage < std::bit_width(kRadix) - 1; ++stage) {
+#pragma GCC unroll 8
+    for (std::size_t pair = 0; pair < kRadix / 2; ++pair) {
+      const std::size_t distance = std::size_t{1} << stage;
+      const std::size_t i = 2 * pair - pair % distance;
+      const __m256 low = x[i];
+      const __m256 high = x[i + distance];
+      x[i] = _mm256_add_ps(low, high);
+      x[i + distance] = _mm256_sub_ps(low, high);
     }
   }
 }

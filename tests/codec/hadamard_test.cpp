@@ -45,8 +45,7 @@ TEST_CASE("the Hadamard transform is the matrix product", "[codec][hadamard]") {
       for (std::size_t column = 0; column < count; ++column) {
         sum += std::popcount(row & column) % 2 == 0 ? values[column] : -values[column];
       }
-      REQUIRE(transformed[row] ==
-              Approx(sum / std::sqrt(static_cast<double>(count))).margin(1e-5));
+      REQUIRE(transformed[row] == Approx(sum / std::sqrt(static_cast<double>(count))).margin(1e-5));
     }
   }
 }
@@ -79,8 +78,8 @@ TEST_CASE("the AVX2 transform writes the bytes of the scalar one", "[codec][hada
 TEST_CASE("signs are the bits of SplitMix64", "[codec][hadamard][golden]") {
   // The published generator from state 1234567 starts 6457827717110365317, 3203168211198807973.
   std::vector<float> ones(64, 1.0F);
-  for (const auto& [word, bits] : {std::pair{0U, 6457827717110365317U},
-                                   std::pair{1U, 3203168211198807973U}}) {
+  for (const auto& [word, bits] :
+       {std::pair{0U, 6457827717110365317U}, std::pair{1U, 3203168211198807973U}}) {
     codec::detail::flip_signs(ones, 1234567, word);
     for (std::size_t i = 0; i < 64; ++i) CHECK(std::signbit(ones[i]) == ((bits >> i & 1) != 0));
     codec::detail::flip_signs(ones, 1234567, word, Path::scalar);
@@ -139,7 +138,8 @@ TEST_CASE("the largest magnitude that may be rotated stays finite", "[codec][had
   std::vector<float> values(8192, Rotation::kMagnitudeMax);
   const Rotation rotation(values.size(), 2);
   rotation.rotate(values, 10);
-  CHECK(std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
+  CHECK(
+      std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); }));
   CHECK(square_norm(values) ==
         Approx(8192 * std::pow(static_cast<double>(Rotation::kMagnitudeMax), 2)).epsilon(1e-5));
 }
