@@ -38,6 +38,8 @@ class Codec {
   virtual void received(ByteView, std::span<const float>) {}
   virtual std::uint32_t stamp() const { return 0; }
   virtual void synchronise(std::uint32_t) {}
+  // What both sides know before the first message, in place of 0.
+  virtual void start_from(std::span<const float>) {}
 };
 
 // What the configuration check may rely on (docs/codecs.md).

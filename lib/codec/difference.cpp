@@ -45,13 +45,13 @@ ErrorFeedbackEntry entry(std::string name, std::string summary, std::string pape
 }  // namespace
 
 Difference::Difference(std::unique_ptr<Codec> inner, std::size_t count, double eta)
-    : inner_(std::move(inner)), count_(count), eta_(eta), now_(fresh()) {
+    : inner_(std::move(inner)), count_(count), eta_(eta), start_(count), now_(fresh()) {
   FEDCTL_ASSERT(eta == kMeasured || (eta >= 0 && eta <= 1));
 }
 
 Difference::Memory Difference::fresh() const {
   Memory memory;
-  memory.decoded.resize(count_);
+  memory.decoded = start_;
   if (eta_ != 0) memory.error.resize(count_);
   return memory;
 }
@@ -103,8 +103,8 @@ void Difference::decode(ByteView encoded, std::span<float> out) const {
                     std::to_string(now_.stamp));
   }
   inner_->decode(reader.raw(reader.left()), out);
-  if (base == 0) return;
-  for (std::size_t i = 0; i < count_; ++i) out[i] += now_.decoded[i];
+  const std::vector<float>& known = base == 0 ? start_ : now_.decoded;
+  for (std::size_t i = 0; i < count_; ++i) out[i] += known[i];
   detail::largest_magnitude(out);
 }
 
@@ -121,6 +121,12 @@ void Difference::synchronise(std::uint32_t known) {
     now_ = before_ && before_->stamp == known ? std::move(*before_) : fresh();
   }
   before_.reset();
+}
+
+void Difference::start_from(std::span<const float> values) {
+  FEDCTL_ASSERT(values.size() == count_ && now_.stamp == 0);
+  start_.assign(values.begin(), values.end());
+  now_ = fresh();
 }
 
 std::vector<float> Difference::state() const {

@@ -1,6 +1,6 @@
 // Difference: codes the change since the last message; both sides remember what was decoded.
 //
-// With h, what the receiver decoded last (0 at first), e, the error so far, and g the values to be
+// With h, what the receiver decoded last (at first 0, or what both sides know), e, the error so far, and g the values to be
 // sent:
 //   p = eta e + g - h,   q = C(p) is sent,   e <- e + g - h - q,   h <- h + q
 // and the receiver decodes h + q. eta = 0 is EF21 (Richtarik, Sokolov, Fatkhullin, NeurIPS 2021,
@@ -43,6 +43,8 @@ class Difference final : public Codec {
   void received(ByteView encoded, std::span<const float> decoded) override;
   std::uint32_t stamp() const override { return now_.stamp; }
   void synchronise(std::uint32_t known) override;
+  // Precondition: nothing was encoded or received yet.
+  void start_from(std::span<const float> values) override;
 
  private:
   struct Memory {
@@ -55,6 +57,7 @@ class Difference final : public Codec {
   std::unique_ptr<Codec> inner_;
   std::size_t count_;
   double eta_;
+  std::vector<float> start_;  // h before the first message
   Memory now_;
   std::optional<Memory> before_;  // the sender's, until it knows that its last message arrived
 };

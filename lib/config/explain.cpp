@@ -63,10 +63,13 @@ class Explainer final : public Fields {
         "list of at most " + std::to_string(count_max) + " of " + join(names_of(kinds), "|"),
         meaning);
     for (std::size_t i = 0; i < value.size(); ++i) {
-      const bool there = node != nullptr && i < node->children.size();
+      const bool alone = node != nullptr && node->type != Node::Type::list;
+      const bool there = node != nullptr && (alone || i < node->children.size());
       const std::string item = join_index(path, i);
-      inside(there ? &node->children[i] : nullptr, item, *value[i].options,
-             defaults_of(value[i], kinds, item));
+      inside(!there  ? nullptr
+             : alone ? node
+                     : &node->children[i],
+             item, *value[i].options, defaults_of(value[i], kinds, item));
     }
   }
 

@@ -135,6 +135,12 @@ class Reader final : public Fields {
   void plugins(std::string_view key, std::vector<Plugin>& value, const Kinds& kinds,
                std::size_t count_max, std::string_view) override {
     const std::string path = join_key(path_, key);
+    const Node* one = find(key);  // a word or a map is short for a list of it
+    if (one != nullptr && (one->type == Node::Type::scalar || one->type == Node::Type::map)) {
+      value.clear();
+      value.push_back(read_plugin(*one, path, "", kinds));
+      return;
+    }
     const Node* node = list(key, "a list of maps, each with a kind");
     if (node == nullptr) return;
     if (node->children.size() > count_max) {

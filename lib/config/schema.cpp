@@ -112,10 +112,11 @@ class Schema final : public Fields {
                std::size_t count_max, std::string_view meaning) override {
     Json chain = Json::array();
     for (const Plugin& item : value) chain.push_back({{"kind", item.kind}});
+    // A word or a map is short for a list of it.
+    const Json item = plugin_schema(kinds, "", below(key) + "/anyOf/0/items", stack_);
+    Json one = plugin_schema(kinds, "", below(key) + "/anyOf/1", stack_);
     add(key,
-        {{"type", "array"},
-         {"maxItems", count_max},
-         {"items", plugin_schema(kinds, "", below(key) + "/items", stack_)},
+        {{"anyOf", {{{"type", "array"}, {"maxItems", count_max}, {"items", item}}, std::move(one)}},
          {"default", std::move(chain)}},
         meaning);
   }

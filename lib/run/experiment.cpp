@@ -99,7 +99,7 @@ void check_together(const Experiment& experiment, const config::Source& source) 
     }
   };
   check_chain("codec.up", experiment.codec.up, experiment.codec.error_feedback);
-  check_chain("codec.down", experiment.codec.down, "none");
+  check_chain("codec.down", experiment.codec.down, experiment.codec.error_feedback_down);
   try {
     learn::check_fit(experiment.model, experiment.adapter);
   } catch (const ConfigError& error) {
@@ -113,21 +113,29 @@ void check_together(const Experiment& experiment, const config::Source& source) 
       throw ConfigError(place_of(places, "data") + error.what(), error.hint());
     }
   }
-  if (!experiment.codec.down.empty()) {
+  if (!experiment.codec.down.empty() && experiment.codec.error_feedback_down == "none") {
     const config::Plugin& first = experiment.codec.down.front();
     for (const codec::CodecEntry& entry : codec::codecs()) {
       if (entry.kind.name == first.kind && entry.stage == codec::Stage::sparsifier) {
-        throw ConfigError(place_of(places, "codec.down") + "codec.down[0].kind is " + first.kind +
-                              ", which drops most of the weights that clients start from",
-                          "sparsifiers belong under codec.up; use float16 or quantize here");
+        throw ConfigError(
+            place_of(places, "codec.down") + "codec.down[0].kind is " + first.kind +
+                ", which drops most of the weights that clients start from",
+            "use float16 or quantize, or set codec.error_feedback_down: ef21, which sends "
+            "what has changed since the client was asked last");
       }
     }
   }
-  if (experiment.codec.error_feedback != "none" && experiment.codec.up.empty()) {
-    throw ConfigError(place_of(places, "codec.error_feedback") + "codec.error_feedback is " +
-                          experiment.codec.error_feedback + ", but codec.up is empty",
-                      "without a codec nothing is lost that could be fed back");
-  }
+  const auto check_feedback = [&](const std::string& key, const std::string& feedback,
+                                  const std::string& chain_key, bool empty) {
+    if (feedback == "none" || !empty) return;
+    throw ConfigError(
+        place_of(places, key) + key + " is " + feedback + ", but " + chain_key + " is empty",
+        "without a codec nothing is lost that could be fed back");
+  };
+  check_feedback("codec.error_feedback", experiment.codec.error_feedback, "codec.up",
+                 experiment.codec.up.empty());
+  check_feedback("codec.error_feedback_down", experiment.codec.error_feedback_down, "codec.down",
+                 experiment.codec.down.empty());
 }
 
 }  // namespace
@@ -159,6 +167,8 @@ void CodecOptions::fields(Fields& fields) {
   fields.plugins("down", down, codec::codec_kinds(), 8, "codec chain from server to client");
   fields.text("error_feedback", error_feedback, {.one_of = codec::error_feedback_names()},
               "what becomes of the uplink's coding error");
+  fields.text("error_feedback_down", error_feedback_down, {.one_of = codec::error_feedback_names()},
+              "what becomes of the downlink's coding error");
 }
 
 void NetworkOptions::fields(Fields& fields) {

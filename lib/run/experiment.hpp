@@ -33,7 +33,8 @@ struct ClientsOptions final : config::Options {
 };
 struct CodecOptions final : config::Options {
   std::vector<config::Plugin> up, down;
-  std::string error_feedback = "none";
+  std::string error_feedback = "none";  // of the uplink
+  std::string error_feedback_down = "none";
   void fields(config::Fields& fields) override;
 };
 struct NetworkOptions final : config::Options {

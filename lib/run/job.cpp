@@ -1,5 +1,6 @@
 #include "run/job.hpp"
 
+#include <numeric>
 #include <thread>
 
 #include "base/digest.hpp"
@@ -29,11 +30,22 @@ methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
   return plan;
 }
 
+// `start`: what a vector of that many values is known to be before the first message.
 talk::CodecEndpoint::Maker maker(const std::vector<config::Plugin>& chain,
-                                 const std::string& error_feedback) {
-  return [chain, error_feedback](codec::Blocks blocks) {
-    return codec::make_chain(chain, error_feedback, blocks);
+                                 const std::string& error_feedback,
+                                 std::span<const float> start = {}) {
+  return [chain, error_feedback, start](codec::Blocks blocks) {
+    std::unique_ptr<codec::Codec> made = codec::make_chain(chain, error_feedback, blocks);
+    const std::size_t count = std::accumulate(blocks.begin(), blocks.end(), std::size_t{0});
+    if (made && count == start.size()) made->start_from(start);
+    return made;
   };
+}
+
+// The receiver's part of it.
+std::string at_receiver(const std::string& error_feedback) {
+  const codec::ErrorFeedbackEntry* entry = codec::error_feedback(error_feedback);
+  return entry != nullptr && entry->both_sides ? error_feedback : "none";
 }
 
 }  // namespace
@@ -104,22 +116,26 @@ std::unique_ptr<aggregate::Aggregator> Job::make_aggregator() const {
 }
 
 talk::CodecEndpoint::Options Job::server_codec() const {
+  const CodecOptions& codec = experiment.codec;
+  const std::string feedback = at_receiver(codec.error_feedback);
   talk::CodecEndpoint::Options options;
-  options.out = maker(experiment.codec.down, "none");
-  const codec::ErrorFeedbackEntry* feedback =
-      codec::error_feedback(experiment.codec.error_feedback);
-  options.in_has_state = feedback != nullptr && feedback->both_sides;
-  options.in = maker(experiment.codec.up, options.in_has_state ? feedback->name : "none");
+  options.out = maker(codec.down, codec.error_feedback_down, initial);
+  options.out_has_state = codec.error_feedback_down != "none";
+  options.in = maker(codec.up, feedback);
+  options.in_has_state = feedback != "none";
   options.layout = plan.layout;
   options.rng = rng().stream("codec", talk::kServer);
   return options;
 }
 
 talk::CodecEndpoint::Options Job::client_codec(talk::PeerId id) const {
+  const CodecOptions& codec = experiment.codec;
+  const std::string feedback = at_receiver(codec.error_feedback_down);
   talk::CodecEndpoint::Options options;
-  options.out = maker(experiment.codec.up, experiment.codec.error_feedback);
-  options.in = maker(experiment.codec.down, "none");
-  options.out_has_state = experiment.codec.error_feedback != "none";
+  options.out = maker(codec.up, codec.error_feedback);
+  options.out_has_state = codec.error_feedback != "none";
+  options.in = maker(codec.down, feedback, initial);
+  options.in_has_state = feedback != "none";
   options.layout = plan.layout;
   options.rng = rng().stream("codec", id);
   return options;

@@ -1,0 +1,146 @@
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "base/assert.hpp"
+#include "codec/detail/rans.hpp"
+
+namespace fedctl::codec::detail {
+namespace {
+
+constexpr unsigned kBits = 14;
+constexpr std::uint32_t kTotal = 1U << kBits;
+constexpr std::uint32_t kLow = 1U << 16;  // states are at least this
+constexpr std::size_t kStates = 4;
+
+using Frequencies = std::array<std::uint32_t, 256>;
+
+// Rounded down but not to 0; the most frequent number, the first of equals, takes the difference.
+Frequencies frequencies_of(std::span<const std::uint8_t> symbols) {
+  Frequencies counts{}, frequencies{};
+  for (const std::uint8_t symbol : symbols) ++counts[symbol];
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] == 0) continue;
+    const std::uint64_t scaled = std::uint64_t{counts[i]} * kTotal / symbols.size();
+    frequencies[i] = std::max<std::uint32_t>(1, static_cast<std::uint32_t>(scaled));
+    sum += frequencies[i];
+  }
+  // At most 255 numbers were raised to 1, and the most frequent one has at least 64.
+  frequencies[static_cast<std::size_t>(std::ranges::max_element(counts) - counts.begin())] +=
+      kTotal - sum;
+  return frequencies;
+}
+
+Frequencies starts_of(const Frequencies& frequencies) {
+  Frequencies starts{};
+  for (std::size_t i = 1; i < starts.size(); ++i) starts[i] = starts[i - 1] + frequencies[i - 1];
+  return starts;
+}
+
+Frequencies read_table(ByteReader& reader, unsigned alphabet) {
+  Frequencies frequencies{};
+  std::uint32_t sum = 0;
+  for (unsigned i = 0; i < alphabet; ++i) {
+    const std::uint64_t frequency = reader.varint();
+    if (frequency > kTotal - sum) throw WireError("rans: the frequencies exceed their sum");
+    frequencies[i] = static_cast<std::uint32_t>(frequency);
+    sum += frequencies[i];
+  }
+  if (sum != kTotal) throw WireError("rans: the frequencies fall short of their sum");
+  return frequencies;
+}
+
+struct Slot {
+  std::uint16_t frequency;  // 2^14 does not occur here
+  std::uint16_t offset;     // of the slot in its range
+  std::uint8_t symbol;
+};
+
+std::vector<Slot> slots_of(const Frequencies& frequencies) {
+  std::vector<Slot> slots;
+  slots.reserve(kTotal);
+  for (std::size_t symbol = 0; symbol < frequencies.size(); ++symbol) {
+    for (std::uint32_t offset = 0; offset < frequencies[symbol]; ++offset) {
+      slots.push_back({static_cast<std::uint16_t>(frequencies[symbol]),
+                       static_cast<std::uint16_t>(offset), static_cast<std::uint8_t>(symbol)});
+    }
+  }
+  return slots;
+}
+
+}  // namespace
+
+std::size_t rans_bytes_max(std::size_t count, unsigned alphabet) {
+  if (count == 0) return 0;
+  return 2 * std::size_t{alphabet} + 1 + kStates * sizeof(std::uint32_t) + (count * kBits + 7) / 8 +
+         2;
+}
+
+void rans_encode(std::span<const std::uint8_t> symbols, unsigned alphabet, Bytes& out) {
+  FEDCTL_ASSERT(alphabet >= 2 && alphabet <= 256);
+  if (symbols.empty()) return;
+  const Frequencies frequencies = frequencies_of(symbols);
+  const Frequencies starts = starts_of(frequencies);
+  ByteWriter writer(out);
+  for (unsigned i = 0; i < alphabet; ++i) writer.varint(frequencies[i]);
+  if (std::ranges::find(frequencies, kTotal) != frequencies.end()) return;
+
+  std::vector<std::uint16_t> words(symbols.size() + 1);  // at most one a number; from the end
+  std::uint16_t* word = words.data() + words.size();
+  std::array<std::uint32_t, kStates> states;
+  states.fill(kLow);
+  for (std::size_t i = symbols.size(); i-- > 0;) {
+    std::uint32_t& x = states[i % kStates];
+    const std::uint32_t frequency = frequencies[symbols[i]];
+    if (x >= frequency << (32 - kBits)) {
+      *--word = static_cast<std::uint16_t>(x);
+      x >>= 16;
+    }
+    x = ((x / frequency) << kBits) + x % frequency + starts[symbols[i]];
+  }
+  for (const std::uint32_t state : states) writer.number(state);
+  writer.raw(std::as_bytes(std::span<const std::uint16_t>(word, words.data() + words.size())));
+}
+
+void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> symbols) {
+  FEDCTL_ASSERT(alphabet >= 2 && alphabet <= 256);
+  if (symbols.empty()) return;
+  ByteReader reader(encoded);
+  const Frequencies frequencies = read_table(reader, alphabet);
+  const auto all = std::ranges::find(frequencies, kTotal);
+  if (all != frequencies.end()) {
+    std::ranges::fill(symbols, static_cast<std::uint8_t>(all - frequencies.begin()));
+    encoded = encoded.subspan(encoded.size() - reader.left());
+    return;
+  }
+  const std::vector<Slot> slots = slots_of(frequencies);
+  std::array<std::uint32_t, kStates> states;
+  for (std::uint32_t& state : states) {
+    state = reader.number<std::uint32_t>();
+    if (state < kLow) throw WireError("rans: a state is too small");
+  }
+  const std::size_t header = encoded.size() - reader.left();
+  const std::byte* at = encoded.data() + header;
+  const std::byte* const end = encoded.data() + encoded.size();
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    std::uint32_t& x = states[i % kStates];
+    const Slot slot = slots[x & (kTotal - 1)];
+    symbols[i] = slot.symbol;
+    x = slot.frequency * (x >> kBits) + slot.offset;
+    if (x < kLow) {
+      if (end - at < 2) throw WireError("rans: the numbers end early");
+      std::uint16_t low;
+      std::memcpy(&low, at, sizeof(low));
+      at += sizeof(low);
+      x = (x << 16) | low;
+    }
+  }
+  for (const std::uint32_t state : states) {
+    if (state != kLow) throw WireError("rans: the numbers do not end where they began");
+  }
+  encoded = encoded.subspan(static_cast<std::size_t>(at - encoded.data()));
+}
+
+}  // namespace fedctl::codec::detail

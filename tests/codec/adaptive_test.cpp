@@ -1,0 +1,81 @@
+#include <catch2/catch.hpp>
+#include <cmath>
+
+#include "codec/chains.hpp"
+
+using namespace fedctl;
+
+namespace {
+
+std::vector<float> normal_values(std::size_t count, std::uint64_t seed) {
+  Rng rng(seed);
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(rng.normal());
+  return values;
+}
+
+struct Outcome {
+  double bits, error;  // a value; share of the squared norm
+};
+
+Outcome run(const std::string& option, double target, const std::vector<float>& values) {
+  const auto codec =
+      test::Chain{"", {test::plugin(codec::codec_kinds(), "auto", {{option, target}})}}.make(
+          {values.size()});
+  Rng rng(0);
+  const Bytes encoded = codec->encode(values, rng);
+  std::vector<float> out(values.size());
+  codec->decode(encoded, out);
+  double error = 0, norm = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    error += std::pow(static_cast<double>(out[i]) - values[i], 2);
+    norm += std::pow(static_cast<double>(values[i]), 2);
+  }
+  return {8 * static_cast<double>(encoded.size()) / static_cast<double>(values.size()),
+          error / norm};
+}
+
+}  // namespace
+
+TEST_CASE("auto reaches the sheet's error at every rate", "[codec][auto]") {
+  const auto values = normal_values(1 << 18, 1);
+  // Exact integrals for the normal distribution: uniform cells, centroids, rANS.
+  const std::vector<std::pair<double, double>> table = {{0.34, 0.727}, {0.57, 0.575}, {0.92, 0.384},
+                                                        {1, 0.348},    {2, 0.0889},   {3, 0.0222},
+                                                        {4, 0.00556}};
+  for (const auto& [bits, error] : table) {
+    INFO(bits);
+    const Outcome outcome = run("bits_per_parameter", bits, values);
+    CHECK(outcome.bits == Approx(bits).epsilon(0.02));
+    // At the rate that was spent: 6.02 dB a bit above one bit.
+    CHECK(outcome.error * std::exp2(2 * (outcome.bits - bits)) == Approx(error).epsilon(0.02));
+  }
+}
+
+TEST_CASE("auto reaches a wanted error", "[codec][auto]") {
+  const auto values = normal_values(1 << 16, 2);
+  for (const double wanted : {0.5, 0.1, 0.001}) {
+    CHECK(run("distortion", wanted, values).error == Approx(wanted).epsilon(0.03));
+  }
+}
+
+TEST_CASE("auto spends less on parts that are smaller", "[codec][auto]") {
+  auto values = normal_values(1 << 16, 3);
+  for (std::size_t i = 0; i < values.size() / 2; ++i) values[i] *= 0.01F;
+  const Outcome mixed = run("bits_per_parameter", 1, values);
+  // Half of the values hold all of the energy: two bits for each of them.
+  CHECK(mixed.error == Approx(0.0889).epsilon(0.05));
+}
+
+TEST_CASE("auto at high rates and with outliers", "[codec][auto]") {
+  auto values = normal_values(1 << 14, 4);
+  CHECK(run("bits_per_parameter", 12, values).error < 2e-7);
+  values[7] = 1e6F;
+  CHECK(run("bits_per_parameter", 8, values).bits < 8.3);
+}
+
+TEST_CASE("auto: zeros take four bytes", "[codec][auto]") {
+  Rng rng(0);
+  const auto codec = test::Chain{"", {test::plugin(codec::codec_kinds(), "auto")}}.make({1000});
+  CHECK(codec->encode(std::vector<float>(1000), rng) == Bytes(4));
+}
