@@ -48,20 +48,15 @@ struct Sums {
   double cc = 0;
 };
 
-// Four sums side by side, for speed; always the same four.
-double square_sum(std::span<const float> values) {
+// term(0) + term(1) + ..., in four sums side by side for speed; always the same four.
+template <class Term>
+double sum_of(std::size_t count, const Term& term) {
   std::array<double, 4> sums{};
-  const std::size_t whole = values.size() / 4 * 4;
+  const std::size_t whole = count / 4 * 4;
   for (std::size_t i = 0; i < whole; i += 4) {
-    for (std::size_t j = 0; j < 4; ++j) {
-      const double value = values[i + j];
-      sums[j] += value * value;
-    }
+    for (std::size_t j = 0; j < 4; ++j) sums[j] += term(i + j);
   }
-  for (std::size_t i = whole; i < values.size(); ++i) {
-    const double value = values[i];
-    sums[i - whole] += value * value;
-  }
+  for (std::size_t i = whole; i < count; ++i) sums[i - whole] += term(i);
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
@@ -158,7 +153,11 @@ class Eden final : public Codec {
  private:
   // Fills the codes of the first codes.size() values. The scale, 0 to kScaleMax.
   float encode_group(std::span<const float> group, std::span<std::uint8_t> codes) const {
-    Sums sums{.rr = square_sum(group)};
+    Sums sums;
+    sums.rr = sum_of(group.size(), [&](std::size_t i) {
+      const double value = group[i];
+      return value * value;
+    });
     const auto unit = static_cast<float>(std::sqrt(sums.rr / static_cast<double>(group.size())));
     std::array<float, kHalfMax> bounds{};
     const auto& centroids = kCentroids[plan_.bits - 1];
@@ -179,22 +178,16 @@ class Eden final : public Codec {
       default:
         codes_of<8>(kept, bounds, codes);
     }
-    add_products(kept, codes, sums);
+    sums.cr = sum_of(kept.size(), [&](std::size_t i) {
+      return static_cast<double>(levels_[codes[i]]) * static_cast<double>(kept[i]);
+    });
+    sums.cc = sum_of(kept.size(), [&](std::size_t i) {
+      const double level = levels_[codes[i]];
+      return level * level;
+    });
     const float scale = scale_of(sums);
     if (scale == 0) std::fill(codes.begin(), codes.end(), static_cast<std::uint8_t>(half_));
     return scale;
-  }
-
-  void add_products(std::span<const float> values, std::span<const std::uint8_t> codes,
-                    Sums& sums) const {
-    std::array<double, 2> cr{}, cc{};
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const double level = levels_[codes[i]];
-      cr[i % 2] += level * values[i];
-      cc[i % 2] += level * level;
-    }
-    sums.cr = cr[0] + cr[1];
-    sums.cc = cc[0] + cc[1];
   }
 
   // Coded values may all be 0, or so small that f would exceed its bound, when others are not.
