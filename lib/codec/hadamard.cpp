@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "base/assert.hpp"
+#include "codec/detail/checks.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -213,6 +214,14 @@ Rotation::Rotation(std::size_t count, unsigned rounds) : count_(count), rounds_(
   groups_.back() -= kBlockMin - left;
   if (groups_.back() == 0) groups_.pop_back();
   add(count - kBlockMin, kBlockMin);
+}
+
+void Rotation::check_input(std::span<const float> values) const {
+  const float largest = largest_magnitude(values);
+  if (turns() && largest > kInputMax) {
+    throw WireError("a value has magnitude " + std::to_string(largest) +
+                    ", a rotation takes up to 2^96");
+  }
 }
 
 void Rotation::rotate(std::span<float> values, std::uint64_t seed, Path path) const {

@@ -38,6 +38,8 @@ class Rotation {
   static constexpr std::size_t kBlockMin = 256;
   // Of larger magnitudes the sums before the factor (2^13 times as large) might overflow.
   static constexpr float kMagnitudeMax = 0x1p113F;
+  // A codec refuses larger magnitudes: it leaves room for the norm of a block and for scales.
+  static constexpr float kInputMax = 0x1p96F;
 
   Rotation(std::size_t count, unsigned rounds);
 
@@ -47,7 +49,9 @@ class Rotation {
   // empty. What cannot be rotated is one group.
   const std::vector<std::size_t>& groups() const { return groups_; }
 
-  // Precondition of both: values.size() is the count.
+  // Throws WireError if a value is not finite or beyond kInputMax and would be turned.
+  void check_input(std::span<const float> values) const;
+  // Precondition of both: values.size() is the count; magnitudes up to kMagnitudeMax.
   void rotate(std::span<float> values, std::uint64_t seed, Path path = Path::fastest) const;
   void unrotate(std::span<float> values, std::uint64_t seed, Path path = Path::fastest) const;
 
