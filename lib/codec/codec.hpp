@@ -82,7 +82,7 @@ using MakeNext = std::function<std::unique_ptr<Codec>(Blocks blocks)>;
 struct CodecEntry {
   config::Kind kind;
   Stage stage = Stage::quantizer;
-  Promises promises;
+  Promises promises = {};
   // The codec alone, or at the end of its chain. encode() and decode() then expect exactly the sum
   // of `blocks` values. Empty for a coder and a squeezer.
   std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks)> make = {};

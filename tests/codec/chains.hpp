@@ -33,6 +33,7 @@ inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
   if (entry.kind.name == "quantize") {
     for (const double bits : {2, 3, 5}) all.push_back(plugin(kinds, "quantize", {{"bits", bits}}));
   }
+  if (entry.kind.name == "sign") all.push_back(plugin(kinds, "sign", {{"rms", 1}}));
   if (entry.kind.name == "topk") {
     for (const double ratio : {1e-9, 0.5, 1.0}) {
       all.push_back(plugin(kinds, "topk", {{"ratio", ratio}}));

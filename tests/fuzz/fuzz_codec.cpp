@@ -1,5 +1,5 @@
 // Any bytes, decoded by any chain for any count, are refused with WireError or give finite values.
-// Input: one byte picks the chain, two the count of values (little-endian), the rest is the
+// Input: two bytes pick the chain, two the count of values (little-endian), the rest is the
 // encoding.
 #include <cmath>
 #include <cstdint>
@@ -11,13 +11,13 @@ using namespace fedctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::vector<test::Chain> chains = test::all_chains();
-  if (size < 3) return 0;
-  const test::Chain& chain = chains[data[0] % chains.size()];
-  const std::size_t count = data[1] | (std::size_t{data[2]} << 8);
+  if (size < 4) return 0;
+  const test::Chain& chain = chains[(data[0] | (std::size_t{data[1]} << 8)) % chains.size()];
+  const std::size_t count = data[2] | (std::size_t{data[3]} << 8);
   const std::vector<std::size_t> blocks = {count / 3, count - count / 3};
   std::vector<float> out(count);
   try {
-    chain.make(blocks)->decode(std::as_bytes(std::span(data + 3, size - 3)), out);
+    chain.make(blocks)->decode(std::as_bytes(std::span(data + 4, size - 4)), out);
   } catch (const WireError&) {
     return 0;
   }
