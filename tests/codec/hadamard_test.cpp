@@ -87,6 +87,21 @@ TEST_CASE("signs are the bits of SplitMix64", "[codec][hadamard][golden]") {
   }
 }
 
+TEST_CASE("blocks and signs are those of docs/codecs.md", "[codec][hadamard][golden]") {
+  // Values i % 7, seed 42, by a Python program written from the page.
+  const auto expect = [](std::size_t count, unsigned rounds,
+                         const std::vector<std::pair<std::size_t, double>>& expected) {
+    std::vector<float> values(count);
+    for (std::size_t i = 0; i < count; ++i) values[i] = static_cast<float>(i % 7);
+    Rotation(count, rounds).rotate(values, 42);
+    for (const auto& [at, value] : expected) CHECK(values[at] == Approx(value).margin(1e-4));
+  };
+  expect(300, 2, {{0, 3.4062}, {43, -0.9688}, {44, 0.9473}, {255, 1.5684}, {299, -0.9404}});
+  expect(800, 1, {{0, -5.7010}, {511, 0.5745}, {543, -0.8750}, {544, 1.7656}, {799, 3.7969}});
+  CHECK(Rotation(300, 2).groups() == std::vector<std::size_t>{44, 256});
+  CHECK(Rotation(800, 1).groups() == std::vector<std::size_t>{512, 32, 256});
+}
+
 TEST_CASE("a rotation is undone by its reverse and keeps the norm", "[codec][hadamard]") {
   for (const std::size_t count : {0U, 1U, 255U, 256U, 257U, 511U, 512U, 8193U, 16'639U, 50'000U}) {
     for (const unsigned rounds : {1U, 2U}) {
