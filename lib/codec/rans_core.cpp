@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <array>
-#include <string>
+#include <memory>
 #include <vector>
 
 #include "base/assert.hpp"
@@ -52,22 +52,38 @@ Frequencies read_table(ByteReader& reader, unsigned alphabet) {
   return frequencies;
 }
 
-struct Slot {
-  std::uint16_t frequency;  // 2^14 does not occur here
-  std::uint16_t offset;     // of the slot in its range
-  std::uint8_t symbol;
+// What the reader looks up: 17 KiB, so that it stays in the first cache.
+struct Lookup {
+  std::array<std::uint8_t, kTotal> symbols;  // of a slot
+  struct Range {
+    std::uint16_t frequency, start;
+  };
+  std::array<Range, 256> ranges;
 };
 
-std::vector<Slot> slots_of(const Frequencies& frequencies) {
-  std::vector<Slot> slots;
-  slots.reserve(kTotal);
-  for (std::size_t symbol = 0; symbol < frequencies.size(); ++symbol) {
-    for (std::uint32_t offset = 0; offset < frequencies[symbol]; ++offset) {
-      slots.push_back({static_cast<std::uint16_t>(frequencies[symbol]),
-                       static_cast<std::uint16_t>(offset), static_cast<std::uint8_t>(symbol)});
-    }
+std::unique_ptr<Lookup> lookup_of(const Frequencies& frequencies) {
+  auto lookup = std::make_unique<Lookup>();
+  const Frequencies starts = starts_of(frequencies);
+  for (std::size_t i = 0; i < frequencies.size(); ++i) {
+    lookup->ranges[i] = {static_cast<std::uint16_t>(frequencies[i]),
+                         static_cast<std::uint16_t>(starts[i])};
+    std::fill_n(lookup->symbols.begin() + starts[i], frequencies[i], static_cast<std::uint8_t>(i));
   }
-  return slots;
+  return lookup;
+}
+
+std::uint8_t take(const Lookup& lookup, std::uint32_t& x) {
+  const std::uint32_t slot = x & (kTotal - 1);
+  const std::uint8_t symbol = lookup.symbols[slot];
+  const Lookup::Range range = lookup.ranges[symbol];
+  x = range.frequency * (x >> kBits) + slot - range.start;
+  return symbol;
+}
+
+std::uint16_t word_at(const std::byte* at) {
+  std::uint16_t word = 0;
+  std::memcpy(&word, at, sizeof(word));
+  return word;
 }
 
 }  // namespace
@@ -115,7 +131,7 @@ void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> s
     encoded = encoded.subspan(encoded.size() - reader.left());
     return;
   }
-  const std::vector<Slot> slots = slots_of(frequencies);
+  const std::unique_ptr<Lookup> lookup = lookup_of(frequencies);
   std::array<std::uint32_t, kStates> states;
   for (std::uint32_t& state : states) {
     state = reader.number<std::uint32_t>();
@@ -124,18 +140,24 @@ void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> s
   const std::size_t header = encoded.size() - reader.left();
   const std::byte* at = encoded.data() + header;
   const std::byte* const end = encoded.data() + encoded.size();
-  for (std::size_t i = 0; i < symbols.size(); ++i) {
-    std::uint32_t& x = states[i % kStates];
-    const Slot slot = slots[x & (kTotal - 1)];
-    symbols[i] = slot.symbol;
-    x = slot.frequency * (x >> kBits) + slot.offset;
-    if (x < kLow) {
-      if (end - at < 2) throw WireError("rans: the numbers end early");
-      std::uint16_t low;
-      std::memcpy(&low, at, sizeof(low));
-      at += sizeof(low);
-      x = (x << 16) | low;
+  std::size_t i = 0;
+  // As long as every state may take a word without a look at the end.
+  for (; i + kStates <= symbols.size() && end - at >= 8; i += kStates) {
+    for (std::size_t k = 0; k < kStates; ++k) {
+      std::uint32_t x = states[k];
+      symbols[i + k] = take(*lookup, x);
+      const bool short_of = x < kLow;
+      states[k] = short_of ? (x << 16) | word_at(at) : x;
+      at += short_of ? 2 : 0;
     }
+  }
+  for (; i < symbols.size(); ++i) {
+    std::uint32_t& x = states[i % kStates];
+    symbols[i] = take(*lookup, x);
+    if (x >= kLow) continue;
+    if (end - at < 2) throw WireError("rans: the numbers end early");
+    x = (x << 16) | word_at(at);
+    at += 2;
   }
   for (const std::uint32_t state : states) {
     if (state != kLow) throw WireError("rans: the numbers do not end where they began");

@@ -10,10 +10,9 @@
 // across blocks without a gap, by the coder behind it in the chain; without one lowest bit first,
 // zero bits to the end of the byte.
 //        4 * blocks + ceil(count / 8)
-// Error: |x|^2 - |x|_1^2 / n a block with the mean magnitude: contractive. With the root of the mean
-// square 2 |x|^2 (1 - |x|_1 / (sqrt(n) |x|_2)),
-// |x|_1 / (sqrt(n) |x|_2)), more than |x|^2 if few values hold most of the norm: do not put it into
-// error feedback then.
+// Error: |x|^2 - |x|_1^2 / n a block with the mean magnitude: contractive. With the root of the
+// mean square 2 |x|^2 (1 - |x|_1 / (sqrt(n) |x|_2)), |x|_1 / (sqrt(n) |x|_2)), more than |x|^2 if
+// few values hold most of the norm: do not put it into error feedback then.
 
 #include <algorithm>
 #include <cmath>
