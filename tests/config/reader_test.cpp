@@ -123,6 +123,15 @@ TEST_CASE("overrides reach into lists by index", "[config][override]") {
   CHECK(whole.codec.up[0].place == "--set codec.up=[{kind: float16}]");
 }
 
+TEST_CASE("a word or a map is short for a list of it", "[config][reader]") {
+  const test::Root word = read("codec: {up: float16}", {});
+  REQUIRE(word.codec.up.size() == 1);
+  CHECK(word.codec.up[0].kind == "float16");
+  const test::Root map = read("codec: {up: {kind: topk, ratio: 0.5}}", {});
+  REQUIRE(map.codec.up.size() == 1);
+  CHECK(map.codec.up[0].place == "f.yaml:3:13");
+}
+
 TEST_CASE("an override's value may hold an equals sign", "[config][override]") {
   CHECK(config::parse_override("note=a=b") == std::pair<std::string, std::string>("note", "a=b"));
 }

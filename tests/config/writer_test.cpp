@@ -158,10 +158,13 @@ TEST_CASE("a plugin's schema has one closed alternative a kind, and the bare wor
   test::Root root;
   const Json schema = Json::parse(config::schema(root, ""));
   const Json& up = schema["properties"]["codec"]["properties"]["up"];
-  CHECK(up["type"] == "array");
-  CHECK(up["maxItems"] == 3);
   CHECK(up["default"] == Json::array());
-  const Json& kinds = up["items"]["oneOf"];
+  REQUIRE(up["anyOf"].size() == 2);
+  const Json& list = up["anyOf"][0];
+  CHECK(list["type"] == "array");
+  CHECK(list["maxItems"] == 3);
+  CHECK(list["items"]["oneOf"].size() == up["anyOf"][1]["oneOf"].size());
+  const Json& kinds = list["items"]["oneOf"];
   REQUIRE(kinds.size() == 4);
   CHECK(kinds[2]["properties"]["kind"]["const"] == "topk");
   CHECK(kinds[2]["additionalProperties"] == false);

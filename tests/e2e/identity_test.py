@@ -49,12 +49,15 @@ class Identity(Case):
                             self.assertEqual(mine["bytes"][way][part], theirs["bytes"][way][part])
 
     def test_memory_on_both_sides_agrees(self):
-        config = self.write("exp.yaml", GLYPHS.replace("ef14", "ef21").replace("count: 8", "count: 8, per_round: 5"))
+        config = self.write("exp.yaml", GLYPHS.replace("ef14", "ef21, error_feedback_down: ef21")
+                            .replace("down: [{kind: float16}]", "down: {kind: auto, bits_per_parameter: 2}")
+                            .replace("count: 8", "count: 8, per_round: 5"))
         expected = self.simulated(config, "simulated")
         directory = self.over_tcp(config, "tcp", ["0-3", "4-7"])
         self.assertEqual(digests(directory), digests(expected))
         for mine, theirs in zip(rounds(directory), rounds(expected)):
-            self.assertEqual(mine["bytes"]["up"]["payload"], theirs["bytes"]["up"]["payload"])
+            for way in ("up", "down"):
+                self.assertEqual(mine["bytes"][way]["payload"], theirs["bytes"][way]["payload"])
         self.assertEqual(sum(line.get("rejected", 0) for line in rounds(directory)), 0)
 
     def test_threads_do_not_show(self):

@@ -63,7 +63,7 @@ class Mistakes(Case):
         self.check(TOY + "codec: {up: [{kind: quantize}, {kind: topk}]}\n", 2, "codec.up[0]", "codec.up[1]")
 
     def test_sparse_downlink(self):
-        self.check(TOY + "codec: {down: [{kind: topk}]}\n", 2, "codec.down[0]", "codec.up")
+        self.check(TOY + "codec: {down: [{kind: topk}]}\n", 2, "codec.down[0]", "codec.error_feedback_down: ef21")
 
     def test_feedback_without_codec(self):
         self.check(TOY + "codec: {error_feedback: ef14}\n", 2, "codec.error_feedback is ef14")
