@@ -133,7 +133,7 @@ TEST_CASE("a wrong key or value is refused with place, expectation and hint", "[
       {"aggregate:", "f.yaml:1:1: aggregate has no value, must be a map with a kind", "mean, clip"},
       {"aggregate: {kind: clip, of: {kind: clip, norm: 0, of: mean}}",
        "f.yaml:1:48: aggregate.of.norm is 0, must be in (0, 1000000)", ""},
-      {"codec: {up: {kind: topk, ratio: 2}}", "f.yaml:1:33: codec.up[0].ratio is 2, must be in",
+      {"codec: {up: {kind: topk, ratio: 2}}", "f.yaml:1:33: codec.up.ratio is 2, must be in",
        ""},
       {"codec: {up: }", "f.yaml:1:9: codec.up has no value, must be a list of maps", "write []"},
       {"codec: {up: [[topk]]}", "f.yaml:1:14: codec.up[0] is a list, must be a map with a kind",
