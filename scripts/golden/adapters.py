@@ -1,12 +1,12 @@
-"""Adds dora, ia3 and vera to the models of tests/golden/models/ that models.py wrote, as peft computes them. Compared by
-tests/learn/torch/golden_test.cpp. See setup.sh.
+"""Adds dora, ia3 and vera to the models of tests/golden/models/ that models.py wrote, as peft computes them. Compared
+by tests/learn/torch/golden_test.cpp. See setup.sh.
 
   NAME/dora/, ia3/, vera/     adapters with random values, saved by peft
   NAME/adapters.safetensors   by "dora.", "ia3.", "vera.": loss, logits, and "grad." with a parameter's name
 
 VeRA's frozen matrices come from fedctl's own generator: they are taken from NAME/vera/, where
-`learn_torch_test "[.projections]"` puts them for a new model or rank. bitfit needs no values of its own: its gradients are
-some of full training's.
+`learn_torch_test "[.projections]"` puts them after models.py, which empties NAME/. bitfit needs no values of its own:
+its gradients are some of full training's.
 """
 import sys
 

@@ -1,5 +1,5 @@
-"""Writes tests/golden/models/{mlp,cnn,kwt}: the families that transformers lacks, in plain PyTorch as docs/models.md describes
-them. Files as models.py's: config.json, model.safetensors, golden.safetensors ("full." only). See setup.sh.
+"""Writes tests/golden/models/{mlp,cnn,kwt}: the families that transformers lacks, in plain PyTorch. Files as models.py's:
+config.json, model.safetensors, golden.safetensors ("full." only). See setup.sh.
 """
 import json
 

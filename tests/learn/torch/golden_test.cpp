@@ -145,6 +145,7 @@ std::vector<std::string> golden_folders() {
   return folders;
 }
 
+// All gradients, or those that bitfit has: of the biases and of an output layer of its own.
 void compare(learn::Learner& learner, const data::Safetensors& golden, const data::Batch& batch,
              const std::string& prefix, bool all = true) {
   const float loss = golden.f32(prefix + "loss").f32()[0];
@@ -162,7 +163,7 @@ void compare(learn::Learner& learner, const data::Safetensors& golden, const dat
   // Nothing that PyTorch trains is missing here.
   const auto expected = std::ranges::count_if(golden.names(), [&](const std::string& name) {
     const bool some = name.ends_with(".bias") || name.ends_with(".classifier.weight") ||
-                      name.ends_with(".head.weight");  // of bitfit
+                      name.ends_with(".head.weight");
     return name.starts_with(prefix + "grad.") && (all || some);
   });
   CHECK(compared == static_cast<std::size_t>(expected));
