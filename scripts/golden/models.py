@@ -59,6 +59,7 @@ def block_name(name):
                          ("v_proj", "attention.value"), ("o_proj", "output.dense"), ("mlp.fc1", "intermediate.dense"),
                          ("mlp.fc2", "output.dense")):
             name = name.replace(new, old)
+    name = name.removesuffix(".default").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
     return "prompt_embeddings" if name.startswith("prompt_encoder") else name
 
 

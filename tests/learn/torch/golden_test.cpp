@@ -1,7 +1,10 @@
 // Loss, logits and gradients of tiny models as PyTorch, transformers and peft compute them
-// (scripts/golden/models.py), and as the families here do.
+// (scripts/golden/models.py, adapters.py, families.py), and as the families here do.
+#include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "data/safetensors.hpp"
 #include "learn/torch/models.hpp"
@@ -31,7 +34,9 @@ nlohmann::json json_file(const fs::path& path) {
 
 data::Batch batch_of(const data::Safetensors& golden) {
   data::Batch batch;
-  if (golden.contains("pixels")) batch["pixels"] = golden.f32("pixels");
+  for (const char* name : {"pixels", "features"}) {
+    if (golden.contains(name)) batch[name] = golden.f32(name);
+  }
   for (const char* name : {"tokens", "lengths", "segments", "labels"}) {
     if (golden.contains(name)) batch[name] = golden.i64(name);
   }
@@ -40,11 +45,12 @@ data::Batch batch_of(const data::Safetensors& golden) {
 
 data::DatasetInfo info_of(const nlohmann::json& config, const data::Batch& batch) {
   data::DatasetInfo info;
-  if (const auto pixels = batch.find("pixels"); pixels != batch.end()) {
-    info.input_shape = {pixels->second.shape.begin() + 1, pixels->second.shape.end()};
-  } else {
-    info.vocabulary = config["vocab_size"];
+  for (const char* name : {"pixels", "features"}) {
+    if (const auto inputs = batch.find(name); inputs != batch.end()) {
+      info.input_shape = {inputs->second.shape.begin() + 1, inputs->second.shape.end()};
+    }
   }
+  if (batch.contains("tokens")) info.vocabulary = config["vocab_size"];
   const bool classify =
       batch.at("labels").shape[0] != (batch.contains("tokens") ? batch.at("tokens").shape[0] : 0);
   info.task = classify ? data::Task::classify : data::Task::language;
@@ -56,19 +62,92 @@ data::DatasetInfo info_of(const nlohmann::json& config, const data::Batch& batch
   return info;
 }
 
-// The layers whose module has one of PEFT's names, in our words.
-std::vector<std::string> targets_of(const std::string& kind, const nlohmann::json& config) {
-  static const std::map<std::string, std::string> kWords = {
-      {"q_proj", "query"},   {"v_proj", "value"}, {"query", "query"}, {"value", "value"},
-      {"down_proj", "down"}, {"c_attn", "qkv"},   {"c_fc", "fc1"}};
-  INFO(kind);
-  std::vector<std::string> targets;
-  for (const std::string name : config["target_modules"]) targets.push_back(kWords.at(name));
-  return targets;
+// Modules by PEFT's names, in our words.
+std::vector<std::string> words_of(const nlohmann::json& modules) {
+  static const std::map<std::string, std::string> kWords = {{"q_proj", "query"},
+                                                            {"k_proj", "key"},
+                                                            {"v_proj", "value"},
+                                                            {"query", "query"},
+                                                            {"key", "key"},
+                                                            {"value", "value"},
+                                                            {"down_proj", "down"},
+                                                            {"fc2", "fc2"},
+                                                            {"layer.0.output.dense", "fc2"},
+                                                            {"layer.1.output.dense", "fc2"},
+                                                            {"c_attn", "qkv"},
+                                                            {"c_fc", "fc1"},
+                                                            {"mlp.c_proj", "fc2"}};
+  std::set<std::string> words;
+  for (const std::string name : modules) words.insert(kWords.at(name));
+  return {words.begin(), words.end()};
 }
 
+// A tiny model's folder and what the scripts computed of it.
+struct Golden {
+  std::string folder, kind;
+  nlohmann::json config;
+  data::Safetensors values;
+  data::Batch batch;
+  data::DatasetInfo info;
+
+  explicit Golden(const std::string& path)
+      : folder(path),
+        config(json_file(path + "/config.json")),
+        values(data::Safetensors::open(path + "/golden.safetensors")),
+        batch(batch_of(values)),
+        info(info_of(config, batch)) {
+    const std::string type = config["model_type"], ours = "fedctl_";
+    kind = type.starts_with(ours) ? type.substr(ours.size()) : type;
+  }
+
+  // With this adapter's options as PEFT's folder has them.
+  learn::LearnerSpec spec(const std::string& adapter) const {
+    learn::LearnerSpec spec = test::spec(kind, adapter, info, folder);
+    const std::string path = folder + '/' + adapter;
+    const nlohmann::json saved = json_file(path + "/adapter_config.json");
+    const bool head = saved.contains("modules_to_save") && !saved["modules_to_save"].is_null();
+    config::Options* options = spec.adapter.options.get();
+    if (auto* lora = dynamic_cast<learn::LoraOptions*>(options)) {
+      lora->rank = saved["r"];
+      lora->alpha = saved["lora_alpha"];
+      lora->targets = words_of(saved["target_modules"]);
+      lora->train_head = head;
+    } else if (auto* ia3 = dynamic_cast<learn::Ia3Options*>(options)) {
+      ia3->feedforward = words_of(saved["feedforward_modules"]);
+      for (const std::string& word : words_of(saved["target_modules"])) {
+        if (std::ranges::find(ia3->feedforward, word) == ia3->feedforward.end()) {
+          ia3->targets.push_back(word);
+        }
+      }
+      ia3->train_head = head;
+    } else if (auto* vera = dynamic_cast<learn::VeraOptions*>(options)) {
+      vera->rank = saved["r"];
+      vera->targets = words_of(saved["target_modules"]);
+      vera->train_head = head;
+    } else if (auto* prompt = dynamic_cast<learn::PromptOptions*>(options)) {
+      prompt->tokens = saved["num_virtual_tokens"];
+      prompt->train_head = false;
+    } else if (auto* prefix = dynamic_cast<learn::PrefixOptions*>(options)) {
+      prefix->tokens = saved["num_virtual_tokens"];
+      prefix->train_head = false;
+    }
+    dynamic_cast<learn::AdapterOptions&>(*options).path = path;
+    return spec;
+  }
+};
+
+std::vector<std::string> golden_folders() {
+  std::vector<std::string> folders;
+  for (const auto& entry : fs::directory_iterator(FEDCTL_SOURCE_DIR "/tests/golden/models")) {
+    folders.push_back(entry.path().string());
+  }
+  std::ranges::sort(folders);
+  return folders;
+}
+
+// All gradients, or those that bitfit has: of the biases and of an output layer of its own.
 void compare(learn::Learner& learner, const data::Safetensors& golden, const data::Batch& batch,
-             const std::string& prefix) {
+             const std::string& prefix, bool all = true) {
   const float loss = golden.f32(prefix + "loss").f32()[0];
   CHECK(learner.loss_and_gradient(batch) == Approx(loss).epsilon(kRelative));
   CHECK(distance(learner.logits(batch).f32(), golden.f32(prefix + "logits").f32()) < kRelative);
@@ -81,6 +160,13 @@ void compare(learn::Learner& learner, const data::Safetensors& golden, const dat
           kRelative);
     ++compared;
   }
+  // Nothing that PyTorch trains is missing here.
+  const auto expected = std::ranges::count_if(golden.names(), [&](const std::string& name) {
+    const bool some = name.ends_with(".bias") || name.ends_with(".classifier.weight") ||
+                      name.ends_with(".head.weight");
+    return name.starts_with(prefix + "grad.") && (all || some);
+  });
+  CHECK(compared == static_cast<std::size_t>(expected));
   CHECK(compared > 0);
 }
 
@@ -88,50 +174,67 @@ void compare(learn::Learner& learner, const data::Safetensors& golden, const dat
 
 TEST_CASE("models compute what PyTorch computes", "[learn][torch][golden]") {
   std::size_t models = 0;
-  for (const auto& entry : fs::directory_iterator(FEDCTL_SOURCE_DIR "/tests/golden/models")) {
-    const std::string folder = entry.path().string();
+  for (const std::string& folder : golden_folders()) {
     INFO(folder);
-    const nlohmann::json config = json_file(entry.path() / "config.json");
-    const std::string kind = config["model_type"];
-    const auto golden = data::Safetensors::open(folder + "/golden.safetensors");
-    const data::Batch batch = batch_of(golden);
-    const data::DatasetInfo info = info_of(config, batch);
-    {
-      INFO("full");
-      const auto learner = learn::make_factory(test::spec(kind, "full", info, folder))->make();
-      compare(*learner, golden, batch, "full.");
-    }
-    if (fs::exists(folder + "/lora")) {
-      INFO("lora");
-      const nlohmann::json adapter = json_file(folder + "/lora/adapter_config.json");
-      learn::LearnerSpec spec = test::spec(kind, "lora", info, folder);
-      auto& options = dynamic_cast<learn::LoraOptions&>(*spec.adapter.options);
-      options.rank = adapter["r"];
-      options.alpha = adapter["lora_alpha"];
-      options.targets = targets_of(kind, adapter);
-      options.train_head = !adapter["modules_to_save"].is_null();
-      options.path = folder + "/lora";
-      compare(*learn::make_factory(spec)->make(), golden, batch, "lora.");
-    }
-    if (fs::exists(folder + "/prompt")) {
-      INFO("prompt");
-      learn::LearnerSpec spec = test::spec(kind, "prompt", info, folder);
-      auto& options = dynamic_cast<learn::PromptOptions&>(*spec.adapter.options);
-      options.tokens = json_file(folder + "/prompt/adapter_config.json")["num_virtual_tokens"];
-      options.train_head = false;
-      options.path = folder + "/prompt";
-      compare(*learn::make_factory(spec)->make(), golden, batch, "prompt.");
-    }
-    if (fs::exists(folder + "/prefix")) {
-      INFO("prefix");
-      learn::LearnerSpec spec = test::spec(kind, "prefix", info, folder);
-      auto& options = dynamic_cast<learn::PrefixOptions&>(*spec.adapter.options);
-      options.tokens = json_file(folder + "/prefix/adapter_config.json")["num_virtual_tokens"];
-      options.train_head = false;
-      options.path = folder + "/prefix";
-      compare(*learn::make_factory(spec)->make(), golden, batch, "prefix.");
-    }
+    const Golden golden(folder);
+    const auto learner =
+        learn::make_factory(test::spec(golden.kind, "full", golden.info, folder))->make();
+    compare(*learner, golden.values, golden.batch, "full.");
     ++models;
   }
-  CHECK(models == 5);
+  CHECK(models == 8);
+}
+
+TEST_CASE("adapters compute what peft computes", "[learn][torch][golden]") {
+  std::map<std::string, int> compared;
+  for (const std::string& folder : golden_folders()) {
+    const Golden golden(folder);
+    for (const std::string adapter : {"lora", "prompt", "prefix", "dora", "ia3", "vera"}) {
+      if (!fs::exists(folder + '/' + adapter)) continue;
+      INFO(folder + ' ' + adapter);
+      const auto learner = learn::make_factory(golden.spec(adapter))->make();
+      const bool apart = adapter == "dora" || adapter == "ia3" || adapter == "vera";
+      const auto values = data::Safetensors::open(
+          folder + (apart ? "/adapters.safetensors" : "/golden.safetensors"));
+      compare(*learner, values, golden.batch, adapter + '.');
+      ++compared[adapter];
+    }
+  }
+  const std::map<std::string, int> expected = {{"dora", 5},   {"ia3", 5},    {"lora", 5},
+                                               {"prefix", 2}, {"prompt", 2}, {"vera", 5}};
+  CHECK(compared == expected);
+}
+
+// Before anything is trained bitfit is the model itself: its gradients are those of full training.
+TEST_CASE("bitfit trains the biases, with PyTorch's gradients", "[learn][torch][golden]") {
+  for (const std::string& folder : golden_folders()) {
+    const Golden golden(folder);
+    if (golden.kind == "llama") continue;  // has no biases
+    INFO(folder);
+    learn::LearnerSpec spec = test::spec(golden.kind, "bitfit", golden.info, folder);
+    // gpt2's output layer is its embedding.
+    dynamic_cast<learn::BitfitOptions&>(*spec.adapter.options).train_head = golden.kind != "gpt2";
+    const auto learner = learn::make_factory(spec)->make();
+    compare(*learner, golden.values, golden.batch, "full.", /*all=*/false);
+  }
+}
+
+// VeRA's matrices for scripts/golden/adapters.py, which has no generator that draws them.
+TEST_CASE("write VeRA's frozen matrices for the goldens", "[.projections]") {
+  const std::map<std::string, std::vector<std::string>> kTargets = {
+      {"bert", {"query", "value"}},
+      {"gpt2", {"qkv"}},
+      {"llama", {"query", "value", "down"}},
+      {"vit", {"query", "value"}}};
+  for (const std::string& folder : golden_folders()) {
+    const Golden golden(folder);
+    if (!kTargets.contains(golden.kind)) continue;
+    learn::LearnerSpec spec = test::spec(golden.kind, "vera", golden.info, folder);
+    auto& options = dynamic_cast<learn::VeraOptions&>(*spec.adapter.options);
+    options.rank = 5;
+    options.targets = kTargets.at(golden.kind);
+    options.train_head = false;
+    fs::create_directories(folder + "/vera");
+    learn::make_factory(spec)->make()->save_adapter(folder + "/vera", {});
+  }
 }
