@@ -48,6 +48,7 @@ def write(name):
     out = {}
 
     def add(kind, config, names):
+        torch.manual_seed(13)
         model = get_peft_model(load(), config)
         if kind == "vera":
             with torch.no_grad():

@@ -82,6 +82,9 @@ def save_adapter(model, folder):
     (folder / "README.md").unlink(missing_ok=True)  # peft's model card
     config = json.loads((folder / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = None
+    for key in ("target_modules", "feedforward_modules"):  # sets, in any order
+        if key in config:
+            config[key] = sorted(config[key])
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
