@@ -1,6 +1,8 @@
 #include "codec/detail/positions.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
@@ -13,14 +15,25 @@ namespace {
 constexpr unsigned kRiceMax = 33;
 static_assert(limits::kElementsMax <= std::uint64_t{1} << kRiceMax);
 
-std::vector<std::size_t> gaps_of(std::span<const std::size_t> positions) {
+std::size_t kept_in(Chunks chunks) {
+  return std::accumulate(chunks.begin(), chunks.end(), std::size_t{0},
+                         [](std::size_t sum, const Chunk& chunk) { return sum + chunk.kept; });
+}
+
+std::vector<std::size_t> gaps_of(std::span<const std::size_t> positions, Chunks chunks) {
+  FEDCTL_ASSERT(positions.size() == kept_in(chunks));
   std::vector<std::size_t> gaps;
   gaps.reserve(positions.size());
-  std::size_t next = 0;  // the lowest position still possible
-  for (const std::size_t position : positions) {
-    FEDCTL_ASSERT(position >= next);
-    gaps.push_back(position - next);
-    next = position + 1;
+  std::size_t first = 0;  // of the chunk
+  for (const Chunk& chunk : chunks) {
+    std::size_t next = first;  // the lowest position still possible
+    for (std::size_t i = 0; i < chunk.kept; ++i) {
+      const std::size_t position = positions[gaps.size()];
+      FEDCTL_ASSERT(position >= next && position < first + chunk.length);
+      gaps.push_back(position - next);
+      next = position + 1;
+    }
+    first += chunk.length;
   }
   return gaps;
 }
@@ -47,20 +60,23 @@ unsigned best_rice(std::span<const std::size_t> gaps) {
 
 }  // namespace
 
-std::size_t positions_bytes_max(std::size_t count, std::size_t length) {
-  FEDCTL_ASSERT(count <= length);
+std::size_t positions_bytes_max(Chunks chunks) {
+  const std::size_t count = kept_in(chunks);
   if (count == 0) return 0;
-  // The gaps add up to at most length - count, and so do their shifted parts to that shifted.
-  std::size_t bits = length;
-  for (unsigned r = 1; r <= kRiceMax; ++r) {
-    bits = std::min(bits, count * (1 + r) + ((length - count) >> r));
+  // The gaps of a chunk add up to at most length - kept, and so do their shifted parts to that
+  // shifted.
+  std::size_t least = std::numeric_limits<std::size_t>::max();
+  for (unsigned r = 0; r <= kRiceMax; ++r) {
+    std::size_t bits = count * (1 + r);
+    for (const Chunk& chunk : chunks) bits += (chunk.length - chunk.kept) >> r;
+    least = std::min(least, bits);
   }
-  return 1 + (bits + 7) / 8;
+  return 1 + (least + 7) / 8;
 }
 
-void write_positions(std::span<const std::size_t> positions, Bytes& out) {
+void write_positions(std::span<const std::size_t> positions, Chunks chunks, Bytes& out) {
   if (positions.empty()) return;
-  const std::vector<std::size_t> gaps = gaps_of(positions);
+  const std::vector<std::size_t> gaps = gaps_of(positions, chunks);
   const unsigned r = best_rice(gaps);
   const std::size_t low_bits = (std::size_t{1} << r) - 1;
   out.push_back(static_cast<std::byte>(r));
@@ -72,8 +88,8 @@ void write_positions(std::span<const std::size_t> positions, Bytes& out) {
   writer.finish();
 }
 
-std::vector<std::size_t> read_positions(std::size_t count, std::size_t length, ByteView& encoded) {
-  FEDCTL_ASSERT(count <= length);
+std::vector<std::size_t> read_positions(Chunks chunks, ByteView& encoded) {
+  const std::size_t count = kept_in(chunks);
   std::vector<std::size_t> positions;
   if (count == 0) return positions;
   ByteReader header(encoded);
@@ -81,20 +97,26 @@ std::vector<std::size_t> read_positions(std::size_t count, std::size_t length, B
   if (r > kRiceMax) throw WireError("positions: Rice parameter " + std::to_string(r));
   BitReader reader(encoded.subspan(1));
   positions.reserve(count);
-  std::size_t skips_left = length - count;  // what all gaps together may still pass over
-  for (std::size_t next = 0; positions.size() < count; ++next) {
-    const std::uint64_t high = reader.unary(skips_left >> r);
-    const std::size_t gap = (high << r) | reader.number(r);
-    if (gap > skips_left) {
-      throw WireError("positions: number " + std::to_string(positions.size()) + " of " +
-                      std::to_string(count) + " leaves no room below " + std::to_string(length));
+  std::size_t first = 0;  // of the chunk
+  for (const Chunk& chunk : chunks) {
+    std::size_t skips_left = chunk.length - chunk.kept;  // what its gaps may still pass over
+    std::size_t next = first;
+    for (std::size_t i = 0; i < chunk.kept; ++i, ++next) {
+      const std::uint64_t high = reader.unary(skips_left >> r);
+      const std::size_t gap = (high << r) | reader.number(r);
+      if (gap > skips_left) {
+        throw WireError("positions: number " + std::to_string(positions.size()) + " of " +
+                        std::to_string(count) + " leaves no room below " +
+                        std::to_string(first + chunk.length));
+      }
+      skips_left -= gap;
+      next += gap;
+      positions.push_back(next);
     }
-    skips_left -= gap;
-    next += gap;
-    positions.push_back(next);
+    first += chunk.length;
   }
   encoded = reader.finish();
-  if (best_rice(gaps_of(positions)) != r) {
+  if (best_rice(gaps_of(positions, chunks)) != r) {
     throw WireError("positions: Rice parameter " + std::to_string(r) + " is not the shortest");
   }
   return positions;

@@ -1,6 +1,8 @@
 // topk: keeps the k = max(1, round(ratio * count)) values of largest magnitude, of equals the
-// first; the others decode to 0 (Aji and Heafield, "Sparse communication for distributed gradient
-// descent", EMNLP 2017; Stich, Cordonnier, Jaggi, "Sparsified SGD with memory", NeurIPS 2018).
+// first, in all or (`chunk`) in every run of so many values; the others decode to 0 (Aji and
+// Heafield, "Sparse communication for distributed gradient descent", EMNLP 2017; Stich, Cordonnier,
+// Jaggi, "Sparsified SGD with memory", NeurIPS 2018; in chunks: Sarfi et al., SparseLoCo, arXiv
+// 2508.15706, with runs of the flat vector for its 64 x 64 blocks).
 //
 // Bytes: the k positions (codec/detail/positions.hpp), then the k values, in order of position, as
 // the codec behind this one in the chain codes them, float32 if there is none.
@@ -47,31 +49,45 @@ std::vector<std::size_t> largest_positions(std::span<const float> values, std::s
 
 class Topk final : public Codec {
  public:
-  // `values` codes exactly `kept` values.
-  Topk(std::size_t count, std::size_t kept, std::unique_ptr<Codec> values)
-      : count_(count), kept_(kept), values_(std::move(values)) {}
+  // `values` codes as many values as the chunks keep.
+  Topk(std::vector<detail::Chunk> chunks, std::unique_ptr<Codec> values)
+      : chunks_(std::move(chunks)), values_(std::move(values)) {
+    for (const detail::Chunk& chunk : chunks_) {
+      count_ += chunk.length;
+      kept_ += chunk.kept;
+    }
+  }
 
   std::size_t max_encoded_bytes(std::size_t count) const override {
     FEDCTL_ASSERT(count == count_);
-    return detail::positions_bytes_max(kept_, count_) + values_->max_encoded_bytes(kept_);
+    return detail::positions_bytes_max(chunks_) + values_->max_encoded_bytes(kept_);
   }
 
   Bytes encode(std::span<const float> values, Rng& rng) override {
     FEDCTL_ASSERT(values.size() == count_);
     detail::largest_magnitude(values);
-    const std::vector<std::size_t> positions = largest_positions(values, kept_);
+    std::vector<std::size_t> positions;
+    positions.reserve(kept_);
+    std::size_t first = 0;
+    for (const detail::Chunk& chunk : chunks_) {
+      for (const std::size_t position :
+           largest_positions(values.subspan(first, chunk.length), chunk.kept)) {
+        positions.push_back(first + position);
+      }
+      first += chunk.length;
+    }
     std::vector<float> kept;
     kept.reserve(kept_);
     for (const std::size_t position : positions) kept.push_back(values[position]);
     Bytes encoded;
-    detail::write_positions(positions, encoded);
+    detail::write_positions(positions, chunks_, encoded);
     ByteWriter(encoded).raw(values_->encode(kept, rng));
     return encoded;
   }
 
   void decode(ByteView encoded, std::span<float> out) const override {
     FEDCTL_ASSERT(out.size() == count_);
-    const std::vector<std::size_t> positions = detail::read_positions(kept_, count_, encoded);
+    const std::vector<std::size_t> positions = detail::read_positions(chunks_, encoded);
     std::vector<float> kept(kept_);
     values_->decode(encoded, kept);
     std::fill(out.begin(), out.end(), 0.0F);
@@ -79,15 +95,19 @@ class Topk final : public Codec {
   }
 
  private:
-  std::size_t count_;  // values in all
-  std::size_t kept_;   // k
+  std::vector<detail::Chunk> chunks_;
+  std::size_t count_ = 0;  // values in all
+  std::size_t kept_ = 0;   // k
   std::unique_ptr<Codec> values_;
 };
 
 struct TopkOptions : config::Options {
   double ratio = 0.05;
+  std::int64_t chunk = 0;
   void fields(config::Fields& fields) override {
     fields.real("ratio", ratio, {.above = 0, .max = 1}, "share of the values that are kept");
+    fields.integer("chunk", chunk, {.min = 0, .max = 1 << 24},
+                   "choose in every run of so many values; 0: among all");
   }
 };
 
@@ -96,11 +116,23 @@ std::size_t kept_count(double ratio, std::size_t count) {
   return std::min(count, std::max<std::size_t>(1, rounded));
 }
 
+std::vector<detail::Chunk> chunks_of(const TopkOptions& options, std::size_t count) {
+  const std::size_t length = options.chunk > 0 ? static_cast<std::size_t>(options.chunk) : count;
+  std::vector<detail::Chunk> chunks;
+  for (std::size_t first = 0; first < count; first += length) {
+    const std::size_t here = std::min(length, count - first);
+    chunks.push_back({here, kept_count(options.ratio, here)});
+  }
+  return chunks;
+}
+
 std::unique_ptr<Codec> make_before(const config::Options& options, Blocks blocks,
                                    const MakeNext& next) {
-  const std::size_t count = detail::value_count(blocks);
-  const std::array kept = {kept_count(dynamic_cast<const TopkOptions&>(options).ratio, count)};
-  return std::make_unique<Topk>(count, kept[0], next(kept));
+  std::vector<detail::Chunk> chunks =
+      chunks_of(dynamic_cast<const TopkOptions&>(options), detail::value_count(blocks));
+  std::array<std::size_t, 1> kept = {0};
+  for (const detail::Chunk& chunk : chunks) kept[0] += chunk.kept;
+  return std::make_unique<Topk>(std::move(chunks), next(kept));
 }
 
 }  // namespace

@@ -35,6 +35,7 @@ inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
   }
   if (entry.kind.name == "sign") all.push_back(plugin(kinds, "sign", {{"rms", 1}}));
   if (entry.kind.name == "topk") {
+    all.push_back(plugin(kinds, "topk", {{"ratio", 0.1}, {"chunk", 64}}));
     for (const double ratio : {1e-9, 0.5, 1.0}) {
       all.push_back(plugin(kinds, "topk", {{"ratio", ratio}}));
     }

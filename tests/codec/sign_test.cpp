@@ -94,3 +94,28 @@ TEST_CASE("rans makes quantized values as short as their entropy", "[codec][rans
   CHECK(lost({test::plugin(kinds(), "e3m0"), test::plugin(kinds(), "rans")}).second ==
         Approx(3.4).margin(0.1));
 }
+
+// SparseLoCo's setting. Rice's code takes 7.50 bits a position, the sign one.
+TEST_CASE("topk in chunks of 4096 and sign take 0.133 bit a value", "[codec][topk]") {
+  const auto [share, bits] =
+      lost({test::plugin(kinds(), "topk", {{"ratio", 64.0 / 4096}, {"chunk", 4096}}),
+            test::plugin(kinds(), "sign")});
+  CHECK(share == Approx(0.8822).epsilon(0.01));
+  CHECK(bits < 0.134);
+  CHECK(bits > (471.3 + 64) / 4096);
+}
+
+TEST_CASE("topk in chunks: bytes by hand", "[codec][topk][golden]") {
+  Rng rng(0);
+  // Chunks 0-3, 4-7, 8: one value each, at 2, 4 and 8. Gaps 2, 0, 0; r = 0.
+  const std::vector<float> values = {1, 0, -2, 1, 3, 2, 0, 0, 0.5F};
+  const auto codec = test::Chain{"",
+                                 {test::plugin(kinds(), "topk", {{"ratio", 0.25}, {"chunk", 4}}),
+                                  test::plugin(kinds(), "bfloat16")}}
+                         .make({9});
+  const Bytes expected = bytes_of({0, 0x03, 0x00, 0xc0, 0x40, 0x40, 0x00, 0x3f});
+  CHECK(codec->encode(values, rng) == expected);
+  std::vector<float> out(9);
+  codec->decode(expected, out);
+  CHECK(out == std::vector<float>{0, 0, -2, 0, 3, 0, 0, 0, 0.5F});
+}

@@ -11,6 +11,10 @@ using namespace fedctl;
 
 namespace {
 
+std::vector<codec::detail::Chunk> in_one(std::size_t length, std::size_t kept) {
+  return {{length, kept}};
+}
+
 std::unique_ptr<codec::Codec> topk(double ratio, std::size_t count) {
   return test::Chain{"topk", {test::plugin(codec::codec_kinds(), "topk", {{"ratio", ratio}})}}.make(
       {count});
@@ -80,9 +84,9 @@ TEST_CASE("a last position one beyond the end is refused", "[codec][topk]") {
   // Gaps 3, 0, 11 below: positions 3, 4, 16. 0 11 | 0 00 | 110 11.
   const Bytes bytes = bytes_of({2, 0xc6, 0x06});
   ByteView rest(bytes);
-  CHECK(codec::detail::read_positions(3, 17, rest) == std::vector<std::size_t>{3, 4, 16});
+  CHECK(codec::detail::read_positions(in_one(17, 3), rest) == std::vector<std::size_t>{3, 4, 16});
   rest = bytes;
-  CHECK_THROWS_AS(codec::detail::read_positions(3, 16, rest), WireError);
+  CHECK_THROWS_AS(codec::detail::read_positions(in_one(16, 3), rest), WireError);
 }
 
 TEST_CASE("positions of any density come back, near their entropy", "[codec][topk][property]") {
@@ -94,10 +98,10 @@ TEST_CASE("positions of any density come back, near their entropy", "[codec][top
       if (rng.uniform_double() < density) positions.push_back(i);
     }
     Bytes bytes;
-    codec::detail::write_positions(positions, bytes);
-    CHECK(bytes.size() <= codec::detail::positions_bytes_max(positions.size(), length));
+    codec::detail::write_positions(positions, in_one(length, positions.size()), bytes);
+    CHECK(bytes.size() <= codec::detail::positions_bytes_max(in_one(length, positions.size())));
     ByteView rest(bytes);
-    CHECK(codec::detail::read_positions(positions.size(), length, rest) == positions);
+    CHECK(codec::detail::read_positions(in_one(length, positions.size()), rest) == positions);
     CHECK(rest.empty());
     const double other = 1 - density;
     const double entropy_bits =
@@ -116,10 +120,10 @@ TEST_CASE("no set of positions takes more than the bound", "[codec][topk][proper
       if ((set >> i) & 1U) positions.push_back(i);
     }
     Bytes bytes;
-    codec::detail::write_positions(positions, bytes);
-    REQUIRE(bytes.size() <= codec::detail::positions_bytes_max(positions.size(), 12));
+    codec::detail::write_positions(positions, in_one(12, positions.size()), bytes);
+    REQUIRE(bytes.size() <= codec::detail::positions_bytes_max(in_one(12, positions.size())));
     ByteView rest(bytes);
-    REQUIRE(codec::detail::read_positions(positions.size(), 12, rest) == positions);
+    REQUIRE(codec::detail::read_positions(in_one(12, positions.size()), rest) == positions);
   }
 }
 
