@@ -162,6 +162,9 @@ void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> s
   for (const std::uint32_t state : states) {
     if (state != kLow) throw WireError("rans: the numbers do not end where they began");
   }
+  if (frequencies_of(symbols) != frequencies) {
+    throw WireError("rans: the frequencies are not those of the numbers");
+  }
   encoded = encoded.subspan(static_cast<std::size_t>(at - encoded.data()));
 }
 
