@@ -1,102 +1,55 @@
-// sign: one bit a value and a scale a block (Seide et al., Interspeech 2014; Karimireddy et al.,
-// ICML 2019, arXiv 1901.09847, with the mean magnitude; Tang et al., 1-bit Adam, ICML 2021, arXiv
-// 2102.02888, with the root of the mean square). Behind topk it is the ternary code of ComPEFT
-// (Yadav, Choshen, Raffel, Bansal, arXiv 2311.13171) with the scale of least squared error.
+// sign: one bit a value and a scale a block. The scale is the mean magnitude, which makes the error
+// smallest (Karimireddy et al., ICML 2019), or with `rms` the root of the mean square, which keeps
+// the norm (Tang et al., "1-bit Adam", ICML 2021). Behind topk it is ComPEFT's ternary vector with
+// the scale of least squares (Yadav, Choshen, Raffel, Bansal, arXiv 2311.13171).
 //
-// A block's scale is s = |x|_1 / n or |x|_2 / sqrt(n) (`rms: true`); x decodes to s
-// or -s, 0 to s.
-//
-// Bytes: float32 s for every block that holds a value, in order; then a bit a value, 1 for minus,
-// across blocks without a gap, by the coder behind it in the chain; without one lowest bit first,
-// zero bits to the end of the byte.
+// Bytes: float32 s for every block that holds a value, in order; then 1 for a value not below 0 (-0
+// included) and 0 for another. In a block with s = 0 all are 1.
 //        4 * blocks + ceil(count / 8)
-// Error: |x|^2 - |x|_1^2 / n a block with the mean magnitude: contractive. With the root of the
-// mean square 2 |x|^2 (1 - |x|_1 / (sqrt(n) |x|_2)), |x|_1 / (sqrt(n) |x|_2)), more than |x|^2 if
-// few values hold most of the norm: do not put it into error feedback then.
+// Error: |decoded - x|^2 = |x|^2 - |x|_1^2 / d; with `rms` 2 |x|^2 - 2 |x|_1 |x| / sqrt(d), which
+// is more than |x|^2 for a sparse x, so only the mean is contractive.
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
-#include <limits>
 
-#include "base/assert.hpp"
 #include "codec/codec.hpp"
-#include "codec/detail/checks.hpp"
+#include "codec/detail/block_symbols.hpp"
 #include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
 
-enum class Scale { l1, rms };
-
-float scale_of(std::span<const float> values, Scale scale) {
-  double sum = 0;
-  for (const float value : values) {
-    const auto x = static_cast<double>(value);
-    sum += scale == Scale::l1 ? std::abs(x) : x * x;
-  }
-  const double mean = sum / static_cast<double>(values.size());
-  const double wanted = scale == Scale::l1 ? mean : std::sqrt(mean);
-  return static_cast<float>(
-      std::min(wanted, static_cast<double>(std::numeric_limits<float>::max())));
-}
-
-class Sign final : public Codec {
+class Sign final : public detail::BlockSymbols {
  public:
-  Sign(Scale scale, Blocks blocks, std::unique_ptr<SymbolCoder> coder)
-      : scale_(scale), count_(detail::value_count(blocks)), coder_(std::move(coder)) {
-    std::copy_if(blocks.begin(), blocks.end(), std::back_inserter(counts_),
-                 [](std::size_t count) { return count > 0; });
-  }
-
-  std::size_t max_encoded_bytes(std::size_t count) const override {
-    return sizeof(float) * counts_.size() + coder_->max_encoded_bytes(count, 2);
-  }
-
-  Bytes encode(std::span<const float> values, Rng&) override {
-    FEDCTL_ASSERT(values.size() == count_);
-    detail::largest_magnitude(values);
-    Bytes encoded;
-    ByteWriter writer(encoded);
-    std::size_t first = 0;
-    for (const std::size_t count : counts_) {
-      writer.number(scale_of(values.subspan(first, count), scale_));
-      first += count;
-    }
-    std::vector<std::uint8_t> minus(count_);
-    for (std::size_t i = 0; i < count_; ++i) minus[i] = values[i] < 0 ? 1 : 0;
-    coder_->encode(minus, 2, encoded);
-    return encoded;
-  }
-
-  void decode(ByteView encoded, std::span<float> out) const override {
-    FEDCTL_ASSERT(out.size() == count_);
-    ByteReader reader(encoded);
-    std::vector<float> scales;
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      scales.push_back(reader.number<float>());
-      if (!std::isfinite(scales.back()) || std::signbit(scales.back())) {
-        throw WireError("sign: the scale of block " + std::to_string(i) + " is " +
-                        std::to_string(scales.back()) + ", expected finite and not negative");
-      }
-    }
-    std::vector<std::uint8_t> minus(count_);
-    ByteView rest = reader.raw(reader.left());
-    coder_->decode(rest, 2, minus);
-    detail::expect_bytes("behind the bits of sign", rest, 0);
-    std::size_t at = 0;
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      for (std::size_t end = at + counts_[i]; at < end; ++at) {
-        out[at] = minus[at] == 1 ? -scales[i] : scales[i];
-      }
-    }
-  }
+  Sign(bool rms, Blocks blocks, std::unique_ptr<SymbolCoder> coder)
+      : BlockSymbols("sign", 2, 1, blocks, std::move(coder)), rms_(rms) {}
 
  private:
-  Scale scale_;
-  std::size_t count_;                // values in all blocks
-  std::vector<std::size_t> counts_;  // values of each block, none 0
-  std::unique_ptr<SymbolCoder> coder_;
+  void encode_block(std::span<const float> values, Rng&, std::span<float> parameters,
+                    std::span<std::uint8_t> symbols) const override {
+    double sum = 0;
+    for (const double value : values) sum += rms_ ? value * value : std::abs(value);
+    const double mean = sum / static_cast<double>(values.size());
+    const auto scale = static_cast<float>(rms_ ? std::sqrt(mean) : mean);
+    // A mean is not above the largest, but the sum of many may round up to it and beyond.
+    parameters[0] = std::min(scale, detail::largest_magnitude(values));
+    const bool zero = parameters[0] == 0;
+    std::transform(values.begin(), values.end(), symbols.begin(),
+                   [zero](float value) { return static_cast<std::uint8_t>(zero || value >= 0); });
+  }
+
+  void decode_block(std::span<const float> parameters, std::span<const std::uint8_t> symbols,
+                    std::span<float> out) const override {
+    const float scale = parameters[0];
+    expect_scale(scale);
+    if (scale == 0 && std::find(symbols.begin(), symbols.end(), 0) != symbols.end()) {
+      refuse("a block without a scale has signs");
+    }
+    std::transform(symbols.begin(), symbols.end(), out.begin(),
+                   [scale](std::uint8_t symbol) { return symbol == 1 ? scale : -scale; });
+  }
+
+  bool rms_;
 };
 
 struct SignOptions : config::Options {
@@ -108,17 +61,16 @@ struct SignOptions : config::Options {
 
 std::unique_ptr<Codec> make_coded(const config::Options& options, Blocks blocks,
                                   std::unique_ptr<SymbolCoder> coder) {
-  const bool rms = dynamic_cast<const SignOptions&>(options).rms;
-  return std::make_unique<Sign>(rms ? Scale::rms : Scale::l1, blocks, std::move(coder));
+  return std::make_unique<Sign>(dynamic_cast<const SignOptions&>(options).rms, blocks,
+                                std::move(coder));
 }
 
 }  // namespace
 
 CodecEntry sign() {
   return {.kind = {.name = "sign",
-                   .summary = "1 bit a value and a scale a block; behind topk a ternary code",
-                   .paper = "Karimireddy et al., ICML 2019 (arXiv 1901.09847); ComPEFT, arXiv "
-                            "2311.13171",
+                   .summary = "1 bit a value and a scale a block",
+                   .paper = "Karimireddy et al., ICML 2019 (arXiv 1901.09847)",
                    .make_options = [] { return std::make_unique<SignOptions>(); }},
           .promises = {.contractive = true},
           .make =

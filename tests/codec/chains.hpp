@@ -33,6 +33,9 @@ inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
   if (entry.kind.name == "quantize") {
     for (const double bits : {2, 3, 5}) all.push_back(plugin(kinds, "quantize", {{"bits", bits}}));
   }
+  if (entry.kind.name == "qsgd") {
+    all.push_back(plugin(kinds, "qsgd", {{"levels", 1}, {"bucket", 7}}));
+  }
   if (entry.kind.name == "sign") all.push_back(plugin(kinds, "sign", {{"rms", 1}}));
   if (entry.kind.name == "topk") {
     all.push_back(plugin(kinds, "topk", {{"ratio", 0.1}, {"chunk", 64}}));

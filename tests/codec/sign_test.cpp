@@ -37,8 +37,8 @@ TEST_CASE("sign: bytes by hand", "[codec][sign][golden]") {
   Rng rng(0);
   const std::vector<float> values = {1, -2, 0, 3, -4};
   const auto codec = test::Chain{"", {test::plugin(kinds(), "sign")}}.make({3, 2});
-  // Scales 1 and 3.5; minus at 1 and 4.
-  const Bytes expected = bytes_of({0, 0, 0x80, 0x3f, 0, 0, 0x60, 0x40, 0x12});
+  // Scales 1 and 3.5; not below 0 at 0, 2 and 3.
+  const Bytes expected = bytes_of({0, 0, 0x80, 0x3f, 0, 0, 0x60, 0x40, 0x0d});
   CHECK(codec->encode(values, rng) == expected);
   std::vector<float> out(5);
   codec->decode(expected, out);
