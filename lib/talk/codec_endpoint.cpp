@@ -10,8 +10,10 @@ namespace {
 // Stateless streams are shared by all peers.
 constexpr PeerId kAnyPeer = -2;
 
-// Tensor names a peer may use: every one costs memory for as long as the run lasts.
-constexpr std::ptrdiff_t kStreamsMax = 16;
+// Names of tensors that may arrive, from one peer or, without state, from all: every one costs
+// memory for as long as the run lasts, with state as much as the tensor.
+constexpr std::ptrdiff_t kStatefulMax = 16;
+constexpr std::ptrdiff_t kStatelessMax = 4096;
 
 constexpr std::string_view kStampPrefix = "coded:";
 
@@ -22,12 +24,13 @@ CodecEndpoint::CodecEndpoint(Endpoint& inner, Options options)
 
 codec::Codec* CodecEndpoint::stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
                                     std::size_t count) {
-  if (!streams.contains(key)) {
+  if (&streams == &in_ && !streams.contains(key)) {
     const auto of_peer = std::ranges::count_if(
         streams, [&](const auto& entry) { return entry.first.first == key.first; });
-    if (of_peer == kStreamsMax) {
+    const std::ptrdiff_t limit = options_.in_has_state ? kStatefulMax : kStatelessMax;
+    if (of_peer == limit) {
       throw WireError("tensor \"" + key.second + "\" is one too many, at most " +
-                      std::to_string(kStreamsMax) + " names are coded");
+                      std::to_string(limit) + " names are coded");
     }
   }
   const auto [at, fresh] = streams.try_emplace(std::move(key));
@@ -78,11 +81,15 @@ void CodecEndpoint::add_stamps(PeerId to, Message& message) const {
   }
 }
 
-void CodecEndpoint::hear_stamps(PeerId from, Message& message) {
+void CodecEndpoint::forget_stamps(PeerId from) {
   for (auto at = known_.lower_bound(Key(from, ""));
        at != known_.end() && at->first.first == from;) {
     at = known_.erase(at);
   }
+}
+
+void CodecEndpoint::hear_stamps(PeerId from, Message& message) {
+  forget_stamps(from);
   for (auto at = message.scalars.lower_bound(std::string(kStampPrefix));
        at != message.scalars.end() && at->first.starts_with(kStampPrefix);) {
     const auto* stamp = std::get_if<std::int64_t>(&at->second);
@@ -149,6 +156,8 @@ Task<std::optional<Envelope>> CodecEndpoint::receive(TimePoint until) {
       } catch (const WireError& error) {
         envelope->event = Rejected{error.what()};
       }
+    } else if (std::holds_alternative<Joined>(envelope->event)) {
+      forget_stamps(envelope->from);  // it may be another process, which has nothing
     }
   }
   co_return envelope;

@@ -54,6 +54,7 @@ class CodecEndpoint final : public Endpoint {
   Message encoded(PeerId to, ExchangeId exchange, const Message& message);
   void decode(PeerId from, Message& message);
   void add_stamps(PeerId to, Message& message) const;
+  void forget_stamps(PeerId from);
   // Takes the peer's stamps out of the message.
   void hear_stamps(PeerId from, Message& message);
 

@@ -22,8 +22,17 @@ def resident_kib(pid):
 class Faults(Case):
     SLOW = TOY.replace("steps: 5", "steps: 200000").replace("rounds: 5", "rounds: 8").replace("quorum: 1.0", "quorum: 0.5")
 
+    MEMORY = ("codec: {up: {kind: auto, bits_per_parameter: 8}, error_feedback: ef21, "
+              "down: {kind: auto, bits_per_parameter: 8}, error_feedback_down: ef21}\n")
+
     def test_a_client_killed_in_mid_round_and_back_again(self):
-        config = self.write("exp.yaml", self.SLOW)
+        self.kill_one(self.SLOW)
+
+    def test_a_client_killed_that_shared_memory_with_the_server(self):
+        self.kill_one(self.SLOW + self.MEMORY)
+
+    def kill_one(self, experiment):
+        config = self.write("exp.yaml", experiment)
         server, port, directory = self.server(config)
         clients = [self.client(str(i), port) for i in range(6)]
         wait_until(lambda: (directory / "journal.jsonl").exists() and rounds(directory)[-1]["round"] >= 1, "round 1")
@@ -44,7 +53,13 @@ class Faults(Case):
         self.assertEqual(lines[-1]["replied"], 6, "the client that came back takes part again")
 
     def test_a_client_whose_connection_breaks_reconnects_by_itself(self):
-        config = self.write("exp.yaml", self.SLOW)
+        self.cut_one(self.SLOW)
+
+    def test_a_client_whose_connection_breaks_and_memory_on_both_sides(self):
+        self.cut_one(self.SLOW + self.MEMORY)
+
+    def cut_one(self, experiment):
+        config = self.write("exp.yaml", experiment)
         server, port, directory = self.server(config)
         proxy = CountingProxy(port)
         self.addCleanup(proxy.close)
