@@ -76,7 +76,8 @@ class SymbolCoder {
                       std::span<std::uint8_t> symbols) const = 0;
 };
 
-// Makes the rest of a chain, for the values that a transform or a sparsifier hands on.
+// Makes the rest of a chain, for the values that a transform or a sparsifier hands on. A codec may
+// keep it: it refers to nothing but itself.
 using MakeNext = std::function<std::unique_ptr<Codec>(Blocks blocks)>;
 
 struct CodecEntry {

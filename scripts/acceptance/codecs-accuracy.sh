@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Accuracy against bytes, by codec: LoRA and head on banking77 (MiniLM with a bfloat16 backbone; a minute or two a run) or LoRA and
-# output layer on Shakespeare's roles. Prints a row of docs/results.md for every codec and seed.
+# output layer on Shakespeare's roles. Prints accuracy, loss and MB up and down of every codec and seed. THREADS: worker threads.
 #   scripts/acceptance/codecs-accuracy.sh [banking77|shakespeare] [SEED,SEED...] [CODEC ...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 set=${1:-banking77}
 seeds=${2:-1,2,3}
 shift $(($# < 2 ? $# : 2))
-[[ $# -gt 0 ]] || set -- none int8 auto2 auto1 auto0.5 auto0.25 auto0.25-ef14 auto0.25-ef21 ternary topk drive both
+[[ $# -gt 0 ]] || set -- none int8 int4 auto2 auto1-ef14 auto0.5-ef14 auto0.25-ef14 ternary topk drive
 case $set in
   banking77) config=(--config configs/banking77-lora.yaml --set model.backbone_dtype=bfloat16) ;;
   shakespeare) config=(--config configs/shakespeare-lora-head.yaml) ;;
@@ -23,7 +23,7 @@ for seed in ${seeds//,/ }; do
     options=(--set codec.down=[] --set codec.up=[] --set codec.error_feedback=none)
     case $codec in
       none) ;;
-      int8) options+=(--set 'codec.up={kind: quantize, bits: 8}') ;;
+      int8 | int4) options+=(--set "codec.up={kind: quantize, bits: ${codec#int}}") ;;
       auto*-ef*) options+=(--set "codec.up=$(auto "${codec:4:-5}")"); feedback "${codec: -4}" ;;
       auto*) options+=(--set "codec.up=$(auto "${codec:4}")") ;;
       ternary) options+=(--set 'codec.up=[{kind: topk, ratio: 0.05}, {kind: sign}]'); feedback ef14 ;;
@@ -34,7 +34,7 @@ for seed in ${seeds//,/ }; do
       *) echo "unknown: $codec" >&2; exit 2 ;;
     esac
     rm -rf "$work/run"
-    build/release/bin/fedctl simulate "${config[@]}" --set "seed=$seed" --run-dir "$work/run" --quiet --format json "${options[@]}" >"$work/lines"
+    build/release/bin/fedctl simulate "${config[@]}" --set "seed=$seed" --set evaluate.every=100 ${THREADS:+--threads "$THREADS"} --run-dir "$work/run" --quiet --format json "${options[@]}" >"$work/lines"
     python3 - "$set" "$codec" "$seed" "$work/lines" <<'PY'
 import json, sys
 last = [json.loads(line) for line in open(sys.argv[4])][-1]
