@@ -33,6 +33,7 @@ inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
   if (entry.kind.name == "quantize") {
     for (const double bits : {2, 3, 5}) all.push_back(plugin(kinds, "quantize", {{"bits", bits}}));
   }
+  if (entry.kind.name == "golomb") all.push_back(plugin(kinds, "golomb", {{"power_of_two", 1}}));
   if (entry.kind.name == "qsgd") {
     all.push_back(plugin(kinds, "qsgd", {{"levels", 1}, {"bucket", 7}}));
   }
