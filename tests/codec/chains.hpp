@@ -16,6 +16,7 @@ struct Chain {
   std::string name;  // "topk+quantize, ef14"
   std::vector<config::Plugin> stages;
   std::string error_feedback = "none";
+  bool defaults = true;  // no options but those
 
   std::unique_ptr<codec::Codec> make(std::vector<std::size_t> blocks) const {
     return codec::make_chain(stages, error_feedback, blocks);
@@ -58,31 +59,42 @@ inline bool composes(const codec::CodecEntry& first, const codec::CodecEntry& se
   return first.stage < second.stage && (second.stage != codec::Stage::coder || first.make_coded);
 }
 
+// A coder or a squeezer: the values do not depend on it.
+inline bool lossless(const codec::CodecEntry& entry) { return entry.stage >= codec::Stage::coder; }
+
 // Every codec with every variant, every pair of codecs with the first variant before every variant,
-// and every chain of three or more with the defaults.
+// and every chain of three or more with the defaults behind its first codec, before what is
+// lossless with the defaults alone. Each of them in every error feedback, but of those that end in
+// something lossless only the pairs.
 inline std::vector<Chain> all_chains() {
   std::vector<Chain> chains;
   for (const codec::CodecEntry& entry : codec::codecs()) {
     if (!entry.make) continue;
-    for (const config::Plugin& first : variants(entry))
-      chains.push_back({entry.kind.name, {first}});
+    bool defaults = true;
+    for (const config::Plugin& first : variants(entry)) {
+      chains.push_back({entry.kind.name, {first}, "none", defaults});
+      defaults = false;
+    }
   }
   for (std::size_t i = 0; i < chains.size(); ++i) {
     const Chain chain = chains[i];  // `chains` grows
     const codec::CodecEntry& last = entry_of(chain.stages.back());
+    const bool alone = chain.stages.size() == 1;
     for (const codec::CodecEntry& next : codec::codecs()) {
-      if (!composes(last, next)) continue;
-      auto seconds = variants(next);
-      if (chain.stages.size() > 1) seconds.resize(1);
-      for (const config::Plugin& second : seconds) {
-        chains.push_back({chain.name + "+" + next.kind.name, chain.stages});
+      if (!composes(last, next) || (lossless(next) && !alone && !chain.defaults)) continue;
+      bool defaults = chain.defaults;
+      for (const config::Plugin& second : variants(next)) {
+        chains.push_back({chain.name + "+" + next.kind.name, chain.stages, "none", defaults});
         chains.back().stages.push_back(second);
+        defaults = false;
+        if (!alone) break;
       }
     }
   }
   const std::size_t plain_count = chains.size();
   for (const codec::ErrorFeedbackEntry& feedback : codec::error_feedbacks()) {
     for (std::size_t i = 0; i < plain_count; ++i) {
+      if (chains[i].stages.size() > 2 && lossless(entry_of(chains[i].stages.back()))) continue;
       Chain wrapped = chains[i];
       wrapped.name += ", " + feedback.name;
       wrapped.error_feedback = feedback.name;
