@@ -1,4 +1,4 @@
-// Section 2 of the sheet on codecs: bits a number and speed of the entropy coders and of zstd on
+// The entropy coders of docs/codecs.md: bits a number and speed of them and of zstd on
 // ternary vectors of 2^20 numbers, a share k of them not 0 with signs that are equally likely,
 // beside the figures of the literature. A line ends in ok or off, and any off is status 1. A size
 // below the entropy is off, too.
