@@ -15,6 +15,7 @@ DIRECT = {
 WALLS = [
     (re.compile(r"<(torch|ATen|c10)/"), ("lib/learn/torch/", "tests/learn/torch/")),
     (re.compile(r"<yaml-cpp"), ("lib/config/",)),
+    (re.compile(r"<zstd"), ("lib/codec/zstd.cpp",)),
     (re.compile(r"<boost/asio"), ("lib/talk/", "lib/net/", "lib/methods/", "lib/run/")),
     (re.compile(r"<(sys/socket|netinet|arpa)"), ("lib/net/",)),
 ]

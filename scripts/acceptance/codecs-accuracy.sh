@@ -29,6 +29,7 @@ for seed in ${seeds//,/ }; do
       ternary) options+=(--set 'codec.up=[{kind: topk, ratio: 0.05}, {kind: sign}]'); feedback ef14 ;;
       topk) options+=(--set 'codec.up={kind: topk, ratio: 0.01}'); feedback ef14 ;;
       topk-ef21) options+=(--set 'codec.up={kind: topk, ratio: 0.01}'); feedback ef21 ;;
+      eden0*) options+=(--set "codec.up={kind: eden, bits: 1, keep: ${codec#eden}}") ;;
       drive) options+=(--set 'codec.up=drive') ;;
       both) options+=(--set "codec.up=$(auto 0.25)" --set "codec.down=$(auto 1)" --set codec.error_feedback_down=ef21); feedback ef14 ;;
       *) echo "unknown: $codec" >&2; exit 2 ;;
