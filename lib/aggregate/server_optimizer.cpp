@@ -1,5 +1,6 @@
-// The server rules of FedAvg (sgd), FedAvgM (momentum; Hsu, Qi, Brown, arXiv 1909.06335) and FedOpt
-// (adagrad, adam, yogi; arXiv 2003.00295, algorithm 2). State and arithmetic are in double.
+// The server rules of FedAvg (sgd), FedAvgM (momentum; Hsu, Qi, Brown, arXiv 1909.06335), with
+// nesterov DiLoCo's outer step (Douillard et al., arXiv 2311.08105), and FedOpt (adagrad, adam,
+// yogi; arXiv 2003.00295, algorithm 2). State and arithmetic are in double.
 
 #include "aggregate/server_optimizer.hpp"
 
@@ -80,23 +81,25 @@ class Sgd final : public ServerOptimizer {
 
 struct MomentumOptions : SgdOptions {
   double beta = 0.9;
+  bool nesterov = false;
   void fields(config::Fields& fields) override {
     SgdOptions::fields(fields);
     fields.real("beta", beta, {.min = 0, .below = 1}, "share of the last step that is kept");
+    fields.boolean("nesterov", nesterov, "step from where the momentum leads");
   }
 };
 
-// v <- beta * v - delta;  x <- x - lr * v
+// v <- beta * v - delta;  x <- x - lr * v, with nesterov x <- x - lr * (beta * v - delta)
 class Momentum final : public ServerOptimizer {
  public:
   Momentum(const MomentumOptions& options, std::size_t size)
-      : lr_(options.lr), beta_(options.beta), v_(size) {}
+      : lr_(options.lr), beta_(options.beta), nesterov_(options.nesterov), v_(size) {}
 
   void step(std::span<float> weights, std::span<const float> delta) override {
     FEDCTL_ASSERT(weights.size() == v_.size() && delta.size() == v_.size());
     for (std::size_t i = 0; i < v_.size(); ++i) {
       v_[i] = beta_ * v_[i] - delta[i];
-      add(weights[i], -lr_ * v_[i]);
+      add(weights[i], -lr_ * (nesterov_ ? beta_ * v_[i] - delta[i] : v_[i]));
     }
   }
   TensorMap state() const override { return {{"v", tensor_of(v_)}}; }
@@ -108,6 +111,7 @@ class Momentum final : public ServerOptimizer {
  private:
   double lr_;
   double beta_;
+  bool nesterov_;
   Vector v_;
 };
 

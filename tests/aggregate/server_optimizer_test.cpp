@@ -54,6 +54,8 @@ TEST_CASE("server optimizers take the steps computed by hand", "[aggregate][serv
   check_path(trajectory("sgd", {{"lr", 0.5}}), {1.5, 0.5, 0.75});
   // v = -1; -0.5 + 2 = 1.5; 0.75 - 0.5 = 0.25.
   check_path(trajectory("momentum", {{"beta", 0.5}}), {2, 0.5, 0.25});
+  // v as before; x = 1 + 0.5 + 1, - 0.75 - 2, - 0.125 + 0.5.
+  check_path(trajectory("momentum", {{"beta", 0.5}, {"nesterov", 1}}), {2.5, -0.25, 0.125});
   // v = 1, 5, 5.25; m = delta.
   const double adagrad2 = 1 + 0.1 / 1.5 - 0.2 / (std::sqrt(5.0) + 0.5);
   check_path(trajectory("adagrad", {{"tau", 0.5}}),
