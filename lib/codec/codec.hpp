@@ -83,7 +83,9 @@ using MakeNext = std::function<std::unique_ptr<Codec>(Blocks blocks)>;
 struct CodecEntry {
   config::Kind kind;
   Stage stage = Stage::quantizer;
-  Promises promises = {};
+  Promises promises = {};  // with the default options
+  // If they depend on the options.
+  std::function<Promises(const config::Options&)> promises_with = {};
   // The codec alone, or at the end of its chain. encode() and decode() then expect exactly the sum
   // of `blocks` values. Empty for a coder and a squeezer.
   std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks)> make = {};
@@ -102,6 +104,8 @@ struct CodecEntry {
 };
 const std::vector<CodecEntry>& codecs();
 const config::Kinds& codec_kinds();
+// What every codec of the chain promises.
+Promises promises_of(const std::vector<config::Plugin>& chain);
 
 // A chain from the configuration: at most one codec of each stage, in the order of Stage; a coder
 // needs a quantizer before it. An empty chain is nullptr: values travel as float32.

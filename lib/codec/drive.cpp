@@ -35,6 +35,11 @@ CodecEntry drive() {
                    .paper = "Vargaftik et al., DRIVE, NeurIPS 2021 (arXiv 2105.08339)",
                    .make_options = [] { return std::make_unique<DriveOptions>(); }},
           .promises = {.unbiased = true},
+          .promises_with =
+              [](const config::Options& options) {
+                const bool unbiased = dynamic_cast<const DriveOptions&>(options).unbiased;
+                return Promises{.unbiased = unbiased, .contractive = !unbiased};
+              },
           .make =
               [](const config::Options& options, Blocks blocks) {
                 return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());

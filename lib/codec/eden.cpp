@@ -259,7 +259,14 @@ CodecEntry eden() {
                    .summary = "1 to 4 bits a value after a random rotation, unbiased",
                    .paper = "Vargaftik et al., EDEN, ICML 2022 (arXiv 2108.08842)",
                    .make_options = [] { return std::make_unique<EdenOptions>(); }},
-          .promises = {.unbiased = true},
+          .promises = {.unbiased = true, .contractive = true},
+          .promises_with =
+              [](const config::Options& options) {
+                const auto& own = dynamic_cast<const EdenOptions&>(options);
+                const bool small_error = own.bits > 1 && own.keep == 1;
+                return Promises{.unbiased = own.unbiased,
+                                .contractive = !own.unbiased || small_error};
+              },
           .make =
               [](const config::Options& options, Blocks blocks) {
                 return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());

@@ -29,6 +29,22 @@ const config::Kinds& codec_kinds() {
   return kinds;
 }
 
+Promises promises_of(const std::vector<config::Plugin>& chain) {
+  Promises all{true, true, true};
+  for (const config::Plugin& plugin : chain) {
+    for (const CodecEntry& entry : codecs()) {
+      // Entropy coders and byte compressors lose nothing.
+      if (entry.kind.name != plugin.kind || entry.stage >= Stage::coder) continue;
+      const Promises one =
+          entry.promises_with ? entry.promises_with(*plugin.options) : entry.promises;
+      all.linear = all.linear && one.linear;
+      all.unbiased = all.unbiased && one.unbiased;
+      all.contractive = all.contractive && one.contractive;
+    }
+  }
+  return all;
+}
+
 const std::vector<ErrorFeedbackEntry>& error_feedbacks() {
   static const std::vector<ErrorFeedbackEntry> entries = {
 #define ERROR_FEEDBACK(name) name(),

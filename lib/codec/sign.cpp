@@ -73,6 +73,10 @@ CodecEntry sign() {
                    .paper = "Karimireddy et al., ICML 2019 (arXiv 1901.09847)",
                    .make_options = [] { return std::make_unique<SignOptions>(); }},
           .promises = {.contractive = true},
+          .promises_with =
+              [](const config::Options& options) {
+                return Promises{.contractive = !dynamic_cast<const SignOptions&>(options).rms};
+              },
           .make =
               [](const config::Options& options, Blocks blocks) {
                 return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -65,6 +66,10 @@ struct Plugin {
 };
 // The plugin with its default options. Throws ConfigError if there is no such kind.
 Plugin make_plugin(const Kinds& kinds, std::string_view kind);
+// The same with some numbers and switches (0 or 1) by key; ranges are not checked. Throws
+// ConfigError on a key that there is not.
+Plugin make_plugin(const Kinds& kinds, std::string_view kind,
+                   const std::map<std::string, double>& numbers);
 
 // The visitor. `key` is the YAML key, `meaning` one line for people, with the unit.
 class Fields {

@@ -117,6 +117,9 @@ int check(const config::Source& source, bool explain, bool schema) {
   net::parse_address(experiment.server.listen, "server.listen");
   PathChecker paths("");
   experiment.fields(paths);
+  for (const std::string& line : warnings(experiment)) {
+    std::fprintf(stderr, "fedctl: warning: %s\n", line.c_str());
+  }
   if (explain) {
     Experiment defaults;
     std::fputs(config::explain(source, experiment, defaults).c_str(), stdout);

@@ -4,8 +4,6 @@
 
 #include "base/digest.hpp"
 #include "base/limits.hpp"
-#include "codec/codec.hpp"
-#include "codec/error_feedback.hpp"
 #include "data/registry.hpp"
 
 namespace fedctl::run {
@@ -27,11 +25,6 @@ const config::Kinds& data_kinds() {
   return kKinds;
 }
 
-std::string place_of(const std::map<std::string, std::string>& places, const std::string& key) {
-  const auto found = places.find(key);
-  return found == places.end() ? "" : found->second + ": ";
-}
-
 std::vector<std::string> metric_names() {
   std::vector<std::string> names;
   for (const learn::Metric& metric : learn::metrics()) names.push_back(metric.name);
@@ -45,8 +38,7 @@ std::string list_of(const std::vector<std::string>& words, const std::string& be
   return list;
 }
 
-void check_evaluation(const Experiment& experiment,
-                      const std::map<std::string, std::string>& places) {
+void check_evaluation(const Experiment& experiment, const Places& places) {
   const EvaluateOptions& evaluate = experiment.evaluate;
   const std::vector<std::string> known = metric_names();
   const auto holds = [](const std::vector<std::string>& words, const std::string& word) {
@@ -79,27 +71,16 @@ void check_evaluation(const Experiment& experiment,
 }
 
 // Faults that show only when two keys are seen together.
-void check_together(const Experiment& experiment, const config::Source& source) {
-  const auto places = config::places(source);
+void check_together(const Experiment& experiment, const Places& places) {
   const ClientsOptions& clients = experiment.clients;
   check_evaluation(experiment, places);
+  check_codec(experiment.codec, places);
   if (clients.per_round > clients.count) {
     throw ConfigError(place_of(places, "clients.per_round") + "clients.per_round is " +
                           std::to_string(clients.per_round) + ", but clients.count is " +
                           std::to_string(clients.count),
                       "per_round may be at most count; leave it out to ask all of them");
   }
-  const auto check_chain = [&](const std::string& key, const std::vector<config::Plugin>& chain,
-                               const std::string& error_feedback) {
-    const std::vector<std::size_t> blocks{64};
-    try {
-      codec::make_chain(chain, error_feedback, blocks, key);
-    } catch (const ConfigError& error) {
-      throw ConfigError(place_of(places, key) + error.what(), error.hint());
-    }
-  };
-  check_chain("codec.up", experiment.codec.up, experiment.codec.error_feedback);
-  check_chain("codec.down", experiment.codec.down, experiment.codec.error_feedback_down);
   try {
     learn::check_fit(experiment.model, experiment.adapter);
   } catch (const ConfigError& error) {
@@ -113,32 +94,14 @@ void check_together(const Experiment& experiment, const config::Source& source) 
       throw ConfigError(place_of(places, "data") + error.what(), error.hint());
     }
   }
-  if (!experiment.codec.down.empty() && experiment.codec.error_feedback_down == "none") {
-    const config::Plugin& first = experiment.codec.down.front();
-    for (const codec::CodecEntry& entry : codec::codecs()) {
-      if (entry.kind.name == first.kind && entry.stage == codec::Stage::sparsifier) {
-        throw ConfigError(
-            place_of(places, "codec.down") + "codec.down[0].kind is " + first.kind +
-                ", which drops most of the weights that clients start from",
-            "use float16 or quantize, or set codec.error_feedback_down: ef21, which sends "
-            "what has changed since the client was asked last");
-      }
-    }
-  }
-  const auto check_feedback = [&](const std::string& key, const std::string& feedback,
-                                  const std::string& chain_key, bool empty) {
-    if (feedback == "none" || !empty) return;
-    throw ConfigError(
-        place_of(places, key) + key + " is " + feedback + ", but " + chain_key + " is empty",
-        "without a codec nothing is lost that could be fed back");
-  };
-  check_feedback("codec.error_feedback", experiment.codec.error_feedback, "codec.up",
-                 experiment.codec.up.empty());
-  check_feedback("codec.error_feedback_down", experiment.codec.error_feedback_down, "codec.down",
-                 experiment.codec.down.empty());
 }
 
 }  // namespace
+
+std::string place_of(const Places& places, const std::string& key) {
+  const auto found = places.find(key);
+  return found == places.end() ? "" : found->second + ": ";
+}
 
 DataOptions::DataOptions(std::unique_ptr<config::Options> dataset_)
     : dataset(std::move(dataset_)),
@@ -160,15 +123,6 @@ void ClientsOptions::fields(Fields& fields) {
               "share of the cohort that must answer before the deadline");
   fields.real("deadline_s", deadline_s, {.above = 0, .max = 1e6}, "longest duration of a round, s");
   fields.text("sampler", sampler, {.one_of = {"uniform"}}, "how the cohort is drawn");
-}
-
-void CodecOptions::fields(Fields& fields) {
-  fields.plugins("up", up, codec::codec_kinds(), 8, "codec chain from client to server");
-  fields.plugins("down", down, codec::codec_kinds(), 8, "codec chain from server to client");
-  fields.text("error_feedback", error_feedback, {.one_of = codec::error_feedback_names()},
-              "what becomes of the uplink's coding error");
-  fields.text("error_feedback_down", error_feedback_down, {.one_of = codec::error_feedback_names()},
-              "what becomes of the downlink's coding error");
 }
 
 void NetworkOptions::fields(Fields& fields) {
@@ -248,15 +202,16 @@ std::int64_t Experiment::cohort() const {
 Experiment read_experiment(const config::Source& source) {
   Experiment experiment;
   config::read(source, experiment);
+  const Places places = config::places(source);
   const std::string& name = experiment.name;
   if (name.empty() || name.size() > 64 ||
       name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") != std::string::npos) {
-    const auto places = config::places(source);
     throw ConfigError(place_of(places, "name") + "name is \"" + name +
                           "\", must be 1 to 64 of the characters a-z, 0-9 and -",
                       "it names the run directory runs/<name>");
   }
-  check_together(experiment, source);
+  complete_codec(experiment, places);
+  check_together(experiment, places);
   return experiment;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,10 +32,13 @@ struct ClientsOptions final : config::Options {
   std::string sampler = "uniform";
   void fields(config::Fields& fields) override;
 };
+// Members in lib/run/codec_options.cpp.
 struct CodecOptions final : config::Options {
   std::vector<config::Plugin> up, down;
   std::string error_feedback = "none";  // of the uplink
   std::string error_feedback_down = "none";
+  std::string profile = "none";   // values for the keys that were not written
+  double bits_per_parameter = 0;  // of every "auto" without its own; 0: its default
   void fields(config::Fields& fields) override;
 };
 struct NetworkOptions final : config::Options {
@@ -89,6 +93,18 @@ struct Experiment final : config::Options {
 
   std::int64_t cohort() const;  // per_round, with 0 resolved
 };
+
+// Where every key stood that was written (config::places).
+using Places = std::map<std::string, std::string>;
+// "file:line:column: ", or "" if the key was not written.
+std::string place_of(const Places& places, const std::string& key);
+
+// Sets what codec.profile and codec.bits_per_parameter stand for.
+void complete_codec(Experiment& experiment, const Places& places);
+// Throws ConfigError on chains and error feedback that do not go together.
+void check_codec(const CodecOptions& codec, const Places& places);
+// What is allowed, but seldom meant: one line each, naming the keys.
+std::vector<std::string> warnings(const Experiment& experiment);
 
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);

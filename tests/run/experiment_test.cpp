@@ -51,6 +51,72 @@ TEST_CASE("keys that do not go together are refused with the place of one and th
                         Catch::Contains("clients.per_round is 4, but clients.count is 3"));
 }
 
+TEST_CASE("codec.bits_per_parameter is for every auto without its own", "[run][config][codec]") {
+  const auto bits = [](const config::Plugin& plugin) {
+    const std::string text = config::write(*plugin.options);
+    return text.substr(0, text.find('\n'));
+  };
+  const Experiment one = read(std::string(kToy) +
+                              "codec: {up: auto, down: [{kind: auto}], bits_per_parameter: 0.3}\n");
+  CHECK(bits(one.codec.up[0]) == "bits_per_parameter: 0.3");
+  CHECK(bits(one.codec.down[0]) == "bits_per_parameter: 0.3");
+  const Experiment own = read(std::string(kToy) +
+                              "codec: {up: {kind: auto, bits_per_parameter: 2}, "
+                              "down: [{kind: auto, bits_per_parameter: 4}], "
+                              "bits_per_parameter: 0.3}\n");
+  CHECK(bits(own.codec.up[0]) == "bits_per_parameter: 2");
+  CHECK(bits(own.codec.down[0]) == "bits_per_parameter: 4");
+  CHECK_THROWS_WITH(read(std::string(kToy) + "codec: {up: drive, bits_per_parameter: 0.3}\n"),
+                    Catch::Contains("exp.yaml:7:") && Catch::Contains("auto"));
+  CHECK_THROWS_WITH(read(std::string(kToy) + "codec: {up: auto, bits_per_parameter: 0.01}\n"),
+                    Catch::Contains("exp.yaml:7:") && Catch::Contains("0.02"));
+}
+
+TEST_CASE("a profile gives the keys that are not written", "[run][config][codec]") {
+  Experiment profile = read(std::string(kToy) + "codec: {profile: sparse_lora}\n");
+  Experiment written = read(std::string(kToy) + R"(
+codec:
+  up:   [{kind: topk, chunk: 4096, ratio: 0.015625}, sign]
+  down: [{kind: topk, chunk: 4096, ratio: 0.015625}, sign]
+  error_feedback: ef21
+  error_feedback_down: ef21
+method: {kind: fedavg, server_optimizer: {kind: momentum, lr: 0.3, beta: 0.5, nesterov: true}}
+)");
+  written.codec.profile = "sparse_lora";
+  CHECK(config::write(profile) == config::write(written));
+  const Experiment other = read(std::string(kToy) +
+                                "codec: {profile: sparse_lora, up: drive, error_feedback: none}\n"
+                                "method: {kind: fedavg, server_optimizer: {kind: sgd}}\n");
+  CHECK(other.codec.up[0].kind == "drive");
+  CHECK(other.codec.down[0].kind == "topk");
+  CHECK(other.codec.error_feedback == "none");
+  Experiment plain =
+      read(std::string(kToy) + "method: {kind: fedavg, server_optimizer: {kind: sgd}}\n");
+  CHECK(config::write(*other.method.options) == config::write(*plain.method.options));
+}
+
+TEST_CASE("few bits without feedback and feedback of too large errors are warned of",
+          "[run][config][codec]") {
+  const auto warned = [](const std::string& codec) {
+    const auto lines = warnings(read(std::string(kToy) + "codec: " + codec + "\n"));
+    return lines.empty() ? std::string() : lines.front();
+  };
+  CHECK_THAT(warned("{up: auto}"), Catch::Contains("codec.up makes about 1.0"));
+  CHECK_THAT(warned("{up: [{kind: topk}, sign]}"), Catch::Contains("codec.error_feedback"));
+  CHECK_THAT(warned("{up: {kind: qsgd, levels: 1}, error_feedback: ef14}"),
+             Catch::Contains("codec.error_feedback is ef14"));
+  CHECK_THAT(warned("{up: {kind: eden, bits: 1, keep: 0.2}, error_feedback: ef21}"),
+             Catch::Contains("times the squared values"));
+  CHECK_THAT(warned("{down: {kind: auto, bits_per_parameter: 2}}"), Catch::Contains("codec.down"));
+  for (const char* fine :
+       {"{up: drive}", "{up: auto, error_feedback: ef14}", "{up: {kind: quantize, bits: 8}}",
+        "{up: {kind: eden, bits: 2}, error_feedback: ef14}", "{profile: sparse_lora}",
+        "{up: {kind: auto, bits_per_parameter: 6}}"}) {
+    INFO(fine);
+    CHECK(warned(fine) == "");
+  }
+}
+
 TEST_CASE("an evaluation that cannot be made is refused", "[run][config]") {
   const std::string toy = kToy;
   CHECK_THROWS_WITH(read(toy + "evaluate: {metrics: [f2]}\n"),
