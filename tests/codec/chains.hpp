@@ -31,12 +31,21 @@ inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
     all.push_back(plugin(kinds, "eden", {{"bits", 1}, {"keep", 0.3}, {"unbiased", 0}}));
     all.push_back(plugin(kinds, "eden", {{"bits", 4}, {"rounds", 1}}));
   }
+  if (entry.kind.name == "kmeans") {
+    all.push_back(plugin(kinds, "kmeans", {{"clusters", 4}, {"symmetric", 1}}));
+  }
   if (entry.kind.name == "quantize") {
     for (const double bits : {2, 3, 5}) all.push_back(plugin(kinds, "quantize", {{"bits", bits}}));
   }
   if (entry.kind.name == "golomb") all.push_back(plugin(kinds, "golomb", {{"power_of_two", 1}}));
   if (entry.kind.name == "qsgd") {
     all.push_back(plugin(kinds, "qsgd", {{"levels", 1}, {"bucket", 7}}));
+  }
+  if (entry.kind.name == "randk") {
+    all.push_back(plugin(kinds, "randk", {{"ratio", 0.7}, {"unbiased", 0}}));
+  }
+  if (entry.kind.name == "threshold") {
+    all.push_back(plugin(kinds, "threshold", {{"relative", 0.5}}));
   }
   if (entry.kind.name == "sign") all.push_back(plugin(kinds, "sign", {{"rms", 1}}));
   if (entry.kind.name == "topk") {
@@ -62,10 +71,9 @@ inline bool composes(const codec::CodecEntry& first, const codec::CodecEntry& se
 // A coder or a squeezer: the values do not depend on it.
 inline bool lossless(const codec::CodecEntry& entry) { return entry.stage >= codec::Stage::coder; }
 
-// Every codec with every variant, every pair of codecs with the first variant before every variant,
-// and every chain of three or more with the defaults behind its first codec, before what is
-// lossless with the defaults alone. Each of them in every error feedback, but of those that end in
-// something lossless only the pairs.
+// Every codec with every variant, every pair of them of which one has its defaults, and every chain
+// of three or more with the defaults behind its first codec, before what is lossless with the
+// defaults alone. Those of one or two in every error feedback.
 inline std::vector<Chain> all_chains() {
   std::vector<Chain> chains;
   for (const codec::CodecEntry& entry : codec::codecs()) {
@@ -87,14 +95,14 @@ inline std::vector<Chain> all_chains() {
         chains.push_back({chain.name + "+" + next.kind.name, chain.stages, "none", defaults});
         chains.back().stages.push_back(second);
         defaults = false;
-        if (!alone) break;
+        if (!alone || !chain.defaults) break;
       }
     }
   }
   const std::size_t plain_count = chains.size();
   for (const codec::ErrorFeedbackEntry& feedback : codec::error_feedbacks()) {
     for (std::size_t i = 0; i < plain_count; ++i) {
-      if (chains[i].stages.size() > 2 && lossless(entry_of(chains[i].stages.back()))) continue;
+      if (chains[i].stages.size() > 2) continue;
       Chain wrapped = chains[i];
       wrapped.name += ", " + feedback.name;
       wrapped.error_feedback = feedback.name;
