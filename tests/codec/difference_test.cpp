@@ -96,6 +96,45 @@ TEST_CASE("a side that lost its memory begins anew", "[codec][difference]") {
   CHECK(pair.pass({4, 3, -2}) == std::vector<float>{4, 3, 0});
 }
 
+TEST_CASE("a client that returns after 30 rounds catches up", "[codec][difference]") {
+  constexpr std::size_t kCount = 4096;
+  const auto chain = [] {
+    return test::Chain{"", {test::plugin(codec::codec_kinds(), "topk", {{"ratio", 0.1}})}, "ef21"}
+        .make({kCount});
+  };
+  Rng rng(8), seed(9);
+  std::vector<float> weights(kCount), out(kCount);
+  // The server's memory of each of two clients, and theirs.
+  std::vector<std::unique_ptr<codec::Codec>> senders, receivers;
+  for (int client = 0; client < 2; ++client) {
+    senders.push_back(chain());
+    receivers.push_back(chain());
+  }
+  std::vector<double> distance(2);
+  std::vector<std::size_t> bytes(2);
+  const auto send = [&](std::size_t client) {
+    senders[client]->synchronise(receivers[client]->stamp());
+    const Bytes encoded = senders[client]->encode(weights, seed);
+    bytes[client] = encoded.size();
+    receivers[client]->decode(encoded, out);
+    receivers[client]->received(encoded, out);
+    distance[client] = 0;
+    for (std::size_t i = 0; i < kCount; ++i) {
+      distance[client] += std::pow(out[i] - weights[i], 2);
+    }
+  };
+  for (int round = 0; round < 100; ++round) {
+    for (float& weight : weights) weight += 0.01F * static_cast<float>(rng.normal());
+    send(0);
+    if (round == 0 || round >= 31) send(1);
+    if (round == 31) {
+      CHECK(bytes[1] == Approx(bytes[0]).epsilon(0.02));  // no more than anybody's
+      CHECK(distance[1] > 2 * distance[0]);
+    }
+  }
+  CHECK(distance[1] == Approx(distance[0]).epsilon(0.05));
+}
+
 TEST_CASE("the difference to what the receiver does not have is refused", "[codec][difference]") {
   Pair pair(1, 3, 0);
   pair.pass({4, 3, -2});
