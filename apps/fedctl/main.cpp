@@ -113,8 +113,14 @@ const std::vector<Command>& commands() {
       {"simulate", "server and all clients in one process, on virtual time",
        "--config FILE [options]",
        "  fedctl simulate --config configs/quickstart.yaml --format text\n"
-       "  fedctl simulate --config exp.yaml --set seed=2 --run-dir runs/seed2\n",
-       run_options, [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
+       "  fedctl simulate --config exp.yaml --set seed=2 --run-dir runs/seed2\n"
+       "  fedctl simulate --config exp.yaml --save-updates updates\n",
+       [](po::options_description& options) {
+         run_options(options);
+         options.add_options()("save-updates", po::value<Text>()->value_name("DIR"),
+                               "keep what every client sends, before codecs, as safetensors");
+       },
+       [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
       {"check", "validate an experiment file", "--config FILE [--explain]",
        "  fedctl check --config exp.yaml\n"
        "  fedctl check --config exp.yaml --explain --set codec.error_feedback=ef14\n"

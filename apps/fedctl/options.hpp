@@ -102,6 +102,7 @@ inline run::RunOptions run_of(const po::variables_map& values) {
   options.threads = get<std::int64_t>(values, "threads", 0);
   options.port_file = get<Text>(values, "port-file", "");
   options.insecure = flag(values, "insecure");
+  options.save_updates = get<Text>(values, "save-updates", "");
   options.output = output_of(values);
   return options;
 }

@@ -23,6 +23,12 @@ void count(std::span<const std::int32_t> levels, unsigned low_bits, Histogram& h
   }
 }
 
+// Numbers by rans: at their entropy, and 24 bits for each state.
+std::uint64_t coded_q16(std::span<const std::uint32_t> counts) {
+  const std::uint64_t bits = entropy_q16(counts);
+  return bits == 0 ? 0 : bits + (std::uint64_t{bits >> 16 < 4096 ? 24U : 96U} << 16);
+}
+
 // Two and a half bytes a number that occurs, and a byte for its range.
 std::uint64_t table_q16(const Histogram& histogram) {
   const auto used = std::ranges::count_if(histogram, [](std::uint32_t n) { return n > 0; });
@@ -101,13 +107,13 @@ Size size_of(std::span<const std::int32_t> levels, unsigned low_bits) {
     count(segment, low_bits, by_class[which]);
   }
   Histogram all{};
-  std::uint64_t with_classes = entropy_q16(segments) + (std::uint64_t{8 * kClasses} << 16);
+  std::uint64_t with_classes = coded_q16(segments) + (std::uint64_t{8 * kClasses} << 16);
   for (std::size_t which = 0; which < kClasses; ++which) {
     if (segments[which] == 0) continue;
-    with_classes += entropy_q16(by_class[which]) + table_q16(by_class[which]);
+    with_classes += coded_q16(by_class[which]) + table_q16(by_class[which]);
     for (std::size_t i = 0; i < all.size(); ++i) all[i] += by_class[which][i];
   }
-  const std::uint64_t without = entropy_q16(all) + table_q16(all);
+  const std::uint64_t without = coded_q16(all) + table_q16(all);
   const std::uint64_t low = (levels.size() * std::uint64_t{low_bits}) << 16;
   return {std::min(with_classes, without) + low, with_classes < without};
 }

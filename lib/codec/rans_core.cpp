@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/assert.hpp"
+#include "codec/detail/entropy.hpp"
 #include "codec/detail/rans.hpp"
 
 namespace fedctl::codec::detail {
@@ -13,6 +14,7 @@ constexpr unsigned kBits = 14;
 constexpr std::uint32_t kTotal = 1U << kBits;
 constexpr std::uint32_t kLow = 1U << 16;  // states are at least this
 constexpr std::size_t kStates = 4;
+constexpr std::uint64_t kShortBits = 4096;
 
 using Frequencies = std::array<std::uint32_t, 256>;
 
@@ -31,6 +33,12 @@ Frequencies frequencies_of(std::span<const std::uint8_t> symbols) {
   frequencies[static_cast<std::size_t>(std::ranges::max_element(counts) - counts.begin())] +=
       kTotal - sum;
   return frequencies;
+}
+
+// The states in use: one if the numbers take few bits by the table, since each costs three bytes.
+std::size_t state_count(const Frequencies& frequencies, std::size_t count) {
+  const std::uint64_t bits_q16 = entropy_q16(frequencies) / kTotal * count;
+  return bits_q16 < kShortBits << 16 ? 1 : kStates;
 }
 
 Frequencies starts_of(const Frequencies& frequencies) {
@@ -80,6 +88,23 @@ std::uint8_t take(const Lookup& lookup, std::uint32_t& x) {
   return symbol;
 }
 
+// Codes from the last number to the first, the words from the end of their row; where they begin.
+template <std::size_t kUsed>
+std::uint16_t* put(std::span<const std::uint8_t> symbols, const Frequencies& frequencies,
+                   std::array<std::uint32_t, kStates>& states, std::uint16_t* word) {
+  const Frequencies starts = starts_of(frequencies);
+  for (std::size_t i = symbols.size(); i-- > 0;) {
+    std::uint32_t& x = states[i % kUsed];
+    const std::uint32_t frequency = frequencies[symbols[i]];
+    if (x >= frequency << (32 - kBits)) {
+      *--word = static_cast<std::uint16_t>(x);
+      x >>= 16;
+    }
+    x = ((x / frequency) << kBits) + x % frequency + starts[symbols[i]];
+  }
+  return word;
+}
+
 std::uint16_t word_at(const std::byte* at) {
   std::uint16_t word = 0;
   std::memcpy(&word, at, sizeof(word));
@@ -98,26 +123,19 @@ void rans_encode(std::span<const std::uint8_t> symbols, unsigned alphabet, Bytes
   FEDCTL_ASSERT(alphabet >= 2 && alphabet <= 256);
   if (symbols.empty()) return;
   const Frequencies frequencies = frequencies_of(symbols);
-  const Frequencies starts = starts_of(frequencies);
   ByteWriter writer(out);
   for (unsigned i = 0; i < alphabet; ++i) writer.varint(frequencies[i]);
   if (std::ranges::find(frequencies, kTotal) != frequencies.end()) return;
 
   std::vector<std::uint16_t> words(symbols.size() + 1);  // at most one a number; from the end
-  std::uint16_t* word = words.data() + words.size();
+  std::uint16_t* const end = words.data() + words.size();
   std::array<std::uint32_t, kStates> states;
   states.fill(kLow);
-  for (std::size_t i = symbols.size(); i-- > 0;) {
-    std::uint32_t& x = states[i % kStates];
-    const std::uint32_t frequency = frequencies[symbols[i]];
-    if (x >= frequency << (32 - kBits)) {
-      *--word = static_cast<std::uint16_t>(x);
-      x >>= 16;
-    }
-    x = ((x / frequency) << kBits) + x % frequency + starts[symbols[i]];
-  }
-  for (const std::uint32_t state : states) writer.number(state);
-  writer.raw(std::as_bytes(std::span<const std::uint16_t>(word, words.data() + words.size())));
+  const std::size_t used = state_count(frequencies, symbols.size());
+  const std::uint16_t* const word = used == 1 ? put<1>(symbols, frequencies, states, end)
+                                              : put<kStates>(symbols, frequencies, states, end);
+  for (std::size_t k = 0; k < used; ++k) writer.number(states[k]);
+  writer.raw(std::as_bytes(std::span(word, end)));
 }
 
 void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> symbols) {
@@ -132,17 +150,19 @@ void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> s
     return;
   }
   const std::unique_ptr<Lookup> lookup = lookup_of(frequencies);
+  const std::size_t used = state_count(frequencies, symbols.size());
   std::array<std::uint32_t, kStates> states;
-  for (std::uint32_t& state : states) {
-    state = reader.number<std::uint32_t>();
-    if (state < kLow) throw WireError("rans: a state is too small");
+  states.fill(kLow);
+  for (std::size_t k = 0; k < used; ++k) {
+    states[k] = reader.number<std::uint32_t>();
+    if (states[k] < kLow) throw WireError("rans: a state is too small");
   }
   const std::size_t header = encoded.size() - reader.left();
   const std::byte* at = encoded.data() + header;
   const std::byte* const end = encoded.data() + encoded.size();
   std::size_t i = 0;
   // As long as every state may take a word without a look at the end.
-  for (; i + kStates <= symbols.size() && end - at >= 8; i += kStates) {
+  for (; used == kStates && i + kStates <= symbols.size() && end - at >= 8; i += kStates) {
     for (std::size_t k = 0; k < kStates; ++k) {
       std::uint32_t x = states[k];
       symbols[i + k] = take(*lookup, x);
@@ -152,7 +172,7 @@ void rans_decode(ByteView& encoded, unsigned alphabet, std::span<std::uint8_t> s
     }
   }
   for (; i < symbols.size(); ++i) {
-    std::uint32_t& x = states[i % kStates];
+    std::uint32_t& x = states[i & (used - 1)];
     symbols[i] = take(*lookup, x);
     if (x >= kLow) continue;
     if (end - at < 2) throw WireError("rans: the numbers end early");

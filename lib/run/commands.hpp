@@ -29,6 +29,7 @@ struct RunOptions {
   std::int64_t threads = 0;
   std::string port_file;  // server
   bool insecure = false;
+  std::string save_updates;  // simulate: folder for what clients send, or ""
 };
 int serve(const RunOptions& options);
 int simulate(const RunOptions& options);

@@ -3,10 +3,12 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <filesystem>
 
 #include "run/commands.hpp"
 #include "run/keeper.hpp"
 #include "run/server_run.hpp"
+#include "run/update_recorder.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -16,13 +18,19 @@ using talk::PeerId;
 
 // One simulated client: everything it owns.
 struct SimulatedClient {
-  SimulatedClient(Job& job, PeerId id, talk::Endpoint& port)
+  // save_updates: a folder, or "".
+  SimulatedClient(Job& job, PeerId id, talk::Endpoint& port, const std::string& save_updates)
       : method(job.make_client()),
         endpoint(port, job.client_codec(id)),
-        context(job.client_context(job.plan, id)) {}
+        context(job.client_context(job.plan, id)) {
+    if (!save_updates.empty()) recorder.emplace(endpoint, id, job.plan.layout, save_updates);
+  }
+
+  talk::Endpoint& net() { return recorder ? static_cast<talk::Endpoint&>(*recorder) : endpoint; }
 
   std::unique_ptr<methods::ClientMethod> method;
   talk::CodecEndpoint endpoint;
+  std::optional<UpdateRecorder> recorder;
   methods::ClientContext context;
 };
 
@@ -40,12 +48,20 @@ int simulate(const RunOptions& options) {
   const std::vector<PeerId> ids = mesh_options.clients;
   talk::Mesh mesh(std::move(mesh_options));
 
+  if (!options.save_updates.empty()) {
+    std::error_code failure;
+    std::filesystem::create_directories(options.save_updates, failure);
+    if (failure) {
+      throw DataError(options.save_updates + ": cannot be made a folder: " + failure.message());
+    }
+  }
+
   asio::thread_pool pool(job.learners->count_max());
   std::vector<std::unique_ptr<SimulatedClient>> clients;
   std::vector<asio::any_io_executor> seats;
   for (const PeerId id : ids) {
     seats.emplace_back(asio::make_strand(pool));
-    clients.push_back(std::make_unique<SimulatedClient>(job, id, mesh.attach(id, seats.back())));
+    clients.push_back(std::make_unique<SimulatedClient>(job, id, mesh.attach(id, seats.back()), options.save_updates));
   }
   const asio::any_io_executor home = asio::make_strand(pool);
   talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
@@ -53,7 +69,7 @@ int simulate(const RunOptions& options) {
 
   FirstError error;
   for (std::size_t i = 0; i < clients.size(); ++i) {
-    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
+    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->net(), clients[i]->context),
                    [&mesh, &error, id = ids[i]](std::exception_ptr failed) {
                      if (failed) {
                        error.keep(failed);

@@ -8,11 +8,10 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <map>
 #include <string>
 
 #include "codec/codec.hpp"
-#include "support/plugin.hpp"
+#include "support/chain_text.hpp"
 
 using namespace fedctl;
 
@@ -65,32 +64,6 @@ constexpr Expected kTable[] = {
     {"auto:bits_per_parameter=8", 8, 0},
 };
 
-std::vector<std::string> split(const std::string& text, char separator) {
-  std::vector<std::string> parts(1);
-  for (const char letter : text) {
-    if (letter == separator) {
-      parts.emplace_back();
-    } else {
-      parts.back() += letter;
-    }
-  }
-  return parts;
-}
-
-std::vector<config::Plugin> chain_of(const std::string& text) {
-  std::vector<config::Plugin> chain;
-  for (const std::string& stage : split(text, '+')) {
-    const std::vector<std::string> parts = split(stage, ':');
-    std::map<std::string, double> options;
-    for (std::size_t i = 1; i < parts.size(); ++i) {
-      const std::vector<std::string> pair = split(parts[i], '=');
-      options[pair.at(0)] = std::stod(pair.at(1));
-    }
-    chain.push_back(test::plugin(codec::codec_kinds(), parts[0], options));
-  }
-  return chain;
-}
-
 // The shortest of some runs, in seconds.
 template <class Run>
 double seconds(Run run) {
@@ -106,7 +79,7 @@ double seconds(Run run) {
 
 bool measure(const Expected& expected, const std::vector<float>& values) {
   const std::vector<std::size_t> blocks = {values.size()};
-  const auto codec = codec::make_chain(chain_of(expected.chain), "none", blocks);
+  const auto codec = codec::make_chain(test::chain_of(expected.chain), "none", blocks);
   Bytes encoded;
   std::vector<float> out(values.size());
   const double copy = seconds([&] { std::memcpy(out.data(), values.data(), 4 * out.size()); });

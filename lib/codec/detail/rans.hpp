@@ -5,9 +5,10 @@
 //   table    for every number below the alphabet's size its frequency f of 2^14, LEB128; they add
 //            up to 2^14, and what occurs has at least 1
 //   unless one number has all of it:
-//     u32 x 4  the states, of number 0, 1, 2, 3 of the row first
+//     u32 x s  the states, of number 0, 1, 2, 3 of the row first; s = 1 if n times the entropy of
+//              the table (detail/entropy.hpp) is below 4096 bits, else 4
 //     u16 ...  in the order in which the reader needs them
-// Number i belongs to state i mod 4. Reading: slot = x mod 2^14 lies in the range of the number;
+// Number i belongs to state i mod s. Reading: slot = x mod 2^14 lies in the range of the number;
 // x <- f (x / 2^14) + slot - start of the range; below 2^16 it is shifted and takes a u16. At the
 // end every state is 2^16.
 #pragma once

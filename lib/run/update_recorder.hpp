@@ -1,0 +1,37 @@
+// UpdateRecorder: keeps what a client sends, before any codec, for work on codecs
+// (`fedctl simulate --save-updates DIR`).
+#pragma once
+
+#include <string>
+
+#include "base/layout.hpp"
+#include "talk/endpoint.hpp"
+
+namespace fedctl::run {
+
+// A decorator that writes the float32 tensors of every message as
+// DIR/exchange-000003-client-000005.safetensors. A tensor of layout.size() values is written as one
+// a parameter, "delta:NAME", in that parameter's shape; another under its own name.
+// Throws DataError if a file cannot be written.
+class UpdateRecorder final : public talk::Endpoint {
+ public:
+  // `inner` and `layout` outlive it; the folder exists.
+  UpdateRecorder(talk::Endpoint& inner, talk::PeerId id, const Layout& layout, std::string folder);
+
+  std::vector<talk::PeerId> peers() const override { return inner_.peers(); }
+  TimePoint now() const override { return inner_.now(); }
+  void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override;
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
+    return inner_.receive(until);
+  }
+
+ private:
+  talk::Endpoint& inner_;
+  talk::PeerId id_;
+  const Layout& layout_;
+  std::string folder_;
+};
+
+}  // namespace fedctl::run
