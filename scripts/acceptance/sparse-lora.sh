@@ -33,6 +33,9 @@ for alpha in ${alphas//,/ }; do
         sparse_lora) options=(--set 'codec={profile: sparse_lora}') ;;
         sparse_lora-ef14) options=(--set 'codec={profile: sparse_lora, error_feedback: ef14}') ;;
         topk4-ef21) options=(--set "codec={profile: sparse_lora, up: $chain, down: $chain}") ;;
+        both-*) IFS=- read -r _ up down lr <<<"$setting"  # both-UP-DOWN[-SERVER_LR]
+          options=(--set "codec={up: {kind: eden, bits: 1, keep: $up}, down: {kind: auto, bits_per_parameter: $down}, error_feedback_down: ef21}"
+            --set "method.server_optimizer={kind: sgd, lr: ${lr:-1}}") ;;
         up-eden*) options=(--set codec.down=[] --set "codec.up={kind: eden, bits: 1, keep: ${setting#up-eden}}") ;;
         *) echo "unknown: $setting" >&2; exit 2 ;;
       esac
