@@ -49,9 +49,16 @@ struct Promises {
   bool contractive = false;  // |decode(encode(x)) - x|^2 <= (1 - delta) |x|^2
 };
 
-// Blocks of the vector that share a scale (the parameters of the model); never empty, in order,
-// without gaps. A tensor that is not the model's vector is one block.
-using Blocks = std::span<const std::size_t>;  // counts
+// A block of the vector: a parameter of the model, whose values share a scale.
+struct BlockSize {
+  std::size_t count = 0;
+  std::size_t columns = 0;  // of a matrix, by rows; 0: it is none
+
+  BlockSize(std::size_t count_, std::size_t columns_ = 0) : count(count_), columns(columns_) {}
+  operator std::size_t() const { return count; }
+};
+// Never empty, in order, without gaps. A tensor that is not the model's vector is one block.
+using Blocks = std::span<const BlockSize>;
 
 // What a codec is in a chain; a chain holds them in this order (docs/codecs.md).
 enum class Stage {

@@ -101,7 +101,7 @@ std::unique_ptr<Codec> make_before(const config::Options& options, Blocks blocks
   const double ratio = dynamic_cast<const CountSketchOptions&>(options).ratio;
   const std::size_t count = detail::value_count(blocks);
   const auto rounded = static_cast<std::size_t>(std::llround(ratio * static_cast<double>(count)));
-  const std::array<std::size_t, 1> sums = {std::min(count, std::max<std::size_t>(1, rounded))};
+  const std::array<BlockSize, 1> sums = {std::min(count, std::max<std::size_t>(1, rounded))};
   return std::make_unique<CountSketch>(count, sums[0], next(sums));
 }
 

@@ -22,11 +22,11 @@
 namespace fedctl::codec {
 namespace {
 
-std::vector<std::size_t> buckets_of(Blocks blocks, std::size_t bucket) {
-  std::vector<std::size_t> counts;
+std::vector<BlockSize> buckets_of(Blocks blocks, std::size_t bucket) {
+  std::vector<BlockSize> counts;
   for (std::size_t left : blocks) {
-    for (; left > bucket; left -= bucket) counts.push_back(bucket);
-    counts.push_back(left);
+    for (; left > bucket; left -= bucket) counts.emplace_back(bucket);
+    counts.emplace_back(left);
   }
   return counts;
 }

@@ -105,7 +105,7 @@ std::unique_ptr<Codec> make_before(const config::Options& options, Blocks blocks
   const std::size_t count = detail::value_count(blocks);
   const auto rounded =
       static_cast<std::size_t>(std::llround(own.ratio * static_cast<double>(count)));
-  const std::array<std::size_t, 1> kept = {std::min(count, std::max<std::size_t>(1, rounded))};
+  const std::array<BlockSize, 1> kept = {std::min(count, std::max<std::size_t>(1, rounded))};
   return std::make_unique<Randk>(count, kept[0], own.unbiased, next(kept));
 }
 

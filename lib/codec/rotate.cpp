@@ -19,7 +19,10 @@ namespace {
 class Rotate final : public Codec {
  public:
   Rotate(std::size_t count, unsigned rounds, const MakeNext& next)
-      : count_(count), rotation_(count, rounds), next_(next(rotation_.groups())) {}
+      : count_(count), rotation_(count, rounds) {
+    const std::vector<BlockSize> blocks(rotation_.groups().begin(), rotation_.groups().end());
+    next_ = next(blocks);
+  }
 
   std::size_t max_encoded_bytes(std::size_t count) const override {
     FEDCTL_ASSERT(count == count_);

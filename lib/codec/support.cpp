@@ -83,7 +83,7 @@ class Support final : public Codec {
 
  private:
   std::unique_ptr<Codec> coder_of(std::size_t kept) const {
-    const std::array<std::size_t, 1> blocks = {kept};
+    const std::array<BlockSize, 1> blocks = {kept};
     return next_(blocks);
   }
 

@@ -130,8 +130,9 @@ std::unique_ptr<Codec> make_before(const config::Options& options, Blocks blocks
                                    const MakeNext& next) {
   std::vector<detail::Chunk> chunks =
       chunks_of(dynamic_cast<const TopkOptions&>(options), detail::value_count(blocks));
-  std::array<std::size_t, 1> kept = {0};
-  for (const detail::Chunk& chunk : chunks) kept[0] += chunk.kept;
+  std::size_t all = 0;
+  for (const detail::Chunk& chunk : chunks) all += chunk.kept;
+  const std::array<BlockSize, 1> kept = {all};
   return std::make_unique<Topk>(std::move(chunks), next(kept));
 }
 

@@ -102,7 +102,7 @@ Measured measure(const std::vector<config::Plugin>& chain) {
   Rng rng(1);
   std::vector<float> values(kCount), decoded(kCount);
   for (float& value : values) value = static_cast<float>(rng.normal());
-  const std::array<std::size_t, 1> blocks = {kCount};
+  const std::array<codec::BlockSize, 1> blocks = {kCount};
   const auto codec = codec::make_chain(chain, "none", blocks);
   const Bytes encoded = codec->encode(values, rng);
   codec->decode(encoded, decoded);
@@ -160,7 +160,7 @@ void complete_codec(Experiment& experiment, const Places& places) {
 void check_codec(const CodecOptions& codec, const Places& places) {
   const auto check_chain = [&](const std::string& key, const std::vector<config::Plugin>& chain,
                                const std::string& error_feedback) {
-    const std::array<std::size_t, 1> blocks = {64};
+    const std::array<codec::BlockSize, 1> blocks = {64};
     try {
       codec::make_chain(chain, error_feedback, blocks, key);
     } catch (const ConfigError& error) {

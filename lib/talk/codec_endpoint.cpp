@@ -36,9 +36,13 @@ codec::Codec* CodecEndpoint::stream(std::map<Key, Stream>& streams, const Maker&
   const auto [at, fresh] = streams.try_emplace(std::move(key));
   Stream& stream = at->second;
   if (fresh || stream.count != count) {
-    std::vector<std::size_t> blocks;
+    std::vector<codec::BlockSize> blocks;
     if (count == options_.layout.size()) {
-      for (const Block& block : options_.layout.blocks()) blocks.push_back(block.count);
+      for (const Block& block : options_.layout.blocks()) {
+        const bool matrix = block.shape.size() > 1 && block.count > 0;
+        blocks.emplace_back(block.count,
+                            matrix ? block.count / static_cast<std::size_t>(block.shape[0]) : 0);
+      }
     } else {
       blocks.push_back(count);
     }

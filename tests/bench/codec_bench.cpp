@@ -78,7 +78,7 @@ double seconds(Run run) {
 }
 
 bool measure(const Expected& expected, const std::vector<float>& values) {
-  const std::vector<std::size_t> blocks = {values.size()};
+  const std::vector<codec::BlockSize> blocks = {values.size()};
   const auto codec = codec::make_chain(test::chain_of(expected.chain), "none", blocks);
   Bytes encoded;
   std::vector<float> out(values.size());

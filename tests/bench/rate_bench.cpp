@@ -18,7 +18,7 @@ namespace {
 
 struct Update {
   std::vector<float> values;
-  std::vector<std::size_t> blocks;
+  std::vector<codec::BlockSize> blocks;
 };
 
 Update read(const std::string& path) {

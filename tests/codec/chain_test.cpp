@@ -13,7 +13,7 @@ std::string refusal(const std::vector<std::string>& kinds, const std::string& fe
     chain.push_back(test::plugin(codec::codec_kinds(), kind));
     chain.back().place = place;
   }
-  const std::vector<std::size_t> blocks = {10};
+  const std::vector<codec::BlockSize> blocks = {10};
   try {
     codec::make_chain(chain, feedback, blocks, "codec.down");
   } catch (const ConfigError& error) {
@@ -28,7 +28,7 @@ TEST_CASE("chains that compose are made", "[codec][chain]") {
   CHECK(refusal({"float16"}) == "");
   CHECK(refusal({"topk", "float16"}) == "");
   CHECK(refusal({"topk", "quantize"}, "ef14") == "");
-  const std::vector<std::size_t> blocks = {10};
+  const std::vector<codec::BlockSize> blocks = {10};
   CHECK(codec::make_chain({}, "ef14", blocks) == nullptr);
 }
 

@@ -18,7 +18,7 @@ struct Chain {
   std::string error_feedback = "none";
   bool defaults = true;  // no options but those
 
-  std::unique_ptr<codec::Codec> make(std::vector<std::size_t> blocks) const {
+  std::unique_ptr<codec::Codec> make(std::vector<codec::BlockSize> blocks) const {
     return codec::make_chain(stages, error_feedback, blocks);
   }
 };

@@ -192,7 +192,7 @@ TEST_CASE("the codes of eden have the entropy of its paper", "[codec][eden]") {
   for (int bits = 1; bits <= 4; ++bits) {
     std::vector<std::uint8_t> codes;
     const auto plugin = test::plugin(codec::codec_kinds(), "eden", {{"bits", bits}});
-    const std::vector<std::size_t> block = {65536};
+    const std::vector<codec::BlockSize> block = {65536};
     const auto eden =
         test::entry_of(plugin).make_coded(*plugin.options, block, std::make_unique<Spy>(codes));
     eden->encode(heavy_values(65536, 14), rng);

@@ -8,7 +8,7 @@ using namespace fedctl;
 
 namespace {
 
-std::unique_ptr<codec::Codec> quantize(int bits, std::vector<std::size_t> blocks) {
+std::unique_ptr<codec::Codec> quantize(int bits, std::vector<codec::BlockSize> blocks) {
   return test::Chain{"quantize", {test::plugin(codec::codec_kinds(), "quantize", {{"bits", bits}})}}
       .make(std::move(blocks));
 }

@@ -77,8 +77,8 @@ TEST_CASE("scales, tables and headers are at most 1 % from 1 MiB of values on",
   Rng rng(3);
   std::vector<float> values(kCount);
   for (float& value : values) value = static_cast<float>(rng.normal());
-  std::vector<std::size_t> blocks(24, kCount / 24);  // the parameters of MiniLM's LoRA
-  blocks.back() += kCount % 24;
+  std::vector<codec::BlockSize> blocks(24, kCount / 24);  // the parameters of MiniLM's LoRA
+  blocks.back().count += kCount % 24;
   // Bits a value without any of them: fixed widths, or entropies of normally distributed values.
   const std::vector<std::pair<const char*, double>> chains = {{"float16", 16},
                                                               {"bfloat16", 16},

@@ -12,7 +12,7 @@ std::unique_ptr<codec::Codec> chain(double level, const std::string& error_feedb
   const config::Kinds& kinds = codec::codec_kinds();
   const std::vector<config::Plugin> stages = {test::plugin(kinds, "quantize"),
                                               test::plugin(kinds, "zstd", {{"level", level}})};
-  return codec::make_chain(stages, error_feedback, std::vector<std::size_t>{kCount});
+  return codec::make_chain(stages, error_feedback, std::vector<codec::BlockSize>{kCount});
 }
 
 // Few values that are not 0, and those in a pattern.

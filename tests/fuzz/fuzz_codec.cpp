@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size < 4) return 0;
   const test::Chain& chain = chains[(data[0] | (std::size_t{data[1]} << 8)) % chains.size()];
   const std::size_t count = data[2] | (std::size_t{data[3]} << 8);
-  const std::vector<std::size_t> blocks = {count / 3, count - count / 3};
+  const std::vector<codec::BlockSize> blocks = {{count / 3, 16}, count - count / 3};
   std::vector<float> out(count);
   try {
     chain.make(blocks)->decode(std::as_bytes(std::span(data + 4, size - 4)), out);
