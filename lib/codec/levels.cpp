@@ -48,26 +48,6 @@ std::vector<float> sample_of(std::span<const float> values) {
   return sample;
 }
 
-double lost_share(std::span<const float> values, std::span<const std::int32_t> levels, float step) {
-  // With the centroids of the cells, as they are sent.
-  double norm = 0, squares = 0;
-  std::array<double, 4> sums{}, numbers{};
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const double x = std::abs(static_cast<double>(values[i])) / step;
-    const auto magnitude = static_cast<std::size_t>(std::abs(levels[i]));
-    const double off = magnitude == 0 ? x : x - static_cast<double>(magnitude);
-    norm += x * x;
-    squares += off * off;
-    if (magnitude == 0) continue;
-    sums[std::min<std::size_t>(magnitude, 3)] += off;
-    ++numbers[std::min<std::size_t>(magnitude, 3)];
-  }
-  for (std::size_t i = 1; i < 4; ++i) {
-    if (numbers[i] > 0) squares -= sums[i] * sums[i] / numbers[i];
-  }
-  return norm > 0 ? squares / norm : 0;
-}
-
 }  // namespace
 
 void to_levels(std::span<const float> values, float step, std::span<std::int32_t> levels) {
@@ -118,6 +98,26 @@ Size size_of(std::span<const std::int32_t> levels, unsigned low_bits) {
   return {std::min(with_classes, without) + low, with_classes < without};
 }
 
+Lost lost_by(std::span<const float> values, std::span<const std::int32_t> levels, float step) {
+  // With the centroids of the cells, as they are sent.
+  double norm = 0, squares = 0;
+  std::array<double, 4> sums{}, numbers{};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double x = std::abs(static_cast<double>(values[i])) / step;
+    const auto magnitude = static_cast<std::size_t>(std::abs(levels[i]));
+    const double off = magnitude == 0 ? x : x - static_cast<double>(magnitude);
+    norm += x * x;
+    squares += off * off;
+    if (magnitude == 0) continue;
+    sums[std::min<std::size_t>(magnitude, 3)] += off;
+    ++numbers[std::min<std::size_t>(magnitude, 3)];
+  }
+  for (std::size_t i = 1; i < 4; ++i) {
+    if (numbers[i] > 0) squares -= sums[i] * sums[i] / numbers[i];
+  }
+  return {squares, norm};
+}
+
 namespace {
 
 // The step at which the sample meets the target.
@@ -126,7 +126,10 @@ float search(std::span<const float> sample, float largest, const Target& target)
   const double bits_wanted = target.bits_per_value * static_cast<double>(sample.size()) * 65536;
   const auto too_fine = [&](float step) {
     to_levels(sample, step, levels);
-    if (target.distortion > 0) return lost_share(sample, levels, step) < target.distortion;
+    if (target.distortion > 0) {
+      const Lost lost = lost_by(sample, levels, step);
+      return lost.squares < target.distortion * lost.norm;
+    }
     return static_cast<double>(size_of(levels, low_bits_of(levels)).bits_q16) > bits_wanted;
   };
   // From 22 bits of levels to none. The root is the same on every machine, a power need not be.

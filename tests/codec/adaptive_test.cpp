@@ -74,6 +74,66 @@ TEST_CASE("auto at high rates and with outliers", "[codec][auto]") {
   CHECK(run("bits_per_parameter", 8, values).bits < 8.3);
 }
 
+TEST_CASE("auto with lgreco: fewer bytes at no larger sum of the blocks' errors",
+          "[codec][auto][lgreco]") {
+  // 32 blocks of unlike sizes and magnitudes.
+  std::vector<codec::BlockSize> blocks;
+  std::vector<float> values;
+  for (std::size_t l = 0; l < 32; ++l) {
+    const std::size_t count = l % 2 == 0 ? 4096 : 512;
+    for (float value : normal_values(count, l)) {
+      values.push_back(value * static_cast<float>(std::pow(0.8, static_cast<double>(l))));
+    }
+    blocks.emplace_back(count);
+  }
+  struct Result {
+    std::size_t bytes = 0;
+    double errors = 0;  // sum over the blocks of |x - decoded|
+  };
+  const auto pass = [&](double bits, double lgreco) {
+    const auto codec =
+        test::Chain{"",
+                    {test::plugin(codec::codec_kinds(), "auto",
+                                  {{"bits_per_parameter", bits}, {"lgreco", lgreco}})}}
+            .make(blocks);
+    Rng rng(0);
+    const Bytes encoded = codec->encode(values, rng);
+    std::vector<float> out(values.size());
+    codec->decode(encoded, out);
+    Result result{encoded.size()};
+    std::size_t at = 0;
+    for (const codec::BlockSize& block : blocks) {
+      double squares = 0;
+      for (std::size_t end = at + block.count; at < end; ++at) {
+        squares += std::pow(out[at] - values[at], 2);
+      }
+      result.errors += std::sqrt(squares);
+    }
+    return result;
+  };
+  for (const double bits : {0.5, 1.0, 2.0}) {
+    INFO(bits);
+    const Result one = pass(bits, 0), own = pass(bits, 1);
+    CHECK(own.bytes < one.bytes);
+    // Rounding to buckets, and centroids that the blocks share.
+    CHECK(own.errors < one.errors * 1.03);
+  }
+}
+
+TEST_CASE("auto with lgreco on one block is auto", "[codec][auto][lgreco]") {
+  const auto values = normal_values(5000, 9);
+  const auto bytes = [&](double lgreco) {
+    Rng rng(0);
+    return test::Chain{"", {test::plugin(codec::codec_kinds(), "auto", {{"lgreco", lgreco}})}}
+        .make({values.size()})
+        ->encode(values, rng);
+  };
+  Bytes expected = {std::byte{4}};
+  const Bytes plain = bytes(0);
+  expected.insert(expected.end(), plain.begin(), plain.end());
+  CHECK(bytes(1) == expected);
+}
+
 TEST_CASE("auto: zeros take four bytes", "[codec][auto]") {
   Rng rng(0);
   const auto codec = test::Chain{"", {test::plugin(codec::codec_kinds(), "auto")}}.make({1000});

@@ -27,6 +27,9 @@ struct Chain {
 inline std::vector<config::Plugin> variants(const codec::CodecEntry& entry) {
   const config::Kinds& kinds = codec::codec_kinds();
   std::vector<config::Plugin> all = {plugin(kinds, entry.kind.name)};
+  if (entry.kind.name == "auto") {
+    all.push_back(plugin(kinds, "auto", {{"bits_per_parameter", 0.5}, {"lgreco", 1}}));
+  }
   if (entry.kind.name == "eden") {
     all.push_back(plugin(kinds, "eden", {{"bits", 1}, {"keep", 0.3}, {"unbiased", 0}}));
     all.push_back(plugin(kinds, "eden", {{"bits", 4}, {"rounds", 1}}));

@@ -37,6 +37,13 @@ struct Size {
 // What the levels take at their entropies, low bits and a guess of the tables included.
 Size size_of(std::span<const std::int32_t> levels, unsigned low_bits);
 
+// In squared steps, when every level decodes to the centroid that auto sends for it.
+struct Lost {
+  double squares = 0;
+  double norm = 0;  // of the values
+};
+Lost lost_by(std::span<const float> values, std::span<const std::int32_t> levels, float step);
+
 // What a search of the step aims at.
 struct Target {
   double bits_per_value = 1;
