@@ -121,7 +121,7 @@ void JsonNode::allow(std::initializer_list<const char*> keys) const {
   expect(json_->is_object(), "object");
   for (const auto& [key, value] : json_->items()) {
     const bool known =
-        std::any_of(keys.begin(), keys.end(), [&](const char* name) { return key == name; });
+        std::any_of(keys.begin(), keys.end(), [&key = key](const char* name) { return key == name; });
     if (!known) child(key).refuse("is not supported");
   }
 }
