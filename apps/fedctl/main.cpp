@@ -34,6 +34,7 @@ int run_client(const po::variables_map& values) {
       run::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
   options.server = get<Text>(values, "server", "127.0.0.1:7143");
   options.site = get<Text>(values, "site", "");
+  options.state_dir = get<Text>(values, "state-dir", "");
   options.threads = get<std::int64_t>(values, "threads", 0);
   options.retry_s = get<double>(values, "retry-s", 0);
   options.insecure = flag(values, "insecure");
@@ -95,13 +96,15 @@ const std::vector<Command>& commands() {
        "--id N | --ids A-B [options]",
        "  fedctl client --id 3\n"
        "  fedctl client --ids 0-99 --server 127.0.0.1:7143 --threads 2\n"
-       "  fedctl client --id 3 --site site.yaml --retry-s 600\n",
+       "  fedctl client --id 3 --site site.yaml --state-dir state --retry-s 600\n",
        [](po::options_description& options) {
          options.add_options()("id", po::value<Text>()->value_name("N"), "the client's number")(
              "ids", po::value<Text>()->value_name("A-B"),
              "host many clients in one process: 0-7, 0-3,8")(
              "server", po::value<Text>()->value_name("HOST:PORT"), "default 127.0.0.1:7143")(
              "site", po::value<Text>()->value_name("FILE"), "site file: own data and model paths")(
+             "state-dir", po::value<Text>()->value_name("DIR"),
+             "keep the client's state here: after a crash it goes on where it was")(
              "retry-s", po::value<double>()->value_name("S"),
              "keep trying to connect for S seconds (default: 1 at first, 60 once connected)")(
              "threads", po::value<std::int64_t>()->value_name("N"),

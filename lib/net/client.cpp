@@ -46,7 +46,7 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   talk::Task<void> handshake();
   talk::Task<void> converse();
   static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
-                                                           std::string plan);
+                                                           std::string plan, std::int64_t run);
   void fail(std::exception_ptr error);
   void news(std::variant<Message, talk::Joined, talk::Lost, talk::Rejected, talk::Closed> event) {
     mailbox->push({talk::kServer, 0, std::move(event)});
@@ -131,13 +131,15 @@ talk::Task<void> TcpClient::Link::connect() {
       options.server.host, std::to_string(options.server.port), use_awaitable);
   tcp::socket socket(io);
   co_await asio::async_connect(socket, places, use_awaitable);
-  connection = std::make_shared<Connection>(std::move(socket), [](Way, const talk::Traffic&) {});
+  connection = std::make_shared<Connection>(std::move(socket),
+                                            [](Way, const talk::Traffic&, talk::ExchangeId) {});
   asio::co_spawn(io, connection->write_loop(), asio::detached);
 }
 
 talk::Task<talk::SharedMessage> TcpClient::Link::prepare_elsewhere(std::shared_ptr<Link> self,
-                                                                   std::string plan) {
-  co_return wire::share(self->options.prepare(plan));
+                                                                   std::string plan,
+                                                                   std::int64_t run) {
+  co_return wire::share(self->options.prepare(plan, run));
 }
 
 talk::Task<void> TcpClient::Link::handshake() {
@@ -161,11 +163,14 @@ talk::Task<void> TcpClient::Link::handshake() {
       co_await connection->read(limits::kYamlBytesMax + limits::kHandshakeFrameBytesMax);
   const wire::Expect fields = check(plan, "plan");
   idle_s = fields.real("idle_s");
+  const bool numbered = plan.message.scalars.contains("run");
+  const std::int64_t run = numbered ? fields.integer("run", INT64_MIN, INT64_MAX) : 0;
   talk::SharedMessage ready;
   std::exception_ptr declined;
   try {
     ready = co_await asio::co_spawn(
-        executor, prepare_elsewhere(shared_from_this(), fields.text("experiment")), use_awaitable);
+        executor, prepare_elsewhere(shared_from_this(), fields.text("experiment"), run),
+        use_awaitable);
   } catch (const Error& error) {
     declined = std::current_exception();
     connection->queue_control(Message("decline").with("reason", std::string(error.what())));

@@ -39,8 +39,8 @@ class TcpClient final : public talk::Endpoint {
     double first_retry_s = 1;   // how long to try to connect at first
     double later_retry_s = 60;  // and after having been connected
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take
-    // long. Throws Error to decline.
-    std::function<talk::Message(const std::string& plan)> prepare;
+    // long. `run` is the number of the server's run, 0 if it has none. Throws Error to decline.
+    std::function<talk::Message(const std::string& plan, std::int64_t run)> prepare;
     std::function<void(const std::string&)> notice;  // one line for people
   };
   TcpClient(Options options, ClientLoop& loop, boost::asio::any_io_executor executor);

@@ -77,7 +77,7 @@ talk::Task<Received> Connection::read(std::size_t bytes_max) {
     }
     received.message = wire::decode_body(received.header, raw, body);
   } catch (...) {
-    count_(Way::in, control_bytes(partial_));
+    count_(Way::in, control_bytes(partial_), 0);
     throw;
   }
   talk::Traffic parts = control_bytes(partial_);
@@ -86,7 +86,7 @@ talk::Task<Received> Connection::read(std::size_t bytes_max) {
     parts.payload = wire::payload_bytes(received.message);
     parts.framing = partial_ - parts.payload;
   }
-  count_(Way::in, parts);
+  count_(Way::in, parts, received.header.exchange);
   co_return received;
 }
 
@@ -111,7 +111,7 @@ talk::Task<void> Connection::write(talk::SharedFrame frame) {
     // A ping that the kernel swallowed says nothing of the peer; a large frame that moves does.
     if (data && !error) alive_ = Clock::now();
   }
-  count_(Way::out, error ? control_bytes(at) : frame->parts);
+  count_(Way::out, error ? control_bytes(at) : frame->parts, error ? 0 : frame->exchange);
   if (error) close(error.message());
 }
 

@@ -23,7 +23,8 @@ struct Received {
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  using Count = std::function<void(Way, const talk::Traffic&)>;
+  // `exchange`: of a data frame that went in full, else 0.
+  using Count = std::function<void(Way, const talk::Traffic&, talk::ExchangeId exchange)>;
   Connection(boost::asio::ip::tcp::socket socket, Count count);
 
   // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError

@@ -83,9 +83,11 @@ talk::Task<void> TcpServer::accept_loop() {
     if (pending_ >= limits::kConnectionsPendingMax) continue;  // the socket closes here
     auto session = std::make_shared<Session>();
     session->connection = std::make_shared<Connection>(
-        std::move(socket), [this, raw = session.get()](Way way, const talk::Traffic& traffic) {
+        std::move(socket), [this, raw = session.get()](Way way, const talk::Traffic& traffic,
+                                                       talk::ExchangeId exchange) {
           ledger_.add(raw->peer, way == Way::in ? talk::Direction::up : talk::Direction::down,
                       traffic);
+          if (way == Way::out && exchange != 0) written_[raw->peer] = exchange;
         });
     ++pending_;
     asio::co_spawn(io_, serve(session), [session](std::exception_ptr) {});
@@ -147,8 +149,10 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
                    sessions_.at(id)->connection->remote());
   }
   session->peer = id;
-  connection.queue_control(
-      Message("plan").with("experiment", options_.plan).with("idle_s", options_.idle_s));
+  connection.queue_control(Message("plan")
+                               .with("experiment", options_.plan)
+                               .with("idle_s", options_.idle_s)
+                               .with("run", options_.run));
   connection.deadline(in_ms(limits::kHandshakeReadyMs), "not ready in time");
   const Received ready = co_await connection.read(limits::kHandshakeFrameBytesMax);
   if (ready.message.kind == "decline") {
@@ -156,13 +160,16 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
                         wire::Expect(ready.message, "decline").text("reason"));
   }
   options_.admit(ready.message);
+  const wire::Expect fields(ready.message, "ready");
+  const bool numbered = ready.message.scalars.contains("session");
+  const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
   if (sessions_.contains(id)) throw TryAgain("two connections joined as one client");
   connection.deadline(kForever, "");
   connection.queue_control(Message("welcome"));
   session->joined = true;
   sessions_.emplace(id, session);
   journal_.write(std::nullopt, journal::Event("join").about(id).set("from", connection.remote()));
-  mailbox_->push({id, 0, talk::Joined{}});
+  mailbox_->push({id, 0, talk::Joined{number}});
   asio::co_spawn(io_, connection.heartbeat_loop(seconds(options_.idle_s)),
                  [session](std::exception_ptr) {});
 }
@@ -188,7 +195,12 @@ talk::Task<void> TcpServer::send(talk::PeerId to, talk::ExchangeId exchange,
   talk::SharedFrame frame = cache_.frame(message, exchange);
   asio::post(io_, [this, to, frame = std::move(frame)]() mutable {
     const auto found = sessions_.find(to);
-    if (found != sessions_.end()) found->second->connection->queue(std::move(frame));
+    if (found == sessions_.end()) return;
+    const auto written = written_.find(to);
+    if (written != written_.end() && written->second == frame->exchange) {
+      frame = talk::as_resent(*frame);
+    }
+    found->second->connection->queue(std::move(frame));
   });
   co_return;
 }

@@ -31,6 +31,7 @@ class TcpServer final : public talk::Endpoint {
     double idle_s = 30;
     std::size_t frame_bytes_max = 0;  // after the handshake
     std::string plan;                 // the effective experiment, sent to every client
+    std::int64_t run = 0;             // this run's number
     // Throws ProtocolError naming both values if this client may not take part.
     std::function<void(const talk::Message& ready)> admit;
   };
@@ -71,6 +72,8 @@ class TcpServer final : public talk::Endpoint {
   talk::FrameCache cache_;        // work side
   std::set<talk::PeerId> peers_;  // work side
   boost::asio::io_context io_{1};
+  // The last exchange whose question a client was sent in full; network thread.
+  std::map<talk::PeerId, talk::ExchangeId> written_;
   boost::asio::ip::tcp::acceptor acceptor_;
   std::uint16_t port_ = 0;
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread

@@ -159,7 +159,10 @@ void ServerOptions::fields(Fields& fields) {
   fields.text("listen", listen, {.kind = "HOST:PORT"},
               "where the server listens; port 0: a free one");
   fields.real("idle_s", idle_s, {.min = 0.1, .max = 86400},
-              "silence after which a peer counts as dead, s");
+              "silence after which a peer counts as dead, and how long the round waits for one "
+              "that broke off, s");
+  fields.text("durability", durability, {.one_of = {"always", "round"}},
+              "when answers are on the disk: before they count, or at the end of the round");
 }
 
 void LogOptions::fields(Fields& fields) {

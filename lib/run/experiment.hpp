@@ -62,6 +62,7 @@ struct EvaluateOptions final : config::Options {
 struct ServerOptions final : config::Options {
   std::string listen = "127.0.0.1:7143";
   double idle_s = 30;
+  std::string durability = "always";
   void fields(config::Fields& fields) override;
 };
 struct LogOptions final : config::Options {

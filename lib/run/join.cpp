@@ -10,6 +10,7 @@
 
 #include "base/limits.hpp"
 #include "net/client.hpp"
+#include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/job.hpp"
 #include "run/signals.hpp"
@@ -47,7 +48,7 @@ class SharedJob {
     if (!job_) {
       build(plan);
       plan_ = plan;
-    } else if (plan != plan_) {
+    } else if (plan != plan_ && digest_of(plan) != job_->digests.plan) {
       throw ProtocolError("the server's plan has changed since this client started",
                           "restart the client");
     }
@@ -56,10 +57,16 @@ class SharedJob {
   Job& job() { return *job_; }
 
  private:
+  static config::Source source_of(const std::string& plan) {
+    return {plan, "plan from the server", {}};
+  }
+  static std::string digest_of(const std::string& plan) {
+    Experiment experiment = read_experiment(source_of(plan));
+    return plan_digest(experiment);
+  }
   void build(const std::string& plan) {
-    config::Source source{plan, "plan from the server", {}};
-    Experiment agreed = read_experiment(source);
-    const std::string digest = plan_digest(agreed);
+    config::Source source = source_of(plan);
+    const std::string digest = digest_of(plan);
     if (!site_.data.path.empty()) source.overrides.emplace_back("data.path", site_.data.path);
     if (!site_.model.path.empty()) source.overrides.emplace_back("model.path", site_.model.path);
     job_ = make_job(read_experiment(source), thread_count(threads_), !site_.data.path.empty());
@@ -77,8 +84,13 @@ class SharedJob {
 class Guest {
  public:
   Guest(SharedJob& shared, net::TcpClient::Options options, net::ClientLoop& loop,
-        asio::any_io_executor seat)
-      : shared_(shared), id_(options.id), seat_(seat), tcp_(std::move(options), loop, seat) {}
+        asio::any_io_executor seat, const std::string& state_dir, Printer& printer)
+      : shared_(shared),
+        id_(options.id),
+        seat_(seat),
+        memory_(state_dir, options.id),
+        printer_(printer),
+        tcp_(with_session(std::move(options)), loop, seat) {}
 
   void start() {
     tcp_.start();
@@ -90,15 +102,33 @@ class Guest {
   std::exception_ptr error() const { return error_ ? error_ : tcp_.failure(); }
 
  private:
+  net::TcpClient::Options with_session(net::TcpClient::Options options) {
+    options.prepare = [this](const std::string& plan, std::int64_t run) {
+      return shared_.prepare(plan).with("session", memory_.session(run));
+    };
+    return options;
+  }
+
   static talk::Task<void> converse(Guest* self) {
     // Until the server has sent the plan there is nothing to build a method from.
     const std::optional<talk::Envelope> first = co_await self->tcp_.receive(kForever);
     if (!std::holds_alternative<talk::Joined>(first->event)) co_return;
     Job& job = self->shared_.job();
-    talk::CodecEndpoint endpoint(self->tcp_, job.client_codec(self->id_));
     methods::ClientContext context = job.client_context(job.plan, self->id_);
     const std::unique_ptr<methods::ClientMethod> method = job.make_client();
+    talk::CodecEndpoint* codecs = nullptr;
+    OnceEndpoint once(
+        self->tcp_, self->memory_,
+        [&codecs, raw = method.get()] { return client_parts(*codecs, *raw); },
+        [self](talk::ExchangeId round, bool again) {
+          self->printer_.detail("client " + std::to_string(self->id_) + ": round " +
+                                std::to_string(round) +
+                                (again ? ", again: the stored answer" : ""));
+        });
+    talk::CodecEndpoint endpoint(once, job.client_codec(self->id_));
+    codecs = &endpoint;
     try {
+      load_client_parts(self->memory_.parts(), endpoint, *method);
       co_await method->run(endpoint, context);
     } catch (...) {
       self->error_ = std::current_exception();
@@ -109,6 +139,8 @@ class Guest {
   SharedJob& shared_;
   talk::PeerId id_;
   asio::any_io_executor seat_;
+  ClientMemory memory_;
+  Printer& printer_;
   net::TcpClient tcp_;
   std::exception_ptr error_;
 };
@@ -171,10 +203,9 @@ int join(const ClientOptions& options) {
     guest.id = id;
     guest.version = options.version;
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;
-    guest.prepare = [&shared](const std::string& plan) { return shared.prepare(plan); };
     guest.notice = [&printer](const std::string& text) { printer.notice(text); };
-    guests.push_back(
-        std::make_unique<Guest>(shared, std::move(guest), loop, asio::make_strand(pool)));
+    guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop,
+                                             asio::make_strand(pool), options.state_dir, printer));
   }
   const Signals signals([&] {
     printer.notice("stopping (press again to end at once)");

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/digest.hpp"
+#include "run/client_memory.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -13,7 +14,7 @@ using talk::Message;
 
 double ms_since(Clock::time_point start) { return to_ms(Clock::now() - start); }
 
-journal::Object parts(const talk::Traffic& traffic) {
+journal::Object five_parts(const talk::Traffic& traffic) {
   journal::Object object;
   object.set("payload", traffic.payload)
       .set("framing", traffic.framing)
@@ -90,7 +91,7 @@ journal::Event Keeper::round_event(const RoundReport& report, const std::optiona
       .set("bytes_up", bytes.up.sum())
       .set("bytes_down", bytes.down.sum());
   journal::Object both;
-  both.set("up", parts(bytes.up)).set("down", parts(bytes.down));
+  both.set("up", five_parts(bytes.up)).set("down", five_parts(bytes.down));
   event.set("bytes", both)
       .set("bytes_up_total", bytes_up_total_)
       .set("bytes_down_total", bytes_down_total_)
@@ -124,6 +125,7 @@ void Keeper::start(methods::ServerMethod& method) {
     return;
   }
   directory_.write("experiment.yaml", config::write(job_.experiment));
+  run_number_ = random_number();
   journal_.write(std::nullopt, journal::Event("start")
                                    .set("method", experiment.method.kind)
                                    .set("model", experiment.model.kind)
@@ -157,6 +159,7 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   const std::string line = journal_.format(round_, round_event(report, quality, bytes, round_ms));
   save_checkpoint(method, line);
   journal_.append(line);
+  if (hooks_.begin && round_ < experiment.rounds) hooks_.begin(round_ + 1);
 
   Row row;
   row.round = round_;
@@ -202,6 +205,7 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
                       .with("bytes_down_total", static_cast<std::int64_t>(bytes_down_total_))
                       .with("best_round", best_round_)
                       .with("stale", stale_)
+                      .with("run", run_number_)
                       .with("weights", Tensor::of(weights_, {}));
   // A score that is not finite is worth no more than none, and none can be read back.
   if (best_ && std::isfinite(*best_)) state.scalars.emplace("best", *best_);
@@ -210,12 +214,14 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
   for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
   for (auto& [name, value] : inner.tensors)
     state.tensors.emplace(kMethodPrefix + name, std::move(value));
-  directory_.save_checkpoint(round_, state);
+  directory_.save_checkpoint(round_, state, hooks_.parts ? hooks_.parts() : Parts{});
 }
 
 void Keeper::load_checkpoint(methods::ServerMethod& method) {
-  const std::optional<Message> state = directory_.load_checkpoint();
-  if (!state) throw RunDirectoryError(directory_.path() + ": no checkpoint", "--fresh starts anew");
+  std::optional<RunDirectory::Checkpoint> found = directory_.load_checkpoint();
+  if (!found) throw RunDirectoryError(directory_.path() + ": no checkpoint", "--fresh starts anew");
+  const Message* const state = &found->state;
+  parts_ = std::move(found->parts);
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   const wire::Expect fields(*state, "checkpoint");
   if (fields.text("plan") != job_.digests.plan) {
@@ -227,6 +233,7 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   bytes_up_total_ = static_cast<std::uint64_t>(fields.integer("bytes_up_total", 0, kMax));
   bytes_down_total_ = static_cast<std::uint64_t>(fields.integer("bytes_down_total", 0, kMax));
   best_round_ = fields.integer("best_round", 0, kMax);
+  run_number_ = fields.integer("run", 0, kMax);
   if (state->scalars.contains("best")) best_ = fields.real("best");
   if (state->scalars.contains("bar")) bar_ = fields.real("bar");
   if (state->scalars.contains("stale")) stale_ = fields.integer("stale", 0, kMax);

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -27,6 +28,16 @@ class Keeper final : public methods::RoundSink {
   // The round's bytes reach the journal after the checkpoint: a line in the journal is never
   // undone.
   bool commit(const methods::RoundReport& report, const methods::ServerMethod& method) override;
+
+  // What goes into every checkpoint beside this, and what is done when a round is on the disk.
+  struct Hooks {
+    std::function<Parts()> parts;
+    std::function<void(std::int64_t next_round)> begin;
+  };
+  void attach(Hooks hooks) { hooks_ = std::move(hooks); }
+  // Of the checkpoint that start() has loaded.
+  const Parts& parts() const { return parts_; }
+  std::int64_t run_number() const { return run_number_; }
 
   // The `end` line, and adapter/last.
   void end(const std::string& status, const std::string& reason);
@@ -58,6 +69,9 @@ class Keeper final : public methods::RoundSink {
   talk::Ledger& ledger_;
   Printer& printer_;
   std::vector<float> weights_;
+  Hooks hooks_;
+  Parts parts_;
+  std::int64_t run_number_ = 0;  // drawn when the run begins
   std::int64_t round_ = 0;
   std::uint64_t bytes_up_total_ = 0, bytes_down_total_ = 0;
   std::optional<double> best_;

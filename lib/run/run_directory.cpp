@@ -11,6 +11,7 @@
 #include <fstream>
 #include <vector>
 
+#include "base/limits.hpp"
 #include "wire/frame.hpp"
 
 namespace fedctl::run {
@@ -66,6 +67,61 @@ void write_atomically(const std::string& path, ByteView bytes) {
   ::close(file);
   if (!synced) fail(temporary, "sync");
   if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "rename into place");
+  sync_folder_of(path);
+}
+
+Bytes read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  if (!in) fail(path, "open");
+  Bytes bytes(static_cast<std::size_t>(in.tellg()));
+  in.seekg(0);
+  in.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  if (!in) fail(path, "read");
+  return bytes;
+}
+
+Bytes encode_parts(const wire::Message& state, const Parts& parts) {
+  Bytes bytes = wire::encode_frame(wire::FrameType::control, 0, state);
+  const auto append = [&bytes](const wire::Message& message) {
+    const Bytes frame = wire::encode_frame(wire::FrameType::control, 0, message);
+    bytes.insert(bytes.end(), frame.begin(), frame.end());
+  };
+  for (const auto& [name, message] : parts) {
+    append(wire::Message("part").with("name", name));
+    append(message);
+  }
+  append(wire::Message("whole").with("parts", static_cast<std::int64_t>(parts.size())));
+  return bytes;
+}
+
+wire::Message decode_parts(ByteView bytes, Parts& parts) {
+  const auto next = [&bytes] {
+    if (bytes.size() < wire::kHeaderBytes) throw WireError("it ends early");
+    const std::size_t size =
+        wire::kHeaderBytes +
+        wire::decode_header(bytes.first<wire::kHeaderBytes>(), limits::kFrameBytesMax).body_bytes;
+    if (bytes.size() < size) throw WireError("it ends early");
+    wire::Header header;
+    wire::Message message = wire::decode_frame(bytes.first(size), header);
+    bytes = bytes.subspan(size);
+    return message;
+  };
+  wire::Message state = next();
+  while (true) {
+    wire::Message label = next();
+    if (label.kind == "whole") break;
+    try {
+      const std::string name = wire::Expect(label, "part").text("name");
+      if (!parts.emplace(name, next()).second) throw WireError("two parts \"" + name + "\"");
+    } catch (const ProtocolError& error) {
+      throw WireError(error.what());
+    }
+  }
+  if (!bytes.empty()) throw WireError("something is behind its end");
+  return state;
+}
+
+void sync_folder_of(const std::string& path) {
   sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
 
@@ -115,24 +171,23 @@ void RunDirectory::write(const std::string& name, const std::string& text) const
   write_atomically(file(name), as_bytes_of(std::string_view(text)));
 }
 
-void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& state) const {
+void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& state,
+                                   const Parts& parts) const {
   std::string number = std::to_string(round);
   number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');
-  const Bytes frame = wire::encode_frame(wire::FrameType::control, 0, state);
-  write_atomically(file("checkpoint/round-" + number), frame);
+  write_atomically(file("checkpoint/round-" + number), encode_parts(state, parts));
   std::vector<fs::path> files = checkpoints(file("checkpoint"));
   for (std::size_t i = 0; i + kGenerations < files.size(); ++i) fs::remove(files[i]);
 }
 
-std::optional<wire::Message> RunDirectory::load_checkpoint() const {
+std::optional<RunDirectory::Checkpoint> RunDirectory::load_checkpoint() const {
   const std::vector<fs::path> files = checkpoints(file("checkpoint"));
   std::string problem;
   for (auto at = files.rbegin(); at != files.rend(); ++at) {
-    std::ifstream in(*at, std::ios::binary);
-    std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
     try {
-      wire::Header header;
-      return wire::decode_frame(std::as_bytes(std::span(bytes)), header);
+      Checkpoint found{wire::Message(""), {}};
+      found.state = decode_parts(read_file(at->string()), found.parts);
+      return found;
     } catch (const WireError& error) {
       problem = at->string() + ": " + error.what();
     }

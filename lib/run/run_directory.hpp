@@ -2,6 +2,7 @@
 // journal.jsonl, checkpoint/, spool/, adapter/, lock.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 
@@ -10,6 +11,9 @@
 namespace fedctl::run {
 
 enum class Start { create, resume, discard };  // (no option), --resume, --fresh
+
+// Memories beside the state of a checkpoint, by name.
+using Parts = std::map<std::string, wire::Message>;
 
 class RunDirectory {
  public:
@@ -25,9 +29,13 @@ class RunDirectory {
   // Atomically: temporary file, fsync, rename, fsync of the folder. Throws RunDirectoryError.
   void write(const std::string& name, const std::string& text) const;
   // Keeps the newest two.
-  void save_checkpoint(std::int64_t round, const wire::Message& state) const;
+  void save_checkpoint(std::int64_t round, const wire::Message& state, const Parts& parts) const;
   // The newest one that is whole. Throws RunDirectoryError if there are some but none is.
-  std::optional<wire::Message> load_checkpoint() const;
+  struct Checkpoint {
+    wire::Message state;
+    Parts parts;
+  };
+  std::optional<Checkpoint> load_checkpoint() const;
 
  private:
   // flock(2) on the file `lock`, until destruction.
@@ -52,5 +60,11 @@ class RunDirectory {
 
 // The same atomic write for any file.
 void write_atomically(const std::string& path, ByteView bytes);
+Bytes read_file(const std::string& path);  // throws RunDirectoryError
+// A state and its parts in one row of frames. decode_parts() throws WireError on anything else.
+Bytes encode_parts(const wire::Message& state, const Parts& parts);
+wire::Message decode_parts(ByteView bytes, Parts& parts);
+// Makes the file's name, or its absence, last. Throws RunDirectoryError.
+void sync_folder_of(const std::string& path);
 
 }  // namespace fedctl::run

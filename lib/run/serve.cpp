@@ -7,6 +7,7 @@
 #include "net/address.hpp"
 #include "net/server.hpp"
 #include "run/commands.hpp"
+#include "run/durable_endpoint.hpp"
 #include "run/server_run.hpp"
 
 namespace fedctl::run {
@@ -15,6 +16,35 @@ namespace {
 // No frame of a sane method is larger than this many times the trained parameters.
 constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
 constexpr std::size_t kFramePerFloat = 16;
+
+constexpr const char* kSessions = "sessions";
+const std::string kCodecs = "codecs/";
+
+// What the next process needs to know of the clients.
+Parts parts_of(const DurableEndpoint& durable, const talk::CodecEndpoint& codecs) {
+  Parts parts;
+  std::vector<std::int64_t> rows;  // client, session
+  for (const auto& [peer, session] : durable.sessions()) rows.insert(rows.end(), {peer, session});
+  const auto count = static_cast<std::int64_t>(rows.size() / 2);
+  parts.emplace(kSessions, talk::Message("sessions").with("rows", Tensor::of(rows, {count, 2})));
+  for (auto& [peer, memory] : codecs.save()) {
+    parts.emplace(kCodecs + std::to_string(peer), std::move(memory));
+  }
+  return parts;
+}
+
+void restore(const Parts& parts, DurableEndpoint& durable, talk::CodecEndpoint& codecs) {
+  std::map<talk::PeerId, std::int64_t> sessions;
+  for (const auto& [name, part] : parts) {
+    if (name == kSessions) {
+      const auto rows = part.tensors.at("rows").i64();
+      for (std::size_t i = 0; i + 1 < rows.size(); i += 2) sessions.emplace(rows[i], rows[i + 1]);
+    } else if (name.starts_with(kCodecs)) {
+      codecs.load(std::stoll(name.substr(kCodecs.size())), part);
+    }
+  }
+  durable.restore(std::move(sessions));
+}
 
 }  // namespace
 
@@ -42,6 +72,7 @@ int serve(const RunOptions& options) {
   server_options.frame_bytes_max =
       std::min(limits::kFrameBytesMax, kFrameSlack + kFramePerFloat * job.plan.layout.size());
   server_options.plan = config::write(job.experiment);
+  server_options.run = run.keeper().run_number();
   server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),
                         run.journal());
@@ -54,7 +85,15 @@ int serve(const RunOptions& options) {
   }
   run.on_interrupt([&server] { server.interrupt(); });
 
-  talk::CodecEndpoint endpoint(server, job.server_codec());
+  DurableEndpoint durable(server, run.ledger(),
+                          {.folder = run.directory().file("spool"),
+                           .sync_always = job.experiment.server.durability == "always",
+                           .grace = seconds(job.experiment.server.idle_s)});
+  talk::CodecEndpoint endpoint(durable, job.server_codec());
+  restore(run.keeper().parts(), durable, endpoint);
+  run.keeper().attach({[&] { return parts_of(durable, endpoint); },
+                       [&](std::int64_t next_round) { durable.begin(next_round); }});
+  durable.begin(run.keeper().round() + 1);
   std::exception_ptr error;
   boost::asio::co_spawn(work, run.conversation(endpoint),
                         [&error](std::exception_ptr failed) { error = failed; });

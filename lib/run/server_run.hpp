@@ -39,6 +39,8 @@ class ServerRun {
   Job& job() { return job_; }
   talk::Ledger& ledger() { return ledger_; }
   journal::Journal& journal() { return *journal_; }
+  Keeper& keeper() { return keeper_; }
+  const RunDirectory& directory() const { return directory_; }
   Printer& printer() { return printer_; }
 
   // What the first signal does beside asking for a stop at the next boundary.

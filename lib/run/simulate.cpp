@@ -5,6 +5,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <filesystem>
 
+#include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/keeper.hpp"
 #include "run/server_run.hpp"
@@ -34,6 +35,40 @@ struct SimulatedClient {
   methods::ClientContext context;
 };
 
+using Clients = std::vector<std::unique_ptr<SimulatedClient>>;
+
+// Of the parts of a checkpoint; the client's number behind it, and its own parts behind that.
+const std::string kServer = "codecs/", kClient = "client/";
+
+Parts parts_of(const talk::CodecEndpoint& server, const Clients& clients) {
+  Parts parts;
+  for (auto& [peer, memory] : server.save()) {
+    parts.emplace(kServer + std::to_string(peer), std::move(memory));
+  }
+  for (const auto& client : clients) {
+    const std::string prefix = kClient + std::to_string(client->context.id) + '/';
+    for (auto& [name, part] : client_parts(client->endpoint, *client->method)) {
+      parts.emplace(prefix + name, std::move(part));
+    }
+  }
+  return parts;
+}
+
+void restore(const Parts& parts, talk::CodecEndpoint& server, const Clients& clients) {
+  for (const auto& [name, part] : parts) {
+    if (name.starts_with(kServer)) server.load(std::stoll(name.substr(kServer.size())), part);
+  }
+  for (const auto& client : clients) {
+    const std::string prefix = kClient + std::to_string(client->context.id) + '/';
+    Parts own;
+    for (auto at = parts.lower_bound(prefix); at != parts.end() && at->first.starts_with(prefix);
+         ++at) {
+      own.emplace(at->first.substr(prefix.size()), at->second);
+    }
+    load_client_parts(own, client->endpoint, *client->method);
+  }
+}
+
 }  // namespace
 
 int simulate(const RunOptions& options) {
@@ -57,14 +92,17 @@ int simulate(const RunOptions& options) {
   }
 
   asio::thread_pool pool(job.learners->count_max());
-  std::vector<std::unique_ptr<SimulatedClient>> clients;
+  Clients clients;
   std::vector<asio::any_io_executor> seats;
   for (const PeerId id : ids) {
     seats.emplace_back(asio::make_strand(pool));
-    clients.push_back(std::make_unique<SimulatedClient>(job, id, mesh.attach(id, seats.back()), options.save_updates));
+    clients.push_back(std::make_unique<SimulatedClient>(job, id, mesh.attach(id, seats.back()),
+                                                        options.save_updates));
   }
   const asio::any_io_executor home = asio::make_strand(pool);
   talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
+  restore(run.keeper().parts(), server, clients);
+  run.keeper().attach({[&] { return parts_of(server, clients); }, {}});
   run.on_interrupt([&mesh] { mesh.interrupt(); });
 
   FirstError error;

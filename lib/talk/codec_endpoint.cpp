@@ -17,6 +17,9 @@ constexpr std::ptrdiff_t kStatelessMax = 4096;
 
 constexpr std::string_view kStampPrefix = "coded:";
 
+// Of names in save().
+const std::string kIn = "in/", kOut = "out/", kKnown = "known/";
+
 }  // namespace
 
 CodecEndpoint::CodecEndpoint(Endpoint& inner, Options options)
@@ -165,6 +168,49 @@ Task<std::optional<Envelope>> CodecEndpoint::receive(TimePoint until) {
     }
   }
   co_return envelope;
+}
+
+std::map<PeerId, Message> CodecEndpoint::save() const {
+  std::map<PeerId, Message> all;
+  const auto of = [&all](PeerId peer) -> Message& {
+    return all.try_emplace(peer, Message("memory")).first->second;
+  };
+  for (const auto& [side, streams] : {std::pair(kIn, &in_), std::pair(kOut, &out_)}) {
+    for (const auto& [key, stream] : *streams) {
+      if (!stream.codec) continue;
+      const std::vector<float> state = stream.codec->state();
+      if (state.empty()) continue;
+      const std::string name = side + key.second;
+      of(key.first).tensors.emplace(name, Tensor::of(std::span<const float>(state), {}));
+      of(key.first).scalars.emplace(name, static_cast<std::int64_t>(stream.count));
+    }
+  }
+  for (const auto& [key, stamp] : known_) {
+    of(key.first).scalars.emplace(kKnown + key.second, static_cast<std::int64_t>(stamp));
+  }
+  return all;
+}
+
+void CodecEndpoint::load(PeerId peer, const Message& saved) {
+  const wire::Expect fields(saved, "memory");
+  for (const auto& [name, value] : saved.scalars) {
+    if (name.starts_with(kKnown)) {
+      known_[Key(peer, name.substr(kKnown.size()))] = static_cast<std::uint32_t>(
+          fields.integer(name, 0, std::numeric_limits<std::uint32_t>::max()));
+      continue;
+    }
+    const bool in = name.starts_with(kIn);
+    if (!in && !name.starts_with(kOut)) throw WireError("memory of \"" + name + "\"");
+    const auto count = static_cast<std::size_t>(
+        fields.integer(name, 0, static_cast<std::int64_t>(options_.layout.size())));
+    const Key key(peer, name.substr(in ? kIn.size() : kOut.size()));
+    codec::Codec* codec = stream(in ? in_ : out_, in ? options_.in : options_.out, key, count);
+    const auto tensor = saved.tensors.find(name);
+    if (codec == nullptr || tensor == saved.tensors.end() || tensor->second.dtype != DType::f32) {
+      throw WireError("memory of \"" + name + "\" that no codec has");
+    }
+    codec->restore(tensor->second.f32());
+  }
 }
 
 }  // namespace fedctl::talk

@@ -43,6 +43,13 @@ class CodecEndpoint final : public Endpoint {
   // Rejected.
   Task<std::optional<Envelope>> receive(TimePoint until) override;
 
+  // What codecs remember of each peer, at a point where nothing is under way: {f32 "in/NAME" and
+  // "out/NAME", states; i64 of the same names, counts of values; i64 "known/NAME", stamps}. Peers
+  // without any are left out.
+  std::map<PeerId, Message> save() const;
+  // Into a new instance with the same options. Throws WireError on what save() cannot have written.
+  void load(PeerId peer, const Message& saved);
+
  private:
   using Key = std::pair<PeerId, std::string>;
   struct Stream {

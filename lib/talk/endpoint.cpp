@@ -31,6 +31,9 @@ Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoi
     const PeerId from = envelope->from;
     if (const auto* lost = std::get_if<Lost>(&envelope->event)) {
       if (open.erase(from) == 1) answers.lost.emplace(from, lost->reason);
+    } else if (std::holds_alternative<Joined>(envelope->event)) {
+      // Back without having been lost, as another process that knows nothing of the question.
+      if (open.contains(from)) co_await net.send(from, exchange, requests.at(from));
     } else if (const auto* rejected = std::get_if<Rejected>(&envelope->event)) {
       if (envelope->exchange == exchange && open.erase(from) == 1) {
         answers.rejected.emplace(from, rejected->reason);

@@ -27,7 +27,9 @@ inline constexpr PeerId kServer = -1;
 using ExchangeId = std::uint64_t;
 
 // What arrives: a message, or news of a peer.
-struct Joined {};
+struct Joined {
+  std::int64_t session = 0;  // the number the client drew for itself; 0: none
+};
 struct Lost {
   std::string reason;
 };
@@ -71,7 +73,7 @@ struct Answers {
 };
 
 // Sends every request and collects answers until each peer has answered or is lost, or `until`
-// passes. Tracks the set of open peers: a second answer, an answer from a peer not asked, or one to
+// passes. A peer that joins while its answer is open is asked again. Tracks the set of open peers: a second answer, an answer from a peer not asked, or one to
 // an older exchange counts as late. Throws ProtocolError if the run closes meanwhile.
 Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until);
 

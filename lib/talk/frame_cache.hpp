@@ -12,6 +12,7 @@ namespace fedctl::talk {
 struct Frame {
   Bytes bytes;
   Traffic parts;  // payload and framing
+  ExchangeId exchange = 0;
 };
 using SharedFrame = std::shared_ptr<const Frame>;
 
@@ -20,7 +21,16 @@ inline SharedFrame make_frame(ExchangeId exchange, const Message& message) {
   frame->bytes = wire::encode_frame(wire::FrameType::data, exchange, message);
   frame->parts.payload = wire::payload_bytes(message);
   frame->parts.framing = frame->bytes.size() - frame->parts.payload;
+  frame->exchange = exchange;
   return frame;
+}
+
+// The same bytes, counted as repeated.
+inline SharedFrame as_resent(const Frame& frame) {
+  auto again = std::make_shared<Frame>(frame);
+  again->parts = {};
+  again->parts.resent = again->bytes.size();
+  return again;
 }
 
 class FrameCache {

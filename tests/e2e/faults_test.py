@@ -45,10 +45,9 @@ class Faults(Case):
             self.finish(process)
         lines = rounds(directory)
         self.assertEqual(lines[-1]["round"], 8)
-        self.assertEqual(sum(line["lost"] for line in lines), 1)
-        lost = next(line for line in lines if line["lost"] == 1)
-        self.assertEqual(lost["replied"], 5)
-        self.assertLess(lost["round_ms"], 20_000)
+        # The round waited for it: it was back in time.
+        self.assertEqual([line["replied"] for line in lines[1:]], [6] * 8)
+        self.assertEqual(sum(line["lost"] for line in lines), 0)
         self.assertEqual(len([line for line in events(directory, "join") if line["peer"] == 2]), 2)
         self.assertEqual(lines[-1]["replied"], 6, "the client that came back takes part again")
 

@@ -93,7 +93,7 @@ class Echoers {
       options.server = {"127.0.0.1", port};
       options.id = id;
       options.version = "test";
-      options.prepare = [base](const std::string&) { return Message("ready").with("base", base); };
+      options.prepare = [base](const std::string&, std::int64_t) { return Message("ready").with("base", base); };
       options.notice = [](const std::string&) {};
       const auto seat = asio::make_strand(pool_);
       clients.push_back(std::make_unique<TcpClient>(std::move(options), loop_, seat));

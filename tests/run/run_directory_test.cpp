@@ -63,11 +63,12 @@ TEST_CASE("two generations of checkpoints are kept, the newest whole one is read
   const Folder folder;
   const RunDirectory directory(folder.path, Start::create);
   CHECK_FALSE(directory.load_checkpoint());
-  for (std::int64_t round = 0; round <= 12; ++round) directory.save_checkpoint(round, state(round));
-  CHECK(*directory.load_checkpoint() == state(12));
+  for (std::int64_t round = 0; round <= 12; ++round) directory.save_checkpoint(round, state(round), {{"part", state(round + 1)}});
+  CHECK(directory.load_checkpoint()->state == state(12));
+  CHECK(directory.load_checkpoint()->parts == run::Parts{{"part", state(13)}});
   CHECK(std::distance(fs::directory_iterator(directory.file("checkpoint")), {}) == 2);
   flip_a_byte(directory.file("checkpoint/round-00000012"));
-  CHECK(*directory.load_checkpoint() == state(11));
+  CHECK(directory.load_checkpoint()->state == state(11));
   flip_a_byte(directory.file("checkpoint/round-00000011"));
   CHECK_THROWS_WITH(directory.load_checkpoint(), Catch::Contains("no checkpoint is whole"));
 }
@@ -75,9 +76,9 @@ TEST_CASE("two generations of checkpoints are kept, the newest whole one is read
 TEST_CASE("a write that broke off leaves the old file", "[run]") {
   const Folder folder;
   const RunDirectory directory(folder.path, Start::create);
-  directory.save_checkpoint(3, state(3));
+  directory.save_checkpoint(3, state(3), {});
   std::ofstream(directory.file("checkpoint/round-00000004.tmp")) << "half";
-  CHECK(*directory.load_checkpoint() == state(3));
+  CHECK(directory.load_checkpoint()->state == state(3));
 }
 
 TEST_CASE("ids read as numbers and ranges", "[run]") {

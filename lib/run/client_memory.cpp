@@ -1,0 +1,138 @@
+#include "run/client_memory.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <random>
+
+namespace fedctl::run {
+
+namespace fs = std::filesystem;
+
+namespace {
+// Names of the file's parts that are the memory's own.
+constexpr const char* kAnswer = "answer";
+constexpr const char* kCodecs = "codecs";
+constexpr const char* kMethod = "method";
+}  // namespace
+
+std::int64_t random_number() {
+  std::random_device device;
+  const std::uint64_t word = (std::uint64_t{device()} << 32) | device();
+  return static_cast<std::int64_t>(std::max<std::uint64_t>(1, word >> 1));
+}
+
+ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
+  if (folder.empty()) return;
+  path_ = folder + "/client-" + std::to_string(id);
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  lock_ = ::open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (failure || lock_ < 0) {
+    throw RunDirectoryError(folder + ": cannot be written",
+                            "--state-dir is the folder in which a client keeps its state");
+  }
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    throw RunDirectoryError(path_ + ": another process is this client",
+                            "stop it, or give this one another --state-dir");
+  }
+  if (!fs::exists(path_)) return;
+  try {
+    const wire::Message state = decode_parts(read_file(path_), parts_);
+    const wire::Expect fields(state, "client");
+    run_ = fields.integer("run", 0, INT64_MAX);
+    session_ = fields.integer("session", 1, INT64_MAX);
+    exchange_ = static_cast<talk::ExchangeId>(fields.integer("exchange", 1, INT64_MAX));
+    auto answer = parts_.extract(kAnswer);
+    if (answer.empty()) throw WireError("no answer is in it");
+    answer_ = std::move(answer.mapped());
+  } catch (const Error& error) {
+    ::close(lock_);
+    throw RunDirectoryError(path_ + ": damaged: " + error.what(),
+                            "remove it: the client begins anew, as one that was never there");
+  }
+}
+
+ClientMemory::~ClientMemory() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+std::int64_t ClientMemory::session(std::int64_t run) {
+  if (run_ != run) {
+    if (joined_) {
+      throw ProtocolError("the server has begun another run since this client started",
+                          "restart the client");
+    }
+    exchange_ = 0;
+    parts_.clear();
+    session_ = 0;
+    run_ = run;
+  }
+  joined_ = true;
+  if (session_ == 0) session_ = random_number();
+  return session_;
+}
+
+void ClientMemory::keep(talk::ExchangeId exchange, const talk::Message& answer, Parts parts) {
+  exchange_ = exchange;
+  answer_ = answer;
+  parts_ = std::move(parts);
+  if (path_.empty()) return;
+  Parts all = parts_;
+  all.emplace(kAnswer, answer);
+  const wire::Message state = wire::Message("client")
+                                  .with("run", run_)
+                                  .with("session", session_)
+                                  .with("exchange", static_cast<std::int64_t>(exchange));
+  write_atomically(path_, encode_parts(state, all));
+}
+
+Parts client_parts(const talk::CodecEndpoint& codecs, const methods::ClientMethod& method) {
+  Parts parts;
+  for (auto& [peer, memory] : codecs.save()) {
+    if (peer == talk::kServer) parts.emplace(kCodecs, std::move(memory));
+  }
+  wire::Message state = method.save();
+  if (!state.scalars.empty() || !state.tensors.empty()) parts.emplace(kMethod, std::move(state));
+  return parts;
+}
+
+void load_client_parts(const Parts& parts, talk::CodecEndpoint& codecs,
+                       methods::ClientMethod& method) {
+  if (const auto found = parts.find(kCodecs); found != parts.end()) {
+    codecs.load(talk::kServer, found->second);
+  }
+  if (const auto found = parts.find(kMethod); found != parts.end()) method.load(found->second);
+}
+
+talk::Task<void> OnceEndpoint::send(talk::PeerId to, talk::ExchangeId exchange,
+                                    talk::SharedMessage message) {
+  working_ = 0;
+  memory_.keep(exchange, *message, gather_());
+  co_await inner_.send(to, exchange, std::move(message));
+}
+
+talk::Task<std::optional<talk::Envelope>> OnceEndpoint::receive(TimePoint until) {
+  while (true) {
+    std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
+    if (!envelope || !std::holds_alternative<talk::Message>(envelope->event)) co_return envelope;
+    const talk::ExchangeId exchange = envelope->exchange;
+    if (exchange == working_) continue;
+    if (exchange == memory_.exchange()) {
+      tell_(exchange, true);
+      talk::SharedMessage again = wire::share(memory_.answer());
+      co_await inner_.send(envelope->from, exchange, std::move(again));
+      continue;
+    }
+    tell_(exchange, false);
+    working_ = exchange;
+    co_return envelope;
+  }
+}
+
+}  // namespace fedctl::run

@@ -1,0 +1,80 @@
+// ClientMemory: what one client keeps between rounds, and between processes if it has a state
+// directory (docs/durability.md).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "methods/method.hpp"
+#include "run/run_directory.hpp"
+#include "talk/codec_endpoint.hpp"
+
+namespace fedctl::run {
+
+// From the system's entropy, 1 to 2^63 - 1: tells runs and sessions apart, decides nothing.
+std::int64_t random_number();
+
+// What stands in DIR/client-ID, or in memory alone if `folder` is "".
+class ClientMemory {
+ public:
+  // Reads the file, if there is one. Throws RunDirectoryError if it is damaged or in use by another
+  // process.
+  ClientMemory(std::string folder, talk::PeerId id);
+  ~ClientMemory();
+  ClientMemory(const ClientMemory&) = delete;
+  ClientMemory& operator=(const ClientMemory&) = delete;
+
+  // The session's number in this run; a memory of another run is dropped. Throws ProtocolError if
+  // this process has taken part in another run already.
+  std::int64_t session(std::int64_t run);
+
+  // The last answer and what was remembered with it; exchange 0 if there is none.
+  talk::ExchangeId exchange() const { return exchange_; }
+  const talk::Message& answer() const { return answer_; }
+  const Parts& parts() const { return parts_; }
+  // On the disk when this returns. Throws RunDirectoryError.
+  void keep(talk::ExchangeId exchange, const talk::Message& answer, Parts parts);
+
+ private:
+  std::string path_;
+  int lock_ = -1;
+  std::int64_t run_ = 0, session_ = 0;
+  bool joined_ = false;
+  talk::ExchangeId exchange_ = 0;
+  talk::Message answer_{"none"};
+  Parts parts_;
+};
+
+// The memories of a client's codecs and method, as parts and back. load_client_parts() throws
+// WireError on those of another client.
+Parts client_parts(const talk::CodecEndpoint& codecs, const methods::ClientMethod& method);
+void load_client_parts(const Parts& parts, talk::CodecEndpoint& codecs,
+                       methods::ClientMethod& method);
+
+// A decorator below the codecs: a question that was answered is answered again with the same bytes,
+// one that is being worked on is not passed on twice.
+class OnceEndpoint final : public talk::Endpoint {
+ public:
+  // `gather`: what to keep with an answer. `tell`: told of every question, and whether it is passed
+  // on or its answer sent again. What they refer to outlives this.
+  OnceEndpoint(talk::Endpoint& inner, ClientMemory& memory, std::function<Parts()> gather,
+               std::function<void(talk::ExchangeId, bool again)> tell)
+      : inner_(inner), memory_(memory), gather_(std::move(gather)), tell_(std::move(tell)) {}
+
+  std::vector<talk::PeerId> peers() const override { return inner_.peers(); }
+  TimePoint now() const override { return inner_.now(); }
+  void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override;
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override;
+
+ private:
+  talk::Endpoint& inner_;
+  ClientMemory& memory_;
+  std::function<Parts()> gather_;
+  std::function<void(talk::ExchangeId, bool)> tell_;
+  talk::ExchangeId working_ = 0;
+};
+
+}  // namespace fedctl::run

@@ -1,0 +1,210 @@
+#include "run/durable_endpoint.hpp"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "run/run_directory.hpp"
+#include "wire/frame.hpp"
+
+namespace fedctl::run {
+
+namespace fs = std::filesystem;
+using talk::Envelope;
+using talk::Message;
+using talk::PeerId;
+
+namespace {
+constexpr const char* kNotBack = "did not come back after the server's restart";
+}  // namespace
+
+DurableEndpoint::DurableEndpoint(talk::Endpoint& network, talk::Ledger& ledger, Options options)
+    : network_(network), ledger_(ledger), options_(std::move(options)) {}
+
+void DurableEndpoint::begin(std::int64_t round) {
+  std::string number = std::to_string(round);
+  number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');
+  const std::string path = options_.folder + "/round-" + number;
+  spool_ = std::make_unique<Spool>(path);
+  // What has been heard and not asked for yet belongs to this round.
+  for (const Received& received : replay_) spool_->append(received);
+  for (const Envelope& envelope : heard_) spool_->append(envelope);
+  if (!replay_.empty() || !heard_.empty()) spool_->sync();
+  for (Received& received : spool_->take()) replay_.push_back(std::move(received));
+  replaying_ = !replay_.empty();
+  for (const auto& entry : fs::directory_iterator(options_.folder)) {
+    if (entry.path() != fs::path(path)) fs::remove(entry.path());
+  }
+  // Questions of earlier rounds are closed: a late answer is the method's affair.
+  while (!questions_.empty()) close(questions_.begin()->first);
+}
+
+std::map<PeerId, std::int64_t> DurableEndpoint::sessions() const {
+  std::map<PeerId, std::int64_t> sessions;
+  for (const PeerId peer : present_) {
+    if (const auto found = sessions_.find(peer); found != sessions_.end()) sessions.insert(*found);
+  }
+  return sessions;
+}
+
+void DurableEndpoint::close(PeerId peer) {
+  const auto found = questions_.find(peer);
+  if (found == questions_.end()) return;
+  const Question& question = found->second;
+  if (question.by_another) {
+    count(*question.message, peer, talk::Direction::down, question.exchange);
+  }
+  questions_.erase(found);
+}
+
+void DurableEndpoint::restore(std::map<PeerId, std::int64_t> sessions) {
+  sessions_ = std::move(sessions);
+  for (const auto& [peer, session] : sessions_) {
+    present_.insert(peer);
+    absent_[peer] = {network_.now() + options_.grace, kNotBack};
+  }
+}
+
+// What the socket counted in the process before this one, or would have.
+void DurableEndpoint::count(const Message& message, PeerId peer, talk::Direction direction,
+                            talk::ExchangeId exchange) {
+  talk::Traffic traffic;
+  traffic.payload = wire::payload_bytes(message);
+  traffic.framing =
+      wire::encode_frame(wire::FrameType::data, exchange, message).size() - traffic.payload;
+  ledger_.add(peer, direction, traffic);
+}
+
+talk::Task<void> DurableEndpoint::send(PeerId to, talk::ExchangeId exchange,
+                                       talk::SharedMessage message) {
+  close(to);
+  // What the spool has no answer to is sent when the spool has been read.
+  questions_[to] = {exchange, message, !replay_.empty()};
+  if (replaying_ || !connected_.contains(to)) co_return;
+  co_await network_.send(to, exchange, std::move(message));
+}
+
+void DurableEndpoint::apply(const Envelope& envelope) {
+  const PeerId from = envelope.from;
+  if (const auto* joined = std::get_if<talk::Joined>(&envelope.event)) {
+    present_.insert(from);
+    if (replaying_) {
+      sessions_[from] = joined->session;
+      if (!connected_.contains(from)) absent_[from] = {network_.now() + options_.grace, kNotBack};
+    }
+  } else if (std::holds_alternative<talk::Lost>(envelope.event)) {
+    present_.erase(from);
+    if (replaying_) {
+      sessions_.erase(from);
+      absent_.erase(from);
+      close(from);
+    }
+  } else if (const auto* message = std::get_if<Message>(&envelope.event)) {
+    if (replaying_) count(*message, from, talk::Direction::up, envelope.exchange);
+    const auto question = questions_.find(from);
+    if (question == questions_.end() || question->second.exchange != envelope.exchange) return;
+    if (replaying_) {
+      close(from);
+    } else {
+      questions_.erase(question);
+    }
+  }
+}
+
+talk::Task<void> DurableEndpoint::ask_again(PeerId peer) {
+  const auto question = questions_.find(peer);
+  if (question == questions_.end()) co_return;
+  question->second.by_another = false;
+  const talk::ExchangeId exchange = question->second.exchange;
+  talk::SharedMessage message = question->second.message;
+  co_await network_.send(peer, exchange, std::move(message));
+}
+
+talk::Task<void> DurableEndpoint::after_replay() {
+  replaying_ = false;
+  std::vector<PeerId> unasked;
+  for (const auto& [peer, question] : questions_) {
+    if (connected_.contains(peer)) unasked.push_back(peer);
+  }
+  for (const PeerId peer : unasked) co_await ask_again(peer);
+}
+
+// What the network says, as far as the method is to know.
+talk::Task<void> DurableEndpoint::hear(Envelope envelope) {
+  const PeerId peer = envelope.from;
+  if (std::holds_alternative<talk::Closed>(envelope.event)) {
+    closed_ = true;
+    co_return;
+  }
+  if (std::holds_alternative<talk::Lost>(envelope.event)) {
+    connected_.erase(peer);
+    if (sessions_.contains(peer)) {
+      absent_[peer] = {network_.now() + options_.grace,
+                       std::get<talk::Lost>(envelope.event).reason};
+    }
+    co_return;
+  }
+  if (const auto* joined = std::get_if<talk::Joined>(&envelope.event)) {
+    connected_.insert(peer);
+    absent_.erase(peer);
+    const auto known = sessions_.find(peer);
+    if (known != sessions_.end()) {
+      if (known->second == joined->session && joined->session != 0) {
+        co_await ask_again(peer);
+        co_return;
+      }
+      close(peer);  // another process: the method hears that it has come, and asks anew
+    }
+    sessions_[peer] = joined->session;
+  }
+  heard_.push_back(std::move(envelope));
+}
+
+void DurableEndpoint::give_up_absent(TimePoint at) {
+  for (auto absence = absent_.begin(); absence != absent_.end();) {
+    if (absence->second.until > at) {
+      ++absence;
+      continue;
+    }
+    heard_.push_back({absence->first, 0, talk::Lost{absence->second.reason}});
+    sessions_.erase(absence->first);
+    close(absence->first);
+    absence = absent_.erase(absence);
+  }
+}
+
+talk::Task<std::optional<Envelope>> DurableEndpoint::receive(TimePoint until) {
+  if (replaying_) {
+    if (!replay_.empty()) {
+      Received received = std::move(replay_.front());
+      replay_.pop_front();
+      if (received) apply(*received);
+      co_return received;
+    }
+    co_await after_replay();
+  }
+  while (heard_.empty()) {
+    if (closed_) co_return Envelope{talk::kServer, 0, talk::Closed{}};
+    TimePoint wake = until;
+    for (const auto& [peer, absence] : absent_) wake = std::min(wake, absence.until);
+    std::optional<Envelope> first = co_await network_.receive(wake);
+    // All that has arrived is synced at once.
+    while (first && !closed_) {
+      co_await hear(std::move(*first));
+      if (closed_) break;
+      first = co_await network_.receive(network_.now());
+    }
+    give_up_absent(network_.now());
+    for (const Envelope& envelope : heard_) spool_->append(envelope);
+    if (!heard_.empty() && options_.sync_always) spool_->sync();
+    if (heard_.empty() && !closed_ && network_.now() >= until) {
+      spool_->append(std::nullopt);
+      co_return std::nullopt;
+    }
+  }
+  Envelope envelope = std::move(heard_.front());
+  heard_.pop_front();
+  apply(envelope);
+  co_return envelope;
+}
+
+}  // namespace fedctl::run

@@ -1,0 +1,165 @@
+#include "run/spool.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "base/assert.hpp"
+#include "base/limits.hpp"
+#include "run/run_directory.hpp"
+#include "wire/frame.hpp"
+
+namespace fedctl::run {
+namespace {
+
+using talk::Message;
+
+[[noreturn]] void fail(const std::string& path, const char* what) {
+  throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
+                          "check permissions and free space");
+}
+
+// Frames from a buffer. nullopt at its end, and at a frame that goes beyond it or whose checksum is
+// wrong although nothing follows: it was being written.
+class Frames {
+ public:
+  Frames(ByteView bytes, const std::string& path) : bytes_(bytes), path_(path) {}
+
+  std::optional<Message> next(wire::Header& header) {
+    const ByteView left = bytes_.subspan(at_);
+    if (left.size() < wire::kHeaderBytes) return std::nullopt;
+    // A file may have grown before its bytes were written.
+    if (std::ranges::all_of(left, [](std::byte byte) { return byte == std::byte{0}; })) {
+      return std::nullopt;
+    }
+    try {
+      header = wire::decode_header(left.first<wire::kHeaderBytes>(), limits::kFrameBytesMax);
+    } catch (const WireError& error) {
+      damaged(error.what());
+    }
+    const std::size_t size = wire::kHeaderBytes + header.body_bytes;
+    if (left.size() < size) return std::nullopt;
+    try {
+      Message message = wire::decode_frame(left.first(size), header);
+      at_ += size;
+      return message;
+    } catch (const WireError& error) {
+      if (left.size() == size) return std::nullopt;
+      damaged(error.what());
+    }
+  }
+  std::size_t at() const { return at_; }
+  [[noreturn]] void damaged(const std::string& what) const {
+    throw RunDirectoryError(path_ + ": damaged at byte " + std::to_string(at_) + ": " + what,
+                            "the checkpoint is older and not touched by this: remove the file, and "
+                            "--resume asks the clients of the open round again");
+  }
+
+ private:
+  ByteView bytes_;
+  const std::string& path_;
+  std::size_t at_ = 0;
+};
+
+talk::Envelope envelope_of(const wire::Expect& record, const std::string& what) {
+  const talk::PeerId from = record.integer("from", talk::kServer, limits::kClientsMax);
+  if (what == "joined") {
+    return {from, 0, talk::Joined{record.integer("session", INT64_MIN, INT64_MAX)}};
+  }
+  if (what == "lost") return {from, 0, talk::Lost{record.text("reason")}};
+  throw ProtocolError("a record of \"" + what + "\"");
+}
+
+}  // namespace
+
+Spool::Spool(std::string path) : path_(std::move(path)) {
+  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (file_ < 0) fail(path_, "open");
+  try {
+    read();
+    sync_folder_of(path_);
+  } catch (...) {
+    ::close(file_);
+    throw;
+  }
+}
+
+Spool::~Spool() { ::close(file_); }
+
+void Spool::read() {
+  std::ifstream in(path_, std::ios::binary);
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
+  Frames frames(std::as_bytes(std::span(bytes)), path_);
+  std::size_t whole = 0;
+  wire::Header header;
+  while (std::optional<Message> frame = frames.next(header)) {
+    try {
+      const wire::Expect record(*frame, "record");
+      const std::string what = record.text("what");
+      if (what == "passed") {
+        found_.emplace_back(std::nullopt);
+      } else if (what == "message") {
+        std::optional<Message> message = frames.next(header);
+        if (!message) break;
+        const talk::PeerId from = record.integer("from", 0, limits::kClientsMax);
+        found_.emplace_back(talk::Envelope{from, header.exchange, std::move(*message)});
+      } else {
+        found_.emplace_back(envelope_of(record, what));
+      }
+    } catch (const ProtocolError& error) {
+      frames.damaged(error.what());
+    }
+    whole = frames.at();
+  }
+  if (whole < bytes.size() && ::ftruncate(file_, static_cast<off_t>(whole)) != 0) {
+    fail(path_, "cut the torn end off");
+  }
+}
+
+void Spool::write(ByteView bytes) {
+  const auto* data = reinterpret_cast<const char*>(bytes.data());
+  for (std::size_t at = 0; at < bytes.size();) {
+    const ssize_t count = ::write(file_, data + at, bytes.size() - at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) fail(path_, "write");
+    at += static_cast<std::size_t>(count);
+  }
+}
+
+void Spool::append(const Received& received) {
+  Message record("record");
+  const Message* message = nullptr;
+  if (!received) {
+    record.scalars.emplace("what", std::string("passed"));
+  } else {
+    record.scalars.emplace("from", received->from);
+    if ((message = std::get_if<Message>(&received->event)) != nullptr) {
+      record.scalars.emplace("what", std::string("message"));
+    } else if (const auto* joined = std::get_if<talk::Joined>(&received->event)) {
+      record.scalars.emplace("what", std::string("joined"));
+      record.scalars.emplace("session", joined->session);
+    } else {
+      const auto* lost = std::get_if<talk::Lost>(&received->event);
+      FEDCTL_ASSERT(lost != nullptr);
+      record.scalars.emplace("what", std::string("lost"));
+      record.scalars.emplace("reason", lost->reason);
+    }
+  }
+  Bytes bytes = wire::encode_frame(wire::FrameType::control, 0, record);
+  if (message != nullptr) {
+    const Bytes frame = wire::encode_frame(wire::FrameType::data, received->exchange, *message);
+    bytes.insert(bytes.end(), frame.begin(), frame.end());
+  }
+  write(bytes);
+}
+
+void Spool::sync() {
+  if (::fdatasync(file_) != 0) fail(path_, "sync");
+}
+
+}  // namespace fedctl::run

@@ -1,0 +1,41 @@
+// Spool: what the server's method has received in the open round, on disk (docs/durability.md).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "talk/endpoint.hpp"
+
+namespace fedctl::run {
+
+// One result of Endpoint::receive(): an envelope, or nothing because the deadline passed.
+using Received = std::optional<talk::Envelope>;
+
+// A file of records, one a result: a control frame "record" {i64 from, i64 session, text reason,
+// text what: message | joined | lost | passed}; for a message its data frame behind it.
+class Spool {
+ public:
+  // Opens or makes the file and reads what it holds. A torn record at its end is cut off. Throws
+  // RunDirectoryError if the file cannot be used, or if a record that is not the last is damaged.
+  explicit Spool(std::string path);
+  ~Spool();
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
+
+  // What was in the file when it was opened; leaves nothing behind.
+  std::vector<Received> take() { return std::move(found_); }
+  // Throws RunDirectoryError. Precondition: a message, Joined, Lost, or nothing.
+  void append(const Received& received);
+  // Returns when everything appended is on the disk. Throws RunDirectoryError.
+  void sync();
+
+ private:
+  void read();
+  void write(ByteView bytes);
+
+  std::string path_;
+  int file_ = -1;
+  std::vector<Received> found_;
+};
+
+}  // namespace fedctl::run

@@ -1,0 +1,157 @@
+"""kill -9 at random instants: every run ends with the digests of the undisturbed one. KILLS=100 SEED=1 for more of it."""
+import collections
+import os
+import pathlib
+import random
+import re
+import subprocess
+import tempfile
+import time
+import unittest
+
+from fedctl import FEDCTL, ROOT, TOY, digests, rounds, wait_until, without_times
+
+KILLS = int(os.environ.get("KILLS", "12"))
+SEED = int(os.environ.get("SEED", "1"))
+PER_RUN = 6
+CLIENTS = 4
+ROUNDS = 10
+# A round of a fifth of a second; every codec memory there is.
+BASE = (TOY.replace("rounds: 5", f"rounds: {ROUNDS}").replace("steps: 5", "steps: 100000").replace("clients: 6", f"clients: {CLIENTS}")
+        .replace("count: 6, quorum: 1.0, deadline_s: 20", f"count: {CLIENTS}, quorum: 1.0, deadline_s: 60"))
+CODECS = [
+    "codec: {up: {kind: auto, bits_per_parameter: 2}, error_feedback: ef21, down: {kind: auto, bits_per_parameter: 4}, error_feedback_down: ef21}\n",
+    "codec: {up: [{kind: topk, ratio: 0.1}, {kind: sign}], error_feedback: ef14}\n",
+    "codec: {up: [{kind: topk, ratio: 0.3}], error_feedback: econtrol}\nmethod: {kind: fedavg, server_optimizer: {kind: adam}}\n",
+]
+
+
+class Party:
+    """One process that is started again whenever it was killed; its standard error in one file."""
+
+    def __init__(self, folder, name, first, again):
+        self.log = folder / f"{name}.log"
+        self.first, self.again = first, again
+        self.process = None
+
+    def start(self):
+        command = self.first if self.process is None else self.again
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([FEDCTL, *map(str, command)], stdout=subprocess.DEVNULL, stderr=log, cwd=ROOT)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Kill(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.parties = []
+        self.addCleanup(self.stop)
+
+    def stop(self):
+        for party in self.parties:
+            if party.process and party.process.poll() is None:
+                party.kill()
+
+    def run_once(self, name, text, kills, rng, expected_s):
+        """Runs the experiment with so many kills; returns the run directory, the clients' logs and how many clients were killed."""
+        folder = self.folder / name
+        folder.mkdir()
+        config = folder / "exp.yaml"
+        config.write_text(text)
+        run, port_file = folder / "run", folder / "port"
+        common = ["server", "--config", config, "--run-dir", run, "--quiet", "--threads", 1]
+        server = Party(folder, "server", common + ["--listen", "127.0.0.1:0", "--port-file", port_file], None)
+        self.parties = [server]
+        server.start()
+        wait_until(port_file.exists, "the port")
+        place = f"127.0.0.1:{port_file.read_text().strip()}"
+        server.again = common + ["--listen", place, "--resume"]
+        clients = []
+        for i in range(CLIENTS):
+            command = ["client", "--id", i, "--server", place, "--state-dir", folder / "state", "--threads", 1, "--retry-s", 60, "--verbose"]
+            clients.append(Party(folder, f"client{i}", command, command))
+        self.parties += clients
+        for client in clients:
+            client.start()
+        began = time.monotonic()
+        moments = sorted(rng.uniform(0.2, expected_s) for _ in range(kills))
+        killed_clients = killed = 0
+        while server.process.poll() is None:
+            if moments and time.monotonic() - began > moments[0]:
+                moments.pop(0)
+                victim = server if rng.random() < 0.5 else rng.choice(clients)
+                if victim.process.poll() is None and server.process.poll() is None:
+                    victim.kill()
+                    victim.start()
+                    killed += 1
+                    killed_clients += victim is not server
+            self.assertLess(time.monotonic() - began, 300, "the run does not end")
+            time.sleep(0.002)
+        self.assertEqual(server.process.returncode, 0, server.log.read_text())
+        for client in clients:
+            self.assertEqual(client.process.wait(60), 0, client.log.read_text())
+        return run, clients, killed, killed_clients
+
+    def test_kill_9_at_any_instant(self):
+        rng = random.Random(SEED)
+        calm, seconds = {}, {}
+        done = run_number = 0
+        while done < KILLS:
+            codec = CODECS[run_number % len(CODECS)]
+            if codec not in calm:
+                began = time.monotonic()
+                run, clients, _, _ = self.run_once(f"calm{run_number}", BASE + codec, 0, rng, 0)
+                seconds[codec] = time.monotonic() - began
+                calm[codec] = run
+            run, clients, killed, killed_clients = self.run_once(
+                f"run{run_number}", BASE + codec, min(PER_RUN, KILLS - done), rng, seconds[codec])
+            self.assertEqual(digests(run), digests(calm[codec]), f"seed {SEED}, run {run_number}")
+            self.assertEqual([line["round"] for line in rounds(run)], list(range(ROUNDS + 1)))
+            for line, quiet in zip(rounds(run), rounds(calm[codec])):
+                self.assertEqual(line["replied"], quiet["replied"])
+                for way in ("up", "down"):
+                    for part in ("payload", "framing"):
+                        self.assertEqual(line["bytes"][way][part], quiet["bytes"][way][part], f"round {line['round']}, {way}, {part}")
+            totals = {way: sum(line[f"bytes_{way}"] for line in rounds(run)) for way in ("up", "down")}
+            self.assertEqual(rounds(run)[-1]["bytes_up_total"], totals["up"])
+            self.assertEqual(rounds(run)[-1]["bytes_down_total"], totals["down"])
+            trained = collections.Counter()
+            for client in clients:
+                for number in re.findall(r"client \d+: round (\d+)\n", client.log.read_text()):
+                    trained[(client.log.name, number)] += 1
+            # A client that was killed may have been training; nobody trains again for a server that was.
+            self.assertLessEqual(sum(trained.values()), CLIENTS * ROUNDS + killed_clients)
+            done += max(1, killed)
+            run_number += 1
+        print(f"{done} kills in {run_number} runs", flush=True)
+
+
+    def test_a_simulation_goes_on_with_every_memory(self):
+        rng = random.Random(SEED)
+        for number, codec in enumerate(CODECS):
+            config = self.folder / f"{number}.yaml"
+            config.write_text(BASE.replace("quorum: 1.0", "per_round: 3, quorum: 0.5").replace("100000", "20000") + codec)
+            whole, part = self.folder / f"whole{number}", self.folder / f"part{number}"
+            command = [FEDCTL, "simulate", "--config", config, "--quiet", "--threads", "1", "--run-dir"]
+            began = time.monotonic()
+            subprocess.run([*command, whole], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+            seconds = time.monotonic() - began
+            for kill in range(3):
+                extra = ["--resume"] if (part / "checkpoint").exists() and list((part / "checkpoint").iterdir()) else ["--fresh"]
+                process = subprocess.Popen([*command, part, *extra], stdout=subprocess.DEVNULL, cwd=ROOT)
+                try:
+                    process.wait(rng.uniform(0.1, 0.6) * seconds)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            subprocess.run([*command, part, "--resume"], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+            self.assertEqual([without_times(line) for line in rounds(part)], [without_times(line) for line in rounds(whole)])
+
+
+if __name__ == "__main__":
+    unittest.main()
