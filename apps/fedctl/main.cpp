@@ -186,6 +186,19 @@ const std::vector<Command>& commands() {
              "how many of them (default 8)");
        },
        run_export, "run"},
+      {"verify", "check that a run directory is what its run has written", "RUN",
+       "  fedctl verify runs/quickstart\n",
+       [](po::options_description& options) {
+         options.add_options()("run", po::value<Text>()->value_name("RUN"), "run directory");
+       },
+       [](const po::variables_map& values) {
+         const Text run = get<Text>(values, "run", "");
+         if (run.empty()) {
+           throw ConfigError("verify: the run directory is missing", "fedctl verify runs/NAME");
+         }
+         return run::verify(run);
+       },
+       "run"},
       {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {},
        print_version},
   };

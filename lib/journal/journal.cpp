@@ -13,6 +13,7 @@
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
+#include "journal/chain.hpp"
 
 namespace fedctl::journal {
 namespace {
@@ -111,6 +112,7 @@ Journal::Journal(std::string path, Identity identity, std::function<std::int64_t
   file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file_ < 0) fail(path_, "open");
   repair_tail(path_, file_);
+  chain_ = std::make_unique<Chain>(path_);
 }
 
 Journal::~Journal() {
@@ -154,6 +156,7 @@ void Journal::append(const std::string& line) {
       fail(path_, "write");
     }
   }
+  chain_->add(line);
 }
 
 std::string Journal::write(std::optional<std::int64_t> round, const Event& event) {

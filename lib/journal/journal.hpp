@@ -15,6 +15,8 @@
 
 namespace fedctl::journal {
 
+class Chain;
+
 class Object;
 using Value = std::variant<std::nullptr_t, bool, std::int64_t, std::uint64_t, double, std::string,
                            std::shared_ptr<const Object>>;
@@ -64,9 +66,9 @@ struct Identity {
 
 class Journal {
  public:
-  // Appends to the file (created if absent), or to nothing if `path` is empty. A torn last line,
-  // one without its newline, is cut off first. `now_ms` is wall time. Throws RunDirectoryError if
-  // the file cannot be opened.
+  // Appends to the file (created if absent) and its chain, or to nothing if `path` is empty. A torn
+  // last line, one without its newline, is cut off first. `now_ms` is wall time. Throws
+  // RunDirectoryError if the file cannot be opened or was edited.
   Journal(std::string path, Identity identity, std::function<std::int64_t()> now_ms);
   ~Journal();
   Journal(const Journal&) = delete;
@@ -89,6 +91,7 @@ class Journal {
   std::function<std::int64_t()> now_ms_;
   std::mutex mutex_;
   int file_ = -1;
+  std::unique_ptr<Chain> chain_;
 };
 
 // The lines of a journal, each as JSON text. A last line without its newline is still being

@@ -48,6 +48,8 @@ struct ClientOptions {
 int join(const ClientOptions& options);
 
 int check(const config::Source& source, bool explain, bool schema);
+// Prints what is there, or throws RunDirectoryError naming the first thing that is wrong.
+int verify(const std::string& run);
 // `what` is one of the registries' names or "" for all.
 int list(const std::string& what, bool json);
 

@@ -9,7 +9,7 @@
 #include "data/safetensors.hpp"
 #include "run/commands.hpp"
 #include "run/job.hpp"
-#include "wire/frame.hpp"
+#include "run/run_directory.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -88,11 +88,9 @@ Kept choose(const std::string& run, const std::string& round) {
 }
 
 std::vector<float> checkpoint_weights(const Kept& kept, const Job& job) {
-  std::ifstream in(kept.path, std::ios::binary);
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
   try {
-    wire::Header header;
-    const wire::Message state = wire::decode_frame(std::as_bytes(std::span(bytes)), header);
+    Parts parts;
+    const wire::Message state = decode_parts(read_file(kept.path), parts);
     const wire::Expect fields(state, "checkpoint");
     if (fields.text("plan") != job.digests.plan) {
       throw RunDirectoryError(kept.path + ": is of another experiment than experiment.yaml");

@@ -194,6 +194,12 @@ void Keeper::save_adapter(const std::string& name, std::span<const float> weight
                          {"round", std::to_string(round)},
                          {"digest", digest_of(as_bytes_of(weights))},
                          {"base", job_.digests.base}});
+  std::string sums;
+  for (const std::string& file : files_of(directory_.file("adapter/" + name))) {
+    sums +=
+        digest_of(read_file(directory_.file("adapter/" + name + '/' + file))) + "  " + file + '\n';
+  }
+  directory_.write("adapter/" + name + '/' + kSumsName, sums);
 }
 
 void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::string& line) {

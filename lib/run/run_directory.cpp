@@ -70,6 +70,18 @@ void write_atomically(const std::string& path, ByteView bytes) {
   sync_folder_of(path);
 }
 
+std::vector<std::string> files_of(const std::string& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_regular_file() && name != kSumsName && entry.path().extension() != ".tmp") {
+      names.push_back(name);
+    }
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
 Bytes read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) fail(path, "open");
@@ -135,6 +147,7 @@ RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path
     throw ConfigError(path_ + ": no run to resume", "leave out --resume to start one");
   }
   if (present && start == Start::discard) discard();
+  if (start != Start::resume) fs::remove(file("journal.chain"));  // a journal gone by itself
   resumed_ = start == Start::resume;
   fs::create_directories(file("checkpoint"));
   fs::create_directories(file("spool"));
@@ -162,7 +175,8 @@ RunDirectory::Lock::~Lock() { ::close(file_); }
 bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl")); }
 
 void RunDirectory::discard() const {
-  for (const char* name : {"experiment.yaml", "journal.jsonl", "checkpoint", "spool", "adapter"}) {
+  for (const char* name :
+       {"experiment.yaml", "journal.jsonl", "journal.chain", "checkpoint", "spool", "adapter"}) {
     fs::remove_all(file(name));
   }
 }

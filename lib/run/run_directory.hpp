@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "wire/message.hpp"
 
@@ -58,6 +59,11 @@ class RunDirectory {
   bool resumed_ = false;
 };
 
+// A file in each folder below adapter/: "DIGEST  NAME" for every other file there, as
+// `b2sum --length 256` prints and checks them.
+inline constexpr const char* kSumsName = "B2SUMS";
+// Names of the other files of a folder, sorted; those being written are left out.
+std::vector<std::string> files_of(const std::string& folder);
 // The same atomic write for any file.
 void write_atomically(const std::string& path, ByteView bytes);
 Bytes read_file(const std::string& path);  // throws RunDirectoryError

@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
@@ -75,13 +73,52 @@ talk::Envelope envelope_of(const wire::Expect& record, const std::string& what) 
   throw ProtocolError("a record of \"" + what + "\"");
 }
 
+struct Content {
+  std::vector<Received> found;
+  std::size_t whole = 0, size = 0;  // bytes up to the last whole record, and of the file
+};
+
+Content content_of(const std::string& path) {
+  const Bytes bytes = read_file(path);
+  Frames frames(bytes, path);
+  Content content{{}, 0, bytes.size()};
+  wire::Header header;
+  while (std::optional<Message> frame = frames.next(header)) {
+    try {
+      const wire::Expect record(*frame, "record");
+      const std::string what = record.text("what");
+      if (what == "passed") {
+        content.found.emplace_back(std::nullopt);
+      } else if (what == "message") {
+        std::optional<Message> message = frames.next(header);
+        if (!message) break;
+        const talk::PeerId from = record.integer("from", 0, limits::kClientsMax);
+        content.found.emplace_back(talk::Envelope{from, header.exchange, std::move(*message)});
+      } else {
+        content.found.emplace_back(envelope_of(record, what));
+      }
+    } catch (const ProtocolError& error) {
+      frames.damaged(error.what());
+    }
+    content.whole = frames.at();
+  }
+  return content;
+}
+
 }  // namespace
+
+void Spool::verify(const std::string& path) { content_of(path); }
 
 Spool::Spool(std::string path) : path_(std::move(path)) {
   file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file_ < 0) fail(path_, "open");
   try {
-    read();
+    Content content = content_of(path_);
+    found_ = std::move(content.found);
+    if (content.whole < content.size &&
+        ::ftruncate(file_, static_cast<off_t>(content.whole)) != 0) {
+      fail(path_, "cut the torn end off");
+    }
     sync_folder_of(path_);
   } catch (...) {
     ::close(file_);
@@ -90,36 +127,6 @@ Spool::Spool(std::string path) : path_(std::move(path)) {
 }
 
 Spool::~Spool() { ::close(file_); }
-
-void Spool::read() {
-  std::ifstream in(path_, std::ios::binary);
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(in), {}};
-  Frames frames(std::as_bytes(std::span(bytes)), path_);
-  std::size_t whole = 0;
-  wire::Header header;
-  while (std::optional<Message> frame = frames.next(header)) {
-    try {
-      const wire::Expect record(*frame, "record");
-      const std::string what = record.text("what");
-      if (what == "passed") {
-        found_.emplace_back(std::nullopt);
-      } else if (what == "message") {
-        std::optional<Message> message = frames.next(header);
-        if (!message) break;
-        const talk::PeerId from = record.integer("from", 0, limits::kClientsMax);
-        found_.emplace_back(talk::Envelope{from, header.exchange, std::move(*message)});
-      } else {
-        found_.emplace_back(envelope_of(record, what));
-      }
-    } catch (const ProtocolError& error) {
-      frames.damaged(error.what());
-    }
-    whole = frames.at();
-  }
-  if (whole < bytes.size() && ::ftruncate(file_, static_cast<off_t>(whole)) != 0) {
-    fail(path_, "cut the torn end off");
-  }
-}
 
 void Spool::write(ByteView bytes) {
   const auto* data = reinterpret_cast<const char*>(bytes.data());

@@ -13,6 +13,7 @@
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
+#include "journal/chain.hpp"
 
 using namespace fedctl;
 using Catch::Matchers::Contains;
@@ -31,8 +32,12 @@ class TemporaryFile {
   explicit TemporaryFile(const std::string& name)
       : path_(std::string(FEDCTL_BINARY_DIR) + "/journal_test_" + name + ".jsonl") {
     std::filesystem::remove(path_);
+    std::filesystem::remove(journal::chain_path(path_));
   }
-  ~TemporaryFile() { std::filesystem::remove(path_); }
+  ~TemporaryFile() {
+    std::filesystem::remove(path_);
+    std::filesystem::remove(journal::chain_path(path_));
+  }
   const std::string& path() const { return path_; }
   std::string text() const {
     std::ifstream in(path_, std::ios::binary);
@@ -267,4 +272,29 @@ TEST_CASE("the examples of docs/journal.md are journal lines", "[journal][docs]"
     CAPTURE(event);
     CHECK(std::ranges::find(events, event) != events.end());
   }
+}
+
+TEST_CASE("the chain finds lines that were edited, and goes on after a crash", "[journal][chain]") {
+  const TemporaryFile file("chain");
+  {
+    Journal journal(file.path(), kServer, at_seven);
+    for (int round = 0; round < 5; ++round) journal.write(round, Event("round"));
+  }
+  CHECK(journal::verify_chain(file.path()) == 5);
+  // Killed behind a line and before its hash, or within the hash.
+  const std::string chain = journal::chain_path(file.path());
+  for (const std::uintmax_t lost : {65, 1, 64}) {
+    std::filesystem::resize_file(chain, std::filesystem::file_size(chain) - lost);
+    CHECK(journal::verify_chain(file.path()) == 5);
+    Journal(file.path(), kServer, at_seven);
+    CHECK(std::filesystem::file_size(chain) == 5 * 65);
+  }
+  std::filesystem::resize_file(chain, 3 * 65);
+  CHECK_THROWS_WITH(journal::verify_chain(file.path()), Catch::Contains(":4: was not written"));
+  Journal(file.path(), kServer, at_seven);
+  std::string text = file.text();
+  text[text.find("\"round\":2")] = '\'';
+  file.put(text);
+  CHECK_THROWS_WITH(journal::verify_chain(file.path()), Catch::Contains(":3: is not the line"));
+  CHECK_THROWS_AS(Journal(file.path(), kServer, at_seven), RunDirectoryError);
 }
