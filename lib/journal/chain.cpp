@@ -82,10 +82,7 @@ Chain::Chain(const std::string& journal) : path_(chain_path(journal)) {
   for (std::size_t i = 0; i < checked.expected.size(); ++i) {
     last_ = checked.expected[i];
     if (i < checked.present) continue;
-    const std::string text = last_ + '\n';
-    if (::write(file_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-      fail(path_, "write");
-    }
+    write(last_ + '\n');
   }
 }
 
@@ -93,17 +90,26 @@ Chain::~Chain() {
   if (file_ >= 0) ::close(file_);
 }
 
-void Chain::add(const std::string& line) {
-  const std::string hash = next_hash(last_, line);
-  const std::string text = hash + '\n';
+void Chain::write(const std::string& text) {
   const off_t start = ::lseek(file_, 0, SEEK_END);
-  if (::write(file_, text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    const int reason = errno;
-    if (::ftruncate(file_, start) != 0) fail(path_, "cut a half-written line");
-    errno = reason;
-    fail(path_, "write");
+  for (std::size_t at = 0; at < text.size();) {
+    const ssize_t count = ::write(file_, text.data() + at, text.size() - at);
+    if (count >= 0) {
+      at += static_cast<std::size_t>(count);
+    } else if (errno != EINTR) {
+      const int reason = errno;
+      if (at > 0 && ::ftruncate(file_, start) != 0) fail(path_, "cut a half-written line");
+      errno = reason;
+      fail(path_, "write");
+    }
   }
-  last_ = hash;
+}
+
+void Chain::add(const std::string& line) {
+  last_ = next_hash(last_, line);
+  pending_ += last_ + '\n';
+  write(pending_);
+  pending_.clear();
 }
 
 std::size_t verify_chain(const std::string& journal) {

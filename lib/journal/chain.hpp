@@ -27,9 +27,12 @@ class Chain {
   void add(const std::string& line);
 
  private:
+  void write(const std::string& text);
+
   std::string path_;
   int file_ = -1;
   std::string last_;
+  std::string pending_;  // hashes of lines that are in the journal, not yet in the file
 };
 
 // The number of lines. Throws RunDirectoryError naming the first line that is not the one that was

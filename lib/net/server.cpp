@@ -95,11 +95,28 @@ talk::Task<void> TcpServer::accept_loop() {
   }
 }
 
+// A journal that cannot be written is the run's end, and no peer's fault.
+void TcpServer::note(const journal::Event& event) {
+  try {
+    journal_.write(std::nullopt, event);
+  } catch (const Error&) {
+    {
+      const std::scoped_lock lock(failure_mutex_);
+      if (!failure_) failure_ = std::current_exception();
+    }
+    interrupt();
+  }
+}
+
+std::exception_ptr TcpServer::failure() const {
+  const std::scoped_lock lock(failure_mutex_);
+  return failure_;
+}
+
 void TcpServer::refuse(Session& session, const std::string& reason) {
   journal::Event event("refuse");
   if (session.peer != kStranger) event.about(session.peer);
-  journal_.write(std::nullopt,
-                 event.set("from", session.connection->remote()).set("reason", reason));
+  note(event.set("from", session.connection->remote()).set("reason", reason));
 }
 
 // The whole life of one connection.
@@ -133,7 +150,7 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   connection.close(reason);
   sessions_.erase(session->peer);
   left_.cancel();
-  journal_.write(std::nullopt, journal::Event("leave").about(session->peer).set("reason", reason));
+  note(journal::Event("leave").about(session->peer).set("reason", reason));
   mailbox_->push({session->peer, 0, talk::Lost{reason}});
 }
 
@@ -168,8 +185,9 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   connection.queue_control(Message("welcome"));
   session->joined = true;
   sessions_.emplace(id, session);
-  journal_.write(std::nullopt, journal::Event("join").about(id).set("from", connection.remote()));
+  note(journal::Event("join").about(id).set("from", connection.remote()));
   mailbox_->push({id, 0, talk::Joined{number}});
+  if (goodbye_) dismiss(connection);
   asio::co_spawn(io_, connection.heartbeat_loop(seconds(options_.idle_s)),
                  [session](std::exception_ptr) {});
 }
@@ -216,13 +234,15 @@ talk::Task<std::optional<talk::Envelope>> TcpServer::receive(TimePoint until) {
 
 void TcpServer::interrupt() { mailbox_->push({talk::kServer, 0, talk::Closed{}}); }
 
+void TcpServer::dismiss(Connection& connection) {
+  connection.queue_control(Message("end").with("status", *goodbye_));
+  connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "the run is over");
+}
+
 talk::Task<void> TcpServer::say_goodbye(std::string status) {
   acceptor_.close();
-  const Message end = Message("end").with("status", status);
-  for (const auto& [peer, session] : sessions_) {
-    session->connection->queue_control(end);
-    session->connection->deadline(std::chrono::steady_clock::now() + kGoodbye, "the run is over");
-  }
+  goodbye_ = status;
+  for (const auto& [peer, session] : sessions_) dismiss(*session->connection);
   // Clients hang up when they have read it; the deadlines above end the wait for those that do not.
   while (!sessions_.empty()) {
     left_.expires_at(TimePoint::max());

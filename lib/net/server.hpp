@@ -10,6 +10,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -52,6 +54,8 @@ class TcpServer final : public talk::Endpoint {
 
   // From any thread: the coroutine sees Closed.
   void interrupt();
+  // What the network thread failed with, if it did: the coroutine has seen Closed then.
+  std::exception_ptr failure() const;
   // Tells every client that the run is over, waits until they have heard it (at most two seconds),
   // stops.
   void finish(const std::string& status);
@@ -63,7 +67,9 @@ class TcpServer final : public talk::Endpoint {
   talk::Task<void> handshake(std::shared_ptr<Session> session);
   talk::Task<void> converse(std::shared_ptr<Session> session);
   talk::Task<void> say_goodbye(std::string status);
+  void dismiss(Connection& connection);
   void refuse(Session& session, const std::string& reason);
+  void note(const journal::Event& event);
 
   Options options_;
   talk::Ledger& ledger_;
@@ -78,7 +84,10 @@ class TcpServer final : public talk::Endpoint {
   std::uint16_t port_ = 0;
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread
   std::size_t pending_ = 0;                                    // connections not yet joined
+  std::optional<std::string> goodbye_;                         // the run is over; network thread
   boost::asio::steady_timer left_;                             // cancelled when a session ends
+  mutable std::mutex failure_mutex_;
+  std::exception_ptr failure_;
   std::thread thread_;
 };
 

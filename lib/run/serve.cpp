@@ -98,6 +98,7 @@ int serve(const RunOptions& options) {
   boost::asio::co_spawn(work, run.conversation(endpoint),
                         [&error](std::exception_ptr failed) { error = failed; });
   work.run();
+  if (const std::exception_ptr failure = server.failure()) error = failure;
   server.finish(run.status(error));
   return run.finish(error);
 }

@@ -13,6 +13,7 @@
 
 #include "base/limits.hpp"
 #include "base/rng.hpp"
+#include "journal/chain.hpp"
 #include "net/client.hpp"
 #include "net/server.hpp"
 
@@ -29,8 +30,9 @@ class Site {
   explicit Site(std::int64_t clients, double idle_s = 30)
       : path_(std::filesystem::temp_directory_path() /
               ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")),
-        journal_((std::filesystem::remove(path_), path_.string()), {"test", "server", {}},
-                 wall_ms) {
+        journal_((std::filesystem::remove(path_),
+                  std::filesystem::remove(journal::chain_path(path_.string())), path_.string()),
+                 {"test", "server", {}}, wall_ms) {
     TcpServer::Options options;
     options.host = "127.0.0.1";
     options.clients = clients;
@@ -93,7 +95,9 @@ class Echoers {
       options.server = {"127.0.0.1", port};
       options.id = id;
       options.version = "test";
-      options.prepare = [base](const std::string&, std::int64_t) { return Message("ready").with("base", base); };
+      options.prepare = [base](const std::string&, std::int64_t) {
+        return Message("ready").with("base", base);
+      };
       options.notice = [](const std::string&) {};
       const auto seat = asio::make_strand(pool_);
       clients.push_back(std::make_unique<TcpClient>(std::move(options), loop_, seat));
