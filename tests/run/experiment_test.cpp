@@ -84,6 +84,15 @@ method: {kind: fedavg, server_optimizer: {kind: momentum, lr: 0.3, beta: 0.5, ne
 )");
   written.codec.profile = "sparse_lora";
   CHECK(config::write(profile) == config::write(written));
+  Experiment dense = read(std::string(kToy) + "codec: {profile: dense_lora}\n");
+  Experiment spelled = read(std::string(kToy) + R"(
+codec:
+  up: {kind: eden, bits: 1, keep: 0.3}
+  down: {kind: auto, bits_per_parameter: 2}
+  error_feedback_down: ef21
+)");
+  spelled.codec.profile = "dense_lora";
+  CHECK(config::write(dense) == config::write(spelled));
   const Experiment other = read(std::string(kToy) +
                                 "codec: {profile: sparse_lora, up: drive, error_feedback: none}\n"
                                 "method: {kind: fedavg, server_optimizer: {kind: sgd}}\n");
@@ -111,7 +120,7 @@ TEST_CASE("few bits without feedback and feedback of too large errors are warned
   for (const char* fine :
        {"{up: drive}", "{up: auto, error_feedback: ef14}", "{up: {kind: quantize, bits: 8}}",
         "{up: {kind: eden, bits: 2}, error_feedback: ef14}", "{profile: sparse_lora}",
-        "{up: {kind: auto, bits_per_parameter: 6}}"}) {
+        "{profile: dense_lora}", "{up: {kind: auto, bits_per_parameter: 6}}"}) {
     INFO(fine);
     CHECK(warned(fine) == "");
   }
