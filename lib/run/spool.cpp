@@ -73,15 +73,11 @@ talk::Envelope envelope_of(const wire::Expect& record, const std::string& what) 
   throw ProtocolError("a record of \"" + what + "\"");
 }
 
-struct Content {
-  std::vector<Received> found;
-  std::size_t whole = 0, size = 0;  // bytes up to the last whole record, and of the file
-};
+}  // namespace
 
-Content content_of(const std::string& path) {
-  const Bytes bytes = read_file(path);
+SpoolContent parse_spool(ByteView bytes, const std::string& path) {
   Frames frames(bytes, path);
-  Content content{{}, 0, bytes.size()};
+  SpoolContent content;
   wire::Header header;
   while (std::optional<Message> frame = frames.next(header)) {
     try {
@@ -105,17 +101,16 @@ Content content_of(const std::string& path) {
   return content;
 }
 
-}  // namespace
-
-void Spool::verify(const std::string& path) { content_of(path); }
+void Spool::verify(const std::string& path) { parse_spool(read_file(path), path); }
 
 Spool::Spool(std::string path) : path_(std::move(path)) {
   file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file_ < 0) fail(path_, "open");
   try {
-    Content content = content_of(path_);
+    const Bytes bytes = read_file(path_);
+    SpoolContent content = parse_spool(bytes, path_);
     found_ = std::move(content.found);
-    if (content.whole < content.size &&
+    if (content.whole < bytes.size() &&
         ::ftruncate(file_, static_cast<off_t>(content.whole)) != 0) {
       fail(path_, "cut the torn end off");
     }

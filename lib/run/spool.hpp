@@ -11,6 +11,14 @@ namespace fedctl::run {
 // One result of Endpoint::receive(): an envelope, or nothing because the deadline passed.
 using Received = std::optional<talk::Envelope>;
 
+// What stands in a spool's bytes, and how many of them are whole records: what is behind them is
+// torn. Throws RunDirectoryError naming `path` if a record that is not the last is damaged.
+struct SpoolContent {
+  std::vector<Received> found;
+  std::size_t whole = 0;
+};
+SpoolContent parse_spool(ByteView bytes, const std::string& path);
+
 // A file of records, one a result: a control frame "record" {i64 from, i64 session, text reason,
 // text what: message | joined | lost | passed}; for a message its data frame behind it.
 class Spool {

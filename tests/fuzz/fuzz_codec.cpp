@@ -19,9 +19,8 @@ std::vector<test::Chain> chains_of_interest() {
   if (const char* kind = std::getenv("FEDCTL_FUZZ_CODEC")) {
     std::erase_if(chains, [&](const test::Chain& chain) {
       return chain.error_feedback != kind &&
-             std::ranges::none_of(chain.stages, [&](const config::Plugin& stage) {
-               return stage.kind == kind;
-             });
+             std::ranges::none_of(chain.stages,
+                                  [&](const config::Plugin& stage) { return stage.kind == kind; });
     });
   }
   if (chains.empty()) std::abort();
