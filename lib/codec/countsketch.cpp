@@ -18,7 +18,6 @@
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -114,11 +113,6 @@ CodecEntry countsketch() {
                    .make_options = [] { return std::make_unique<CountSketchOptions>(); }},
           .stage = Stage::sparsifier,
           .promises = {.unbiased = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
-              },
           .make_before = make_before};
 }
 

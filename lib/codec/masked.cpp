@@ -5,7 +5,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 #include "codec/detail/support.hpp"
 
 namespace fedctl::codec {
@@ -28,11 +27,6 @@ CodecEntry masked() {
                    .make_options = [] { return std::make_unique<MaskedOptions>(); }},
           .stage = Stage::sparsifier,
           .promises = {.unbiased = true, .contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
-              },
           .make_before = make_before};
 }
 

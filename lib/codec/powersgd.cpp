@@ -21,7 +21,6 @@
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -199,11 +198,6 @@ CodecEntry powersgd() {
                    .make_options = [] { return std::make_unique<PowerSgdOptions>(); }},
           .stage = Stage::sparsifier,
           .promises = {.contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
-              },
           .make_before = make_before};
 }
 

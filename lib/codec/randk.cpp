@@ -20,7 +20,6 @@
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -122,11 +121,6 @@ CodecEntry randk() {
               [](const config::Options& options) {
                 const bool unbiased = dynamic_cast<const RandkOptions&>(options).unbiased;
                 return Promises{.unbiased = unbiased, .contractive = !unbiased};
-              },
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
               },
           .make_before = make_before};
 }

@@ -1,4 +1,5 @@
 #include "codec/codec.hpp"
+#include "codec/detail/float32.hpp"
 #include "codec/error_feedback.hpp"
 
 namespace fedctl::codec {
@@ -12,11 +13,21 @@ namespace fedctl::codec {
 #undef ERROR_FEEDBACK
 
 const std::vector<CodecEntry>& codecs() {
-  static const std::vector<CodecEntry> entries = {
+  static const std::vector<CodecEntry> entries = [] {
+    std::vector<CodecEntry> all = {
 #define CODEC(name) name(),
 #include "codec/codecs.def"
 #undef CODEC
-  };
+    };
+    // What hands values on sends float32 where nobody takes them.
+    for (CodecEntry& entry : all) {
+      if (!entry.make_before) continue;
+      entry.make = [before = entry.make_before](const config::Options& options, Blocks blocks) {
+        return before(options, blocks, [](Blocks) { return std::make_unique<detail::Float32>(); });
+      };
+    }
+    return all;
+  }();
   return entries;
 }
 

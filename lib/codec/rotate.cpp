@@ -10,7 +10,6 @@
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 #include "codec/detail/hadamard.hpp"
 
 namespace fedctl::codec {
@@ -86,11 +85,6 @@ CodecEntry rotate() {
                    .make_options = [] { return std::make_unique<RotateOptions>(); }},
           .stage = Stage::transform,
           .promises = {.linear = true, .unbiased = true, .contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
-              },
           .make_before = make_before};
 }
 

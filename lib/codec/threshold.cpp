@@ -8,7 +8,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 #include "codec/detail/support.hpp"
 
 namespace fedctl::codec {
@@ -37,11 +36,6 @@ CodecEntry threshold() {
                    .make_options = [] { return std::make_unique<ThresholdOptions>(); }},
           .stage = Stage::sparsifier,
           .promises = {.contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
-              },
           .make_before = make_before};
 }
 

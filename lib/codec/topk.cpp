@@ -17,7 +17,6 @@
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/float32.hpp"
 #include "codec/detail/positions.hpp"
 
 namespace fedctl::codec {
@@ -145,11 +144,6 @@ CodecEntry topk() {
                    .make_options = [] { return std::make_unique<TopkOptions>(); }},
           .stage = Stage::sparsifier,
           .promises = {.contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_before(options, blocks,
-                                   [](Blocks) { return std::make_unique<detail::Float32>(); });
-              },
           .make_before = make_before};
 }
 

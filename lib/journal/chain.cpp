@@ -3,22 +3,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <optional>
 #include <vector>
 
 #include "base/digest.hpp"
 #include "base/errors.hpp"
+#include "journal/append.hpp"
 
 namespace fedctl::journal {
 namespace {
-
-[[noreturn]] void fail(const std::string& path, const char* what) {
-  throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
-                          "check permissions and free space");
-}
 
 std::string next_hash(const std::string& last, const std::string& line) {
   Digest digest;
@@ -82,7 +76,7 @@ Chain::Chain(const std::string& journal) : path_(chain_path(journal)) {
   for (std::size_t i = 0; i < checked.expected.size(); ++i) {
     last_ = checked.expected[i];
     if (i < checked.present) continue;
-    write(last_ + '\n');
+    append_whole(file_, path_, last_ + '\n');
   }
 }
 
@@ -90,25 +84,10 @@ Chain::~Chain() {
   if (file_ >= 0) ::close(file_);
 }
 
-void Chain::write(const std::string& text) {
-  const off_t start = ::lseek(file_, 0, SEEK_END);
-  for (std::size_t at = 0; at < text.size();) {
-    const ssize_t count = ::write(file_, text.data() + at, text.size() - at);
-    if (count >= 0) {
-      at += static_cast<std::size_t>(count);
-    } else if (errno != EINTR) {
-      const int reason = errno;
-      if (at > 0 && ::ftruncate(file_, start) != 0) fail(path_, "cut a half-written line");
-      errno = reason;
-      fail(path_, "write");
-    }
-  }
-}
-
 void Chain::add(const std::string& line) {
   last_ = next_hash(last_, line);
   pending_ += last_ + '\n';
-  write(pending_);
+  append_whole(file_, path_, pending_);
   pending_.clear();
 }
 

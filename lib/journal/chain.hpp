@@ -27,8 +27,6 @@ class Chain {
   void add(const std::string& line);
 
  private:
-  void write(const std::string& text);
-
   std::string path_;
   int file_ = -1;
   std::string last_;

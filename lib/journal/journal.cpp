@@ -5,14 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
+#include "journal/append.hpp"
 #include "journal/chain.hpp"
 
 namespace fedctl::journal {
@@ -57,11 +56,6 @@ Json to_json(const Object& object, std::size_t text_bytes_max) {
     }
   }
   return json;
-}
-
-[[noreturn]] void fail(const std::string& path, const char* what) {
-  throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
-                          "check permissions and free space");
 }
 
 // Cuts off a last line that was not written to its end.
@@ -141,21 +135,7 @@ std::string Journal::format(std::optional<std::int64_t> round, const Event& even
 void Journal::append(const std::string& line) {
   if (file_ < 0) return;
   const std::scoped_lock lock(mutex_);
-  const std::string text = line + '\n';
-  const off_t start = ::lseek(file_, 0, SEEK_END);
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const ssize_t count = ::write(file_, text.data() + at, text.size() - at);
-    if (count >= 0) {
-      at += static_cast<std::size_t>(count);
-    } else if (errno != EINTR) {
-      const int reason = errno;
-      // Half a line would run into the next one.
-      if (at > 0 && ::ftruncate(file_, start) != 0) fail(path_, "cut a half-written line");
-      errno = reason;
-      fail(path_, "write");
-    }
-  }
+  append_whole(file_, path_, line + '\n');
   chain_->add(line);
 }
 

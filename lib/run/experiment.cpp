@@ -191,7 +191,7 @@ void Experiment::fields(Fields& fields) {
   fields.plugin("aggregate", aggregate, aggregate::aggregator_kinds(), "how updates become one");
   fields.section("codec", codec, "compression");
   fields.section("privacy", privacy, "reserved");
-  fields.section("budget", budget, "reserved");
+  fields.section("budget", budget, "what the run may cost: it ends before it would exceed it");
   fields.section("network", network, "simulated links; simulate only");
   fields.section("evaluate", evaluate, "testing of the global model");
   fields.section("server", server, "the server's own settings");
@@ -222,7 +222,9 @@ std::string plan_digest(Experiment& experiment) {
   const ServerOptions server = std::exchange(experiment.server, {});
   const LogOptions log = std::exchange(experiment.log, {});
   const EvaluateOptions evaluate = std::exchange(experiment.evaluate, {});
+  const BudgetOptions budget = std::exchange(experiment.budget, {});
   const std::string text = config::write(experiment);
+  experiment.budget = budget;
   experiment.server = server;
   experiment.log = log;
   experiment.evaluate = evaluate;

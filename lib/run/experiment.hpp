@@ -12,6 +12,7 @@
 #include "learn/spec.hpp"
 #include "learn/train.hpp"
 #include "methods/method.hpp"
+#include "run/budget.hpp"
 #include "talk/mesh.hpp"
 
 namespace fedctl::run {
@@ -83,7 +84,8 @@ struct Experiment final : config::Options {
   learn::TrainOptions train;
   config::Plugin method, aggregate;
   CodecOptions codec;
-  EmptyOptions privacy, budget;
+  EmptyOptions privacy;
+  BudgetOptions budget;
   NetworkOptions network;
   EvaluateOptions evaluate;
   ServerOptions server;
@@ -110,7 +112,7 @@ std::vector<std::string> warnings(const Experiment& experiment);
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);
 // What the parties must agree on: the effective file without the keys that only one side or one
-// attempt concerns (server, log, evaluate).
+// attempt concerns (server, log, evaluate, budget).
 std::string plan_digest(Experiment& experiment);
 
 }  // namespace fedctl::run

@@ -26,6 +26,7 @@ journal::Object five_parts(const talk::Traffic& traffic) {
 
 // The method's own state beside the keeper's, under a prefix.
 constexpr const char* kMethodPrefix = "method/";
+constexpr const char* kBudget = "budget";  // a part of the checkpoint
 
 }  // namespace
 
@@ -37,7 +38,8 @@ Keeper::Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, tal
       ledger_(ledger),
       printer_(printer),
       weights_(job.initial),
-      boundary_(Clock::now()) {}
+      boundary_(Clock::now()),
+      budget_(job.experiment.budget) {}
 
 std::optional<Quality> Keeper::evaluate(const RoundReport& report) {
   const Experiment& experiment = job_.experiment;
@@ -105,6 +107,12 @@ journal::Event Keeper::round_event(const RoundReport& report, const std::optiona
   return event;
 }
 
+void Keeper::check_budget() {
+  if (round_ >= job_.experiment.rounds) return;
+  over_budget_reason_ = budget_.next_exceeds();
+  over_budget_ = over_budget_reason_.has_value();
+}
+
 void Keeper::journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer,
                              std::int64_t round) {
   for (const auto& [peer, crossing] : by_peer) {
@@ -156,6 +164,8 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   if (experiment.evaluate.on == "clients") previous_ = weights_;
   const double round_ms = ms_since(boundary_);
   boundary_ = Clock::now();
+  if (round_ > 0) budget_.add(by_peer, round_ms / 1e3);
+  check_budget();
   const std::string line = journal_.format(round_, round_event(report, quality, bytes, round_ms));
   save_checkpoint(method, line);
   journal_.append(line);
@@ -220,7 +230,9 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
   for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
   for (auto& [name, value] : inner.tensors)
     state.tensors.emplace(kMethodPrefix + name, std::move(value));
-  directory_.save_checkpoint(round_, state, hooks_.parts ? hooks_.parts() : Parts{});
+  Parts parts = hooks_.parts ? hooks_.parts() : Parts{};
+  parts.emplace(kBudget, budget_.save());
+  directory_.save_checkpoint(round_, state, parts);
 }
 
 void Keeper::load_checkpoint(methods::ServerMethod& method) {
@@ -228,6 +240,9 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   if (!found) throw RunDirectoryError(directory_.path() + ": no checkpoint", "--fresh starts anew");
   const Message* const state = &found->state;
   parts_ = std::move(found->parts);
+  if (const auto budget = parts_.find(kBudget); budget != parts_.end()) {
+    budget_.load(budget->second);
+  }
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   const wire::Expect fields(*state, "checkpoint");
   if (fields.text("plan") != job_.digests.plan) {
@@ -247,6 +262,7 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   out_of_patience_ = patience > 0 && stale_ >= patience;
   const auto saved = fields.f32("weights", {static_cast<std::int64_t>(weights_.size())});
   weights_.assign(saved.begin(), saved.end());
+  check_budget();
   previous_ = weights_;
   const std::string prefix = kMethodPrefix;
   Message inner("state");

@@ -45,7 +45,9 @@ class Keeper final : public methods::RoundSink {
   // From any thread, also a signal handler's: commit() returns false from now on, as it does once
   // evaluate.patience is spent.
   void stop() { stopping_ = true; }
-  bool stopping() const { return stopping_ || out_of_patience_; }
+  bool stopping() const { return stopping_ || out_of_patience_ || over_budget_; }
+  // Why no further round was begun, if it was for a budget's sake.
+  const std::optional<Budget::Reason>& over_budget() const { return over_budget_reason_; }
 
   std::vector<float>& weights() { return weights_; }
   std::int64_t round() const { return round_; }  // the last committed one
@@ -58,6 +60,7 @@ class Keeper final : public methods::RoundSink {
   void save_adapter(const std::string& name, std::span<const float> weights, std::int64_t round);
   void save_checkpoint(const methods::ServerMethod& method, const std::string& line);
   void load_checkpoint(methods::ServerMethod& method);
+  void check_budget();
   void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer, std::int64_t round);
   journal::Event round_event(const methods::RoundReport& report,
                              const std::optional<Quality>& quality, const talk::Crossing& bytes,
@@ -82,6 +85,9 @@ class Keeper final : public methods::RoundSink {
   std::chrono::steady_clock::time_point boundary_;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> out_of_patience_ = false;
+  Budget budget_;
+  std::optional<Budget::Reason> over_budget_reason_;
+  std::atomic<bool> over_budget_ = false;
 };
 
 }  // namespace fedctl::run

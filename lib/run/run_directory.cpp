@@ -49,19 +49,25 @@ std::vector<fs::path> checkpoints(const std::string& folder) {
 
 }  // namespace
 
-void write_atomically(const std::string& path, ByteView bytes) {
-  const std::string temporary = path + ".tmp";
-  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) fail(temporary, "create");
+void write_all(int file, const std::string& path, ByteView bytes) {
   const auto* data = reinterpret_cast<const char*>(bytes.data());
   for (std::size_t at = 0; at < bytes.size();) {
     const ssize_t count = ::write(file, data + at, bytes.size() - at);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) {
-      ::close(file);
-      fail(temporary, "write");
-    }
+    if (count < 0) fail(path, "write");
     at += static_cast<std::size_t>(count);
+  }
+}
+
+void write_atomically(const std::string& path, ByteView bytes) {
+  const std::string temporary = path + ".tmp";
+  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) fail(temporary, "create");
+  try {
+    write_all(file, temporary, bytes);
+  } catch (...) {
+    ::close(file);
+    throw;
   }
   const bool synced = ::fsync(file) == 0;
   ::close(file);

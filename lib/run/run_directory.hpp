@@ -66,6 +66,8 @@ inline constexpr const char* kSumsName = "B2SUMS";
 std::vector<std::string> files_of(const std::string& folder);
 // The same atomic write for any file.
 void write_atomically(const std::string& path, ByteView bytes);
+// All of it to an open file. Throws RunDirectoryError naming `path`.
+void write_all(int file, const std::string& path, ByteView bytes);
 Bytes read_file(const std::string& path);  // throws RunDirectoryError
 // A state and its parts in one row of frames. decode_parts() throws WireError on anything else.
 Bytes encode_parts(const wire::Message& state, const Parts& parts);

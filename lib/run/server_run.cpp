@@ -60,7 +60,7 @@ talk::Task<void> ServerRun::conversation(talk::Endpoint& net) {
 
 std::string ServerRun::status(std::exception_ptr error) const {
   if (signals_.caught() != 0) return "interrupted";
-  if (!error) return "done";
+  if (!error) return keeper_.over_budget() ? "budget" : "done";
   try {
     std::rethrow_exception(error);
   } catch (const QuorumError&) {
@@ -81,6 +81,12 @@ int ServerRun::finish(std::exception_ptr error) {
     }
   }
   const std::string how = status(error);
+  if (how == "budget") {
+    const Budget::Reason why = *keeper_.over_budget();
+    keeper_.end(how, why.text);
+    printer_.notice("ended after round " + std::to_string(keeper_.round()) + ": " + why.text);
+    return why.time ? kShortfall : kDone;
+  }
   keeper_.end(how, how == "interrupted" ? "" : reason);
   if (how == "interrupted") {
     printer_.notice("interrupted after round " + std::to_string(keeper_.round()) + " of " +

@@ -123,16 +123,6 @@ Spool::Spool(std::string path) : path_(std::move(path)) {
 
 Spool::~Spool() { ::close(file_); }
 
-void Spool::write(ByteView bytes) {
-  const auto* data = reinterpret_cast<const char*>(bytes.data());
-  for (std::size_t at = 0; at < bytes.size();) {
-    const ssize_t count = ::write(file_, data + at, bytes.size() - at);
-    if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) fail(path_, "write");
-    at += static_cast<std::size_t>(count);
-  }
-}
-
 void Spool::append(const Received& received) {
   Message record("record");
   const Message* message = nullptr;
@@ -157,7 +147,7 @@ void Spool::append(const Received& received) {
     const Bytes frame = wire::encode_frame(wire::FrameType::data, received->exchange, *message);
     bytes.insert(bytes.end(), frame.begin(), frame.end());
   }
-  write(bytes);
+  write_all(file_, path_, bytes);
 }
 
 void Spool::sync() {

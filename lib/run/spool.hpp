@@ -41,8 +41,6 @@ class Spool {
   void sync();
 
  private:
-  void write(ByteView bytes);
-
   std::string path_;
   int file_ = -1;
   std::vector<Received> found_;

@@ -1,0 +1,96 @@
+#include "run/budget.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <vector>
+
+namespace fedctl::run {
+namespace {
+
+std::string bytes_reason(const std::string& key, std::int64_t limit, const std::string& spent,
+                         std::int64_t next) {
+  return "budget." + key + " is " + std::to_string(limit) + ", " + spent +
+         ", and the next round may take " + std::to_string(next);
+}
+
+}  // namespace
+
+void BudgetOptions::fields(config::Fields& fields) {
+  constexpr std::int64_t kMax = std::int64_t{1} << 62;
+  fields.integer("total_bytes", total_bytes, {0, kMax},
+                 "bytes of all clients and both directions; 0: no bound");
+  fields.integer("per_client_bytes", per_client_bytes, {0, kMax},
+                 "bytes of one client and both directions; 0: no bound");
+  fields.real("wall_s", wall_s, {.min = 0}, "time of all rounds, s; 0: no bound");
+}
+
+void Budget::add(const std::map<talk::PeerId, talk::Crossing>& by_peer, double round_s) {
+  std::int64_t round = 0;
+  for (const auto& [peer, crossing] : by_peer) {
+    const auto bytes = static_cast<std::int64_t>(crossing.up.sum() + crossing.down.sum());
+    round += bytes;
+    if (peer < 0) continue;  // of strangers
+    by_client_[peer] += bytes;
+    most_of_one_ = std::max(most_of_one_, bytes);
+  }
+  total_ += round;
+  most_ = std::max(most_, round);
+  wall_s_ += round_s;
+  longest_s_ = std::max(longest_s_, round_s);
+}
+
+std::optional<Budget::Reason> Budget::next_exceeds() const {
+  if (options_.total_bytes > 0 && total_ > options_.total_bytes - most_) {
+    return Reason{bytes_reason("total_bytes", options_.total_bytes,
+                               std::to_string(total_) + " are spent", most_)};
+  }
+  if (options_.per_client_bytes > 0) {
+    for (const auto& [peer, bytes] : by_client_) {
+      if (bytes <= options_.per_client_bytes - most_of_one_) continue;
+      return Reason{bytes_reason(
+          "per_client_bytes", options_.per_client_bytes,
+          "client " + std::to_string(peer) + " has spent " + std::to_string(bytes), most_of_one_)};
+    }
+  }
+  if (options_.wall_s > 0 && wall_s_ > options_.wall_s - longest_s_) {
+    std::array<char, 160> text{};
+    std::snprintf(text.data(), text.size(),
+                  "budget.wall_s is %g, %.1f s are spent, and the next round may take %.1f",
+                  options_.wall_s, wall_s_, longest_s_);
+    return Reason{text.data(), true};
+  }
+  return std::nullopt;
+}
+
+wire::Message Budget::save() const {
+  std::vector<std::int64_t> rows;
+  for (const auto& [peer, bytes] : by_client_) rows.insert(rows.end(), {peer, bytes});
+  const auto count = static_cast<std::int64_t>(by_client_.size());
+  return wire::Message("budget")
+      .with("wall_s", wall_s_)
+      .with("longest_s", longest_s_)
+      .with("total", total_)
+      .with("most", most_)
+      .with("most_of_one", most_of_one_)
+      .with("clients", Tensor::of(rows, {count, 2}));
+}
+
+void Budget::load(const wire::Message& saved) {
+  const wire::Expect fields(saved, "budget");
+  wall_s_ = fields.real("wall_s");
+  longest_s_ = fields.real("longest_s");
+  total_ = fields.integer("total", 0, INT64_MAX);
+  most_ = fields.integer("most", 0, INT64_MAX);
+  most_of_one_ = fields.integer("most_of_one", 0, INT64_MAX);
+  const auto clients = saved.tensors.find("clients");
+  if (clients == saved.tensors.end() || clients->second.dtype != DType::i64 ||
+      clients->second.shape.size() != 2 || clients->second.shape[1] != 2) {
+    throw WireError("a budget without its clients");
+  }
+  const auto rows = clients->second.i64();
+  by_client_.clear();
+  for (std::size_t i = 0; i + 1 < rows.size(); i += 2) by_client_[rows[i]] = rows[i + 1];
+}
+
+}  // namespace fedctl::run
