@@ -278,9 +278,9 @@ class Allocated final : public Codec {
       chosen = allocated;
     }
     Bytes encoded;
-    encoded.reserve(chosen.size() + shortest.size());
-    for (const std::size_t setting : chosen) encoded.push_back(static_cast<std::byte>(setting));
-    encoded.insert(encoded.end(), shortest.begin(), shortest.end());
+    ByteWriter writer(encoded);
+    for (const std::size_t setting : chosen) writer.number(static_cast<std::uint8_t>(setting));
+    writer.raw(shortest);
     return encoded;
   }
 

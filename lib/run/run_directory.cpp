@@ -101,8 +101,7 @@ Bytes read_file(const std::string& path) {
 Bytes encode_parts(const wire::Message& state, const Parts& parts) {
   Bytes bytes = wire::encode_frame(wire::FrameType::control, 0, state);
   const auto append = [&bytes](const wire::Message& message) {
-    const Bytes frame = wire::encode_frame(wire::FrameType::control, 0, message);
-    bytes.insert(bytes.end(), frame.begin(), frame.end());
+    ByteWriter(bytes).raw(wire::encode_frame(wire::FrameType::control, 0, message));
   };
   for (const auto& [name, message] : parts) {
     append(wire::Message("part").with("name", name));

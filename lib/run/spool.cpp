@@ -144,8 +144,7 @@ void Spool::append(const Received& received) {
   }
   Bytes bytes = wire::encode_frame(wire::FrameType::control, 0, record);
   if (message != nullptr) {
-    const Bytes frame = wire::encode_frame(wire::FrameType::data, received->exchange, *message);
-    bytes.insert(bytes.end(), frame.begin(), frame.end());
+    ByteWriter(bytes).raw(wire::encode_frame(wire::FrameType::data, received->exchange, *message));
   }
   write_all(file_, path_, bytes);
 }
