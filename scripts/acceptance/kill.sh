@@ -4,4 +4,4 @@
 #   scripts/acceptance/kill.sh [N] [SEED]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-FEDCTL=build/release/bin/fedctl KILLS=${1:-100} SEED=${2:-1} python3 -m unittest -v tests/e2e/kill_test.py
+FEDCTL=build/release/bin/fedctl KILLS=${1:-100} SEED=${2:-1} python3 -m unittest discover -v -s tests/e2e -p kill_test.py
