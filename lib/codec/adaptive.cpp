@@ -20,14 +20,11 @@
 //   that occurs        m is 0 the levels + m by rans
 //   low bits           of all levels, lowest bit first, zero bits to the end of the byte
 //
-// With `lgreco` (Alimohammadi et al., MLSys 2024, arXiv 2210.17357) every block that holds a value
-// has a step of its own, 1/4 to 4 times the common one: before the above a byte for each, 0 to 8,
-// in half octaves. They are those with the fewest bits whose errors |x - decoded| add up to no more
-// than with the common step; the errors, not their squares, which favours small blocks. The sender
-// chooses, from what it sends, so nothing is broadcast. Deviation from the paper: there the server
-// chooses from past updates.
+// With `lgreco` every block has a step of its own: codec/allocated.cpp.
 //
 // Error: at most that of sending nothing, |x|^2; contractive.
+
+#include "codec/detail/adaptive.hpp"
 
 #include <algorithm>
 #include <array>
@@ -36,10 +33,8 @@
 
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
-#include "codec/detail/allocation.hpp"
 #include "codec/detail/bits.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/levels.hpp"
 #include "codec/detail/rans.hpp"
 
 namespace fedctl::codec {
@@ -96,7 +91,7 @@ void for_segments(std::span<const std::uint8_t> classes, std::uint8_t which, std
   }
 }
 
-class Adaptive final : public Codec {
+class Adaptive final : public detail::StepCodec {
  public:
   Adaptive(std::size_t count, detail::Target target) : count_(count), target_(target) {}
 
@@ -114,8 +109,7 @@ class Adaptive final : public Codec {
     return encode_at(values, detail::find_step(values, detail::largest_magnitude(values), target_));
   }
 
-  // With a step that was found before.
-  Bytes encode_at(std::span<const float> values, float step) const {
+  Bytes encode_at(std::span<const float> values, float step) const override {
     Bytes encoded;
     if (count_ == 0) return encoded;
     ByteWriter writer(encoded);
@@ -248,103 +242,6 @@ class Adaptive final : public Codec {
   detail::Target target_;
 };
 
-// Half octaves: the square root of 2 is the same float on every machine.
-constexpr std::array<float, 9> kFactors = {0.25F, 0.35355338F, 0.5F, 0.70710677F, 1, 1.4142135F,
-                                           2,     2.8284271F,  4};
-constexpr std::size_t kStandard = 4;
-
-// A step for every block, by L-GreCo: a block's values are divided by its factor.
-class Allocated final : public Codec {
- public:
-  Allocated(Blocks blocks, detail::Target target)
-      : inner_(detail::value_count(blocks), target), target_(target) {
-    for (const std::size_t count : blocks) {
-      if (count > 0) counts_.push_back(count);
-    }
-  }
-
-  std::size_t max_encoded_bytes(std::size_t count) const override {
-    return counts_.size() + inner_.max_encoded_bytes(count);
-  }
-
-  Bytes encode(std::span<const float> values, Rng&) override {
-    const float step = detail::find_step(values, detail::largest_magnitude(values), target_);
-    std::vector<std::size_t> chosen(counts_.size(), kStandard);
-    Bytes shortest = inner_.encode_at(values, step);
-    const std::vector<std::size_t> allocated = allocate(values, step);
-    Bytes other = inner_.encode_at(scaled(values, allocated), step);
-    if (other.size() < shortest.size()) {
-      shortest = std::move(other);
-      chosen = allocated;
-    }
-    Bytes encoded;
-    ByteWriter writer(encoded);
-    for (const std::size_t setting : chosen) writer.number(static_cast<std::uint8_t>(setting));
-    writer.raw(shortest);
-    return encoded;
-  }
-
-  void decode(ByteView encoded, std::span<float> out) const override {
-    ByteReader reader(encoded);
-    std::vector<std::size_t> chosen;
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      chosen.push_back(reader.number<std::uint8_t>());
-      if (chosen.back() >= kFactors.size()) throw WireError("auto: a block has an unknown factor");
-    }
-    inner_.decode(reader.raw(reader.left()), out);
-    constexpr float kMax = std::numeric_limits<float>::max();
-    float* value = out.data();
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      for (std::size_t k = 0; k < counts_[i]; ++k, ++value) {
-        *value = std::clamp(*value * kFactors[chosen[i]], -kMax, kMax);
-      }
-    }
-  }
-
- private:
-  std::vector<std::size_t> allocate(std::span<const float> values, float step) const {
-    if (step == 0) return std::vector<std::size_t>(counts_.size(), kStandard);
-    std::vector<detail::Costs> costs;
-    std::size_t first = 0;
-    for (const std::size_t count : counts_) {
-      const auto block = values.subspan(first, count);
-      std::vector<std::int32_t> levels(count);
-      detail::Costs& cost = costs.emplace_back();
-      const float largest = detail::largest_magnitude(block);
-      for (const float factor : kFactors) {
-        const float own = step * factor;
-        // Finer than what levels can be, or beyond floats.
-        const bool usable = factor == 1 || (std::isnormal(own) && std::isfinite(largest / factor) &&
-                                            largest / own <= 0x1p22F);
-        if (!usable) {
-          cost.error.push_back(HUGE_VAL);
-          cost.size.push_back(0);
-          continue;
-        }
-        detail::to_levels(block, own, levels);
-        cost.error.push_back(std::sqrt(detail::lost_by(block, levels, own).squares) * own);
-        cost.size.push_back(detail::size_of(levels, detail::low_bits_of(levels)).bits_q16);
-      }
-      first += count;
-    }
-    return detail::allocate(costs, kStandard);
-  }
-
-  std::vector<float> scaled(std::span<const float> values,
-                            std::span<const std::size_t> chosen) const {
-    std::vector<float> divided(values.begin(), values.end());
-    float* value = divided.data();
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      for (std::size_t k = 0; k < counts_[i]; ++k) *value++ /= kFactors[chosen[i]];
-    }
-    return divided;
-  }
-
-  std::vector<std::size_t> counts_;  // of the blocks, none 0
-  Adaptive inner_;
-  detail::Target target_;
-};
-
 struct AdaptiveOptions : config::Options {
   double bits_per_parameter = 1;
   double distortion = 0;
@@ -361,6 +258,10 @@ struct AdaptiveOptions : config::Options {
 
 }  // namespace
 
+std::unique_ptr<detail::StepCodec> detail::make_adaptive(std::size_t count, Target target) {
+  return std::make_unique<Adaptive>(count, target);
+}
+
 CodecEntry adaptive() {
   return {
       .kind = {.name = "auto",
@@ -371,8 +272,8 @@ CodecEntry adaptive() {
       .make = [](const config::Options& options, Blocks blocks) -> std::unique_ptr<Codec> {
         const auto& chosen = dynamic_cast<const AdaptiveOptions&>(options);
         const detail::Target target{chosen.bits_per_parameter, chosen.distortion};
-        if (chosen.lgreco) return std::make_unique<Allocated>(blocks, target);
-        return std::make_unique<Adaptive>(detail::value_count(blocks), target);
+        if (chosen.lgreco) return detail::make_allocated(blocks, target);
+        return detail::make_adaptive(detail::value_count(blocks), target);
       }};
 }
 

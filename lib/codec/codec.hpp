@@ -94,8 +94,8 @@ struct CodecEntry {
   // If they depend on the options.
   std::function<Promises(const config::Options&)> promises_with = {};
   // The codec alone, or at the end of its chain. encode() and decode() then expect exactly the sum
-  // of `blocks` values. Empty for a coder and a squeezer; the registry sets that of a transform and
-  // a sparsifier.
+  // of `blocks` values. Empty for a coder and a squeezer; the registry sets it for an entry with
+  // make_before or make_coded.
   std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks)> make = {};
   // Transform, sparsifier: in front of the rest of a chain.
   std::function<std::unique_ptr<Codec>(const config::Options&, Blocks blocks, const MakeNext& next)>

@@ -12,80 +12,52 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 
-#include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
+#include "codec/detail/seeded.hpp"
+#include "codec/detail/splitmix64.hpp"
 
 namespace fedctl::codec {
 namespace {
 
-std::uint64_t splitmix64(std::uint64_t seed, std::uint64_t index) {
-  std::uint64_t word = seed + (index + 1) * 0x9e37'79b9'7f4a'7c15U;
-  word = (word ^ (word >> 30)) * 0xbf58'476d'1ce4'e5b9U;
-  word = (word ^ (word >> 27)) * 0x94d0'49bb'1331'11ebU;
-  return word ^ (word >> 31);
-}
-
-class CountSketch final : public Codec {
+class CountSketch final : public detail::Seeded {
  public:
+  // Fewer than 2^32 sums.
   CountSketch(std::size_t count, std::size_t sums, std::unique_ptr<Codec> next)
-      : count_(count), sums_(sums), next_(std::move(next)) {}
+      : Seeded("countsketch", count, sums, std::move(next)) {}
 
-  std::size_t max_encoded_bytes(std::size_t count) const override {
-    FEDCTL_ASSERT(count == count_);
-    return count == 0 ? 0 : sizeof(std::uint64_t) + next_->max_encoded_bytes(sums_);
-  }
-
-  Bytes encode(std::span<const float> values, Rng& rng) override {
-    FEDCTL_ASSERT(values.size() == count_);
-    detail::largest_magnitude(values);
-    Bytes encoded;
-    if (count_ == 0) return encoded;
-    ByteWriter writer(encoded);
-    const std::uint64_t seed = rng.next_u64();
-    writer.number(seed);
-    std::vector<double> sums(sums_);
-    for (std::size_t i = 0; i < count_; ++i) {
+ private:
+  std::vector<float> project(std::uint64_t seed, std::span<const float> values) const override {
+    std::vector<double> sums(projected());
+    for (std::size_t i = 0; i < values.size(); ++i) {
       const Place place = place_of(seed, i);
       sums[place.sum] += place.plus ? values[i] : -values[i];
     }
     const double kMax = std::numeric_limits<float>::max();
-    std::vector<float> sketch(sums_);
+    std::vector<float> sketch(sums.size());
     std::transform(sums.begin(), sums.end(), sketch.begin(),
                    [kMax](double sum) { return static_cast<float>(std::clamp(sum, -kMax, kMax)); });
-    writer.raw(next_->encode(sketch, rng));
-    return encoded;
+    return sketch;
   }
 
-  void decode(ByteView encoded, std::span<float> out) const override {
-    FEDCTL_ASSERT(out.size() == count_);
-    if (count_ == 0) return detail::expect_bytes("countsketch", encoded, 0);
-    ByteReader reader(encoded);
-    const auto seed = reader.number<std::uint64_t>();
-    std::vector<float> sketch(sums_);
-    next_->decode(reader.raw(reader.left()), sketch);
-    for (std::size_t i = 0; i < count_; ++i) {
+  void expand(std::uint64_t seed, std::span<const float> coded,
+              std::span<float> out) const override {
+    for (std::size_t i = 0; i < out.size(); ++i) {
       const Place place = place_of(seed, i);
-      out[i] = place.plus ? sketch[place.sum] : -sketch[place.sum];
+      out[i] = place.plus ? coded[place.sum] : -coded[place.sum];
     }
   }
 
- private:
   struct Place {
     std::size_t sum;
     bool plus;
   };
   Place place_of(std::uint64_t seed, std::size_t index) const {
-    const std::uint64_t word = splitmix64(seed, index);
-    return {static_cast<std::size_t>((word >> 32) * sums_ >> 32), (word & 1) != 0};
+    const std::uint64_t word = detail::splitmix64(seed, index);
+    return {static_cast<std::size_t>((word >> 32) * projected() >> 32), (word & 1) != 0};
   }
-
-  std::size_t count_;
-  std::size_t sums_;  // below 2^32
-  std::unique_ptr<Codec> next_;
 };
 
 struct CountSketchOptions : config::Options {
@@ -99,8 +71,7 @@ std::unique_ptr<Codec> make_before(const config::Options& options, Blocks blocks
                                    const MakeNext& next) {
   const double ratio = dynamic_cast<const CountSketchOptions&>(options).ratio;
   const std::size_t count = detail::value_count(blocks);
-  const auto rounded = static_cast<std::size_t>(std::llround(ratio * static_cast<double>(count)));
-  const std::array<BlockSize, 1> sums = {std::min(count, std::max<std::size_t>(1, rounded))};
+  const std::array<BlockSize, 1> sums = {detail::share_of(ratio, count)};
   return std::make_unique<CountSketch>(count, sums[0], next(sums));
 }
 

@@ -5,7 +5,6 @@
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
 #include "codec/detail/eden.hpp"
-#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -39,10 +38,6 @@ CodecEntry drive() {
               [](const config::Options& options) {
                 const bool unbiased = dynamic_cast<const DriveOptions&>(options).unbiased;
                 return Promises{.unbiased = unbiased, .contractive = !unbiased};
-              },
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
               },
           .make_coded = make_coded};
 }

@@ -14,7 +14,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/block_symbols.hpp"
-#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -76,10 +75,6 @@ CodecEntry e3m0() {
                    .paper = "Douillard et al., Streaming DiLoCo (arXiv 2501.18512)",
                    .make_options = [] { return std::make_unique<E3m0Options>(); }},
           .promises = {.contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
-              },
           .make_coded = make_coded};
 }
 

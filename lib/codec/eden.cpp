@@ -23,7 +23,6 @@
 
 #include "base/assert.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/fixed_width.hpp"
 #include "codec/detail/float32.hpp"
 #include "codec/detail/hadamard.hpp"
 
@@ -266,10 +265,6 @@ CodecEntry eden() {
                 const bool small_error = own.bits > 1 && own.keep == 1;
                 return Promises{.unbiased = own.unbiased,
                                 .contractive = !own.unbiased || small_error};
-              },
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
               },
           .make_coded = make_coded};
 }

@@ -9,6 +9,7 @@
 
 #include "base/assert.hpp"
 #include "codec/detail/checks.hpp"
+#include "codec/detail/splitmix64.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -18,13 +19,6 @@ namespace fedctl::codec::detail {
 namespace {
 
 constexpr std::size_t kCached = Rotation::kBlock;
-
-std::uint64_t sign_word(std::uint64_t seed, std::uint64_t number) {
-  std::uint64_t z = seed + (number + 1) * 0x9e37'79b9'7f4a'7c15U;
-  z = (z ^ (z >> 30)) * 0xbf58'476d'1ce4'e5b9U;
-  z = (z ^ (z >> 27)) * 0x94d0'49bb'1331'11ebU;
-  return z ^ (z >> 31);
-}
 
 // count^(-1/2) of a power of two.
 float orthonormal(std::size_t count) {
@@ -58,7 +52,7 @@ void hadamard_scalar(std::span<float> values) {
 
 void flip_signs_scalar(std::span<float> values, std::uint64_t seed, std::uint64_t first_word) {
   for (std::size_t i = 0; i < values.size(); i += 64) {
-    const std::uint64_t word = sign_word(seed, first_word + i / 64);
+    const std::uint64_t word = splitmix64(seed, first_word + i / 64);
     for (std::size_t j = 0; j < 64; ++j) {
       const auto sign = static_cast<std::uint32_t>((word >> j) & 1) << 31;
       values[i + j] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(values[i + j]) ^ sign);
@@ -156,7 +150,7 @@ FEDCTL_AVX2 void flip_signs_avx2(std::span<float> values, std::uint64_t seed,
   const __m256i to_top = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
   const __m256 minus = _mm256_set1_ps(-0.0F);
   for (std::size_t i = 0; i < values.size(); i += 64) {
-    const std::uint64_t word = sign_word(seed, first_word + i / 64);
+    const std::uint64_t word = splitmix64(seed, first_word + i / 64);
     for (std::size_t j = 0; j < 64; j += 8) {
       float* const at = values.data() + i + j;
       const __m256i byte = _mm256_set1_epi32(static_cast<int>((word >> j) & 0xff));

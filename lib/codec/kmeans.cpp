@@ -19,7 +19,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/block_symbols.hpp"
-#include "codec/detail/fixed_width.hpp"
 #include "codec/detail/lloyd.hpp"
 
 namespace fedctl::codec {
@@ -95,10 +94,6 @@ CodecEntry kmeans() {
                    .paper = "Malekijoo et al., FedZip, arXiv 2102.01593; Lloyd, 1982",
                    .make_options = [] { return std::make_unique<KmeansOptions>(); }},
           .promises = {.contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
-              },
           .make_coded = make_coded};
 }
 

@@ -17,7 +17,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/block_symbols.hpp"
-#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -92,10 +91,6 @@ CodecEntry qsgd() {
                    .paper = "Alistarh et al., QSGD, NeurIPS 2017 (arXiv 1610.02132)",
                    .make_options = [] { return std::make_unique<QsgdOptions>(); }},
           .promises = {.unbiased = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
-              },
           .make_coded = make_coded};
 }
 

@@ -21,7 +21,6 @@
 #include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
-#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -75,11 +74,8 @@ class Quantize final : public Codec {
   Quantize(unsigned bits, Blocks blocks, std::unique_ptr<SymbolCoder> coder)
       : level_max_((1 << (bits - 1)) - 1),
         count_(detail::value_count(blocks)),
-        coder_(std::move(coder)) {
-    for (const std::size_t count : blocks) {
-      if (count > 0) counts_.push_back(count);
-    }
-  }
+        counts_(detail::filled(blocks)),
+        coder_(std::move(coder)) {}
 
   std::size_t max_encoded_bytes(std::size_t count) const override {
     return sizeof(float) * counts_.size() + coder_->max_encoded_bytes(count, alphabet());
@@ -156,10 +152,6 @@ CodecEntry quantize() {
                    .paper = "Alistarh et al., QSGD, NeurIPS 2017 (arXiv 1610.02132)",
                    .make_options = [] { return std::make_unique<QuantizeOptions>(); }},
           .promises = {.unbiased = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
-              },
           .make_coded = make_coded};
 }
 

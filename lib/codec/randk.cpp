@@ -14,79 +14,56 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <limits>
 
-#include "base/assert.hpp"
 #include "codec/codec.hpp"
 #include "codec/detail/checks.hpp"
+#include "codec/detail/seeded.hpp"
 
 namespace fedctl::codec {
 namespace {
 
-class Randk final : public Codec {
+class Randk final : public detail::Seeded {
  public:
-  Randk(std::size_t count, std::size_t kept, bool unbiased, std::unique_ptr<Codec> values)
-      : count_(count),
-        kept_(kept),
-        scale_(unbiased && kept > 0 ? static_cast<double>(count) / static_cast<double>(kept) : 1),
-        values_(std::move(values)) {}
+  Randk(std::size_t count, std::size_t kept, bool unbiased, std::unique_ptr<Codec> next)
+      : Seeded("randk", count, kept, std::move(next)),
+        scale_(unbiased && kept > 0 ? static_cast<double>(count) / static_cast<double>(kept) : 1) {}
 
-  std::size_t max_encoded_bytes(std::size_t count) const override {
-    FEDCTL_ASSERT(count == count_);
-    return count == 0 ? 0 : sizeof(std::uint64_t) + values_->max_encoded_bytes(kept_);
-  }
-
-  Bytes encode(std::span<const float> values, Rng& rng) override {
-    FEDCTL_ASSERT(values.size() == count_);
-    detail::largest_magnitude(values);
-    Bytes encoded;
-    if (count_ == 0) return encoded;
-    ByteWriter writer(encoded);
-    const std::uint64_t seed = rng.next_u64();
-    writer.number(seed);
+ private:
+  std::vector<float> project(std::uint64_t seed, std::span<const float> values) const override {
     const std::vector<std::uint8_t> kept = support(seed);
     std::vector<float> chosen;
-    chosen.reserve(kept_);
-    for (std::size_t i = 0; i < count_; ++i) {
+    chosen.reserve(projected());
+    for (std::size_t i = 0; i < values.size(); ++i) {
       if (kept[i] != 0) chosen.push_back(values[i]);
     }
-    writer.raw(values_->encode(chosen, rng));
-    return encoded;
+    return chosen;
   }
 
-  void decode(ByteView encoded, std::span<float> out) const override {
-    FEDCTL_ASSERT(out.size() == count_);
-    if (count_ == 0) return detail::expect_bytes("randk", encoded, 0);
-    ByteReader reader(encoded);
-    const std::vector<std::uint8_t> kept = support(reader.number<std::uint64_t>());
-    std::vector<float> chosen(kept_);
-    values_->decode(reader.raw(reader.left()), chosen);
+  void expand(std::uint64_t seed, std::span<const float> coded,
+              std::span<float> out) const override {
+    const std::vector<std::uint8_t> kept = support(seed);
     constexpr double kMax = std::numeric_limits<float>::max();
-    auto next = chosen.begin();
-    for (std::size_t i = 0; i < count_; ++i) {
+    auto next = coded.begin();
+    for (std::size_t i = 0; i < out.size(); ++i) {
       out[i] = kept[i] != 0 ? static_cast<float>(std::clamp(*next++ * scale_, -kMax, kMax)) : 0;
     }
   }
 
- private:
   // 1 where a value is kept.
   std::vector<std::uint8_t> support(std::uint64_t seed) const {
-    const std::uint8_t drawn = kept_ <= count_ / 2 ? 1 : 0;
-    const std::size_t draws = drawn == 1 ? kept_ : count_ - kept_;
-    std::vector<std::uint8_t> kept(count_, static_cast<std::uint8_t>(1 - drawn));
+    const std::uint8_t drawn = projected() <= count() / 2 ? 1 : 0;
+    const std::size_t draws = drawn == 1 ? projected() : count() - projected();
+    std::vector<std::uint8_t> kept(count(), static_cast<std::uint8_t>(1 - drawn));
     Rng rng(seed);
-    for (std::size_t last = count_ - draws; last < count_; ++last) {
+    for (std::size_t last = count() - draws; last < count(); ++last) {
       const auto at = static_cast<std::size_t>(rng.below(last + 1));
       kept[kept[at] == drawn ? last : at] = drawn;
     }
     return kept;
   }
 
-  std::size_t count_;
-  std::size_t kept_;
   double scale_;
-  std::unique_ptr<Codec> values_;
 };
 
 struct RandkOptions : config::Options {
@@ -102,9 +79,7 @@ std::unique_ptr<Codec> make_before(const config::Options& options, Blocks blocks
                                    const MakeNext& next) {
   const auto& own = dynamic_cast<const RandkOptions&>(options);
   const std::size_t count = detail::value_count(blocks);
-  const auto rounded =
-      static_cast<std::size_t>(std::llround(own.ratio * static_cast<double>(count)));
-  const std::array<BlockSize, 1> kept = {std::min(count, std::max<std::size_t>(1, rounded))};
+  const std::array<BlockSize, 1> kept = {detail::share_of(own.ratio, count)};
   return std::make_unique<Randk>(count, kept[0], own.unbiased, next(kept));
 }
 

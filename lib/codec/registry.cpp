@@ -1,4 +1,5 @@
 #include "codec/codec.hpp"
+#include "codec/detail/fixed_width.hpp"
 #include "codec/detail/float32.hpp"
 #include "codec/error_feedback.hpp"
 
@@ -19,12 +20,19 @@ const std::vector<CodecEntry>& codecs() {
 #include "codec/codecs.def"
 #undef CODEC
     };
-    // What hands values on sends float32 where nobody takes them.
+    // Where nobody takes them, values that are handed on travel as float32, and a quantizer's
+    // numbers in fixed width.
     for (CodecEntry& entry : all) {
-      if (!entry.make_before) continue;
-      entry.make = [before = entry.make_before](const config::Options& options, Blocks blocks) {
-        return before(options, blocks, [](Blocks) { return std::make_unique<detail::Float32>(); });
-      };
+      if (entry.make_before) {
+        entry.make = [before = entry.make_before](const config::Options& options, Blocks blocks) {
+          return before(options, blocks,
+                        [](Blocks) { return std::make_unique<detail::Float32>(); });
+        };
+      } else if (entry.make_coded) {
+        entry.make = [coded = entry.make_coded](const config::Options& options, Blocks blocks) {
+          return coded(options, blocks, std::make_unique<detail::FixedWidth>());
+        };
+      }
     }
     return all;
   }();

@@ -14,7 +14,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/block_symbols.hpp"
-#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -76,10 +75,6 @@ CodecEntry sign() {
           .promises_with =
               [](const config::Options& options) {
                 return Promises{.contractive = !dynamic_cast<const SignOptions&>(options).rms};
-              },
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
               },
           .make_coded = make_coded};
 }

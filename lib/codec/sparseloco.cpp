@@ -17,7 +17,6 @@
 
 #include "codec/codec.hpp"
 #include "codec/detail/block_symbols.hpp"
-#include "codec/detail/fixed_width.hpp"
 
 namespace fedctl::codec {
 namespace {
@@ -79,10 +78,6 @@ CodecEntry sparseloco() {
                    .paper = "Sarfi et al., SparseLoCo, arXiv 2508.15706",
                    .make_options = [] { return std::make_unique<SparseLocoOptions>(); }},
           .promises = {.contractive = true},
-          .make =
-              [](const config::Options& options, Blocks blocks) {
-                return make_coded(options, blocks, std::make_unique<detail::FixedWidth>());
-              },
           .make_coded = make_coded};
 }
 

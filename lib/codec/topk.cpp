@@ -110,17 +110,12 @@ struct TopkOptions : config::Options {
   }
 };
 
-std::size_t kept_count(double ratio, std::size_t count) {
-  const auto rounded = static_cast<std::size_t>(std::llround(ratio * static_cast<double>(count)));
-  return std::min(count, std::max<std::size_t>(1, rounded));
-}
-
 std::vector<detail::Chunk> chunks_of(const TopkOptions& options, std::size_t count) {
   const std::size_t length = options.chunk > 0 ? static_cast<std::size_t>(options.chunk) : count;
   std::vector<detail::Chunk> chunks;
   for (std::size_t first = 0; first < count; first += length) {
     const std::size_t here = std::min(length, count - first);
-    chunks.push_back({here, kept_count(options.ratio, here)});
+    chunks.push_back({here, detail::share_of(options.ratio, here)});
   }
   return chunks;
 }

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-#include <vector>
+
+#include "run/run_directory.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -64,16 +65,13 @@ std::optional<Budget::Reason> Budget::next_exceeds() const {
 }
 
 wire::Message Budget::save() const {
-  std::vector<std::int64_t> rows;
-  for (const auto& [peer, bytes] : by_client_) rows.insert(rows.end(), {peer, bytes});
-  const auto count = static_cast<std::int64_t>(by_client_.size());
   return wire::Message("budget")
       .with("wall_s", wall_s_)
       .with("longest_s", longest_s_)
       .with("total", total_)
       .with("most", most_)
       .with("most_of_one", most_of_one_)
-      .with("clients", Tensor::of(rows, {count, 2}));
+      .with("clients", tensor_of(by_client_));
 }
 
 void Budget::load(const wire::Message& saved) {
@@ -83,14 +81,7 @@ void Budget::load(const wire::Message& saved) {
   total_ = fields.integer("total", 0, INT64_MAX);
   most_ = fields.integer("most", 0, INT64_MAX);
   most_of_one_ = fields.integer("most_of_one", 0, INT64_MAX);
-  const auto clients = saved.tensors.find("clients");
-  if (clients == saved.tensors.end() || clients->second.dtype != DType::i64 ||
-      clients->second.shape.size() != 2 || clients->second.shape[1] != 2) {
-    throw WireError("a budget without its clients");
-  }
-  const auto rows = clients->second.i64();
-  by_client_.clear();
-  for (std::size_t i = 0; i + 1 < rows.size(); i += 2) by_client_[rows[i]] = rows[i + 1];
+  by_client_ = pairs_of(saved, "clients");
 }
 
 }  // namespace fedctl::run

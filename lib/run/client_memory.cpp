@@ -1,11 +1,5 @@
 #include "run/client_memory.hpp"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <random>
 
@@ -18,6 +12,7 @@ namespace {
 constexpr const char* kAnswer = "answer";
 constexpr const char* kCodecs = "codecs";
 constexpr const char* kMethod = "method";
+const std::string kOfClient = "codecs/";  // and its number
 }  // namespace
 
 std::int64_t random_number() {
@@ -31,13 +26,12 @@ ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
   path_ = folder + "/client-" + std::to_string(id);
   std::error_code failure;
   fs::create_directories(folder, failure);
-  lock_ = ::open((path_ + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (failure || lock_ < 0) {
+  lock_.emplace(path_ + ".lock");
+  if (failure || !lock_->open()) {
     throw RunDirectoryError(folder + ": cannot be written",
                             "--state-dir is the folder in which a client keeps its state");
   }
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(lock_);
+  if (!lock_->held()) {
     throw RunDirectoryError(path_ + ": another process is this client",
                             "stop it, or give this one another --state-dir");
   }
@@ -50,16 +44,11 @@ ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
     exchange_ = static_cast<talk::ExchangeId>(fields.integer("exchange", 1, INT64_MAX));
     auto answer = parts_.extract(kAnswer);
     if (answer.empty()) throw WireError("no answer is in it");
-    answer_ = std::move(answer.mapped());
+    answer_ = wire::share(std::move(answer.mapped()));
   } catch (const Error& error) {
-    ::close(lock_);
     throw RunDirectoryError(path_ + ": damaged: " + error.what(),
                             "remove it: the client begins anew, as one that was never there");
   }
-}
-
-ClientMemory::~ClientMemory() {
-  if (lock_ >= 0) ::close(lock_);
 }
 
 std::int64_t ClientMemory::session(std::int64_t run) {
@@ -78,18 +67,30 @@ std::int64_t ClientMemory::session(std::int64_t run) {
   return session_;
 }
 
-void ClientMemory::keep(talk::ExchangeId exchange, const talk::Message& answer, Parts parts) {
+void ClientMemory::keep(talk::ExchangeId exchange, talk::SharedMessage answer,
+                        const std::function<Parts()>& gather) {
   exchange_ = exchange;
-  answer_ = answer;
-  parts_ = std::move(parts);
+  answer_ = std::move(answer);
   if (path_.empty()) return;
-  Parts all = parts_;
-  all.emplace(kAnswer, answer);
+  Parts parts = gather();
+  parts.emplace(kAnswer, *answer_);
   const wire::Message state = wire::Message("client")
                                   .with("run", run_)
                                   .with("session", session_)
                                   .with("exchange", static_cast<std::int64_t>(exchange));
-  write_atomically(path_, encode_parts(state, all));
+  write_atomically(path_, encode_parts(state, parts));
+}
+
+void add_codec_parts(const talk::CodecEndpoint& server, Parts& parts) {
+  for (auto& [peer, memory] : server.save()) {
+    parts.emplace(kOfClient + std::to_string(peer), std::move(memory));
+  }
+}
+
+void load_codec_parts(const Parts& parts, talk::CodecEndpoint& server) {
+  for (const auto& [name, part] : parts) {
+    if (name.starts_with(kOfClient)) server.load(std::stoll(name.substr(kOfClient.size())), part);
+  }
 }
 
 Parts client_parts(const talk::CodecEndpoint& codecs, const methods::ClientMethod& method) {
@@ -113,7 +114,7 @@ void load_client_parts(const Parts& parts, talk::CodecEndpoint& codecs,
 talk::Task<void> OnceEndpoint::send(talk::PeerId to, talk::ExchangeId exchange,
                                     talk::SharedMessage message) {
   working_ = 0;
-  memory_.keep(exchange, *message, gather_());
+  memory_.keep(exchange, message, gather_);
   co_await inner_.send(to, exchange, std::move(message));
 }
 
@@ -125,7 +126,7 @@ talk::Task<std::optional<talk::Envelope>> OnceEndpoint::receive(TimePoint until)
     if (exchange == working_) continue;
     if (exchange == memory_.exchange()) {
       tell_(exchange, true);
-      talk::SharedMessage again = wire::share(memory_.answer());
+      talk::SharedMessage again = memory_.answer();
       co_await inner_.send(envelope->from, exchange, std::move(again));
       continue;
     }

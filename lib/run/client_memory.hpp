@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "methods/method.hpp"
@@ -21,30 +22,35 @@ class ClientMemory {
   // Reads the file, if there is one. Throws RunDirectoryError if it is damaged or in use by another
   // process.
   ClientMemory(std::string folder, talk::PeerId id);
-  ~ClientMemory();
-  ClientMemory(const ClientMemory&) = delete;
-  ClientMemory& operator=(const ClientMemory&) = delete;
 
   // The session's number in this run; a memory of another run is dropped. Throws ProtocolError if
   // this process has taken part in another run already.
   std::int64_t session(std::int64_t run);
 
-  // The last answer and what was remembered with it; exchange 0 if there is none.
+  // The last answer; exchange 0 if there is none.
   talk::ExchangeId exchange() const { return exchange_; }
-  const talk::Message& answer() const { return answer_; }
+  const talk::SharedMessage& answer() const { return answer_; }
+  // What stood in the file beside it.
   const Parts& parts() const { return parts_; }
-  // On the disk when this returns. Throws RunDirectoryError.
-  void keep(talk::ExchangeId exchange, const talk::Message& answer, Parts parts);
+  // With a folder, on the disk when this returns, together with what `gather` returns. Throws
+  // RunDirectoryError.
+  void keep(talk::ExchangeId exchange, talk::SharedMessage answer,
+            const std::function<Parts()>& gather);
 
  private:
   std::string path_;
-  int lock_ = -1;
+  std::optional<FileLock> lock_;
   std::int64_t run_ = 0, session_ = 0;
   bool joined_ = false;
   talk::ExchangeId exchange_ = 0;
-  talk::Message answer_{"none"};
+  talk::SharedMessage answer_;
   Parts parts_;
 };
+
+// The memories that the server's codecs have of each client, among the parts of a checkpoint.
+// load_codec_parts() throws WireError on those of another plan.
+void add_codec_parts(const talk::CodecEndpoint& server, Parts& parts);
+void load_codec_parts(const Parts& parts, talk::CodecEndpoint& server);
 
 // The memories of a client's codecs and method, as parts and back. load_client_parts() throws
 // WireError on those of another client.

@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "run/run_directory.hpp"
-#include "wire/frame.hpp"
+#include "talk/frame_cache.hpp"
 
 namespace fedctl::run {
 
@@ -21,9 +21,7 @@ DurableEndpoint::DurableEndpoint(talk::Endpoint& network, talk::Ledger& ledger, 
     : network_(network), ledger_(ledger), options_(std::move(options)) {}
 
 void DurableEndpoint::begin(std::int64_t round) {
-  std::string number = std::to_string(round);
-  number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');
-  const std::string path = options_.folder + "/round-" + number;
+  const std::string path = options_.folder + '/' + round_name(round);
   spool_ = std::make_unique<Spool>(path);
   // What has been heard and not asked for yet belongs to this round.
   for (const Received& received : replay_) spool_->append(received);
@@ -67,11 +65,7 @@ void DurableEndpoint::restore(std::map<PeerId, std::int64_t> sessions) {
 // What the socket counted in the process before this one, or would have.
 void DurableEndpoint::count(const Message& message, PeerId peer, talk::Direction direction,
                             talk::ExchangeId exchange) {
-  talk::Traffic traffic;
-  traffic.payload = wire::payload_bytes(message);
-  traffic.framing =
-      wire::encode_frame(wire::FrameType::data, exchange, message).size() - traffic.payload;
-  ledger_.add(peer, direction, traffic);
+  ledger_.add(peer, direction, talk::make_frame(exchange, message)->parts);
 }
 
 talk::Task<void> DurableEndpoint::send(PeerId to, talk::ExchangeId exchange,
@@ -102,11 +96,7 @@ void DurableEndpoint::apply(const Envelope& envelope) {
     if (replaying_) count(*message, from, talk::Direction::up, envelope.exchange);
     const auto question = questions_.find(from);
     if (question == questions_.end() || question->second.exchange != envelope.exchange) return;
-    if (replaying_) {
-      close(from);
-    } else {
-      questions_.erase(question);
-    }
+    close(from);
   }
 }
 

@@ -47,6 +47,17 @@ std::vector<fs::path> checkpoints(const std::string& folder) {
   return files;
 }
 
+// Makes the folder.
+std::string lock_path(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) {
+    throw RunDirectoryError(folder + ": cannot create: " + error.message(),
+                            "choose another --run-dir");
+  }
+  return folder + "/lock";
+}
+
 }  // namespace
 
 void write_all(int file, const std::string& path, ByteView bytes) {
@@ -138,11 +149,42 @@ wire::Message decode_parts(ByteView bytes, Parts& parts) {
   return state;
 }
 
+std::string round_name(std::int64_t round) {
+  std::string number = std::to_string(round);
+  number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');
+  return "round-" + number;
+}
+
+Tensor tensor_of(const std::map<std::int64_t, std::int64_t>& pairs) {
+  std::vector<std::int64_t> rows;
+  for (const auto& [key, value] : pairs) rows.insert(rows.end(), {key, value});
+  return Tensor::of(rows, {static_cast<std::int64_t>(pairs.size()), 2});
+}
+
+std::map<std::int64_t, std::int64_t> pairs_of(const wire::Message& message,
+                                              const std::string& name) {
+  const auto found = message.tensors.find(name);
+  if (found == message.tensors.end() || found->second.dtype != DType::i64 ||
+      found->second.shape.size() != 2 || found->second.shape[1] != 2) {
+    throw WireError("\"" + message.kind + "\" has no pairs \"" + name + "\"");
+  }
+  const auto rows = found->second.i64();
+  std::map<std::int64_t, std::int64_t> pairs;
+  for (std::size_t i = 0; i < rows.size(); i += 2) pairs[rows[i]] = rows[i + 1];
+  return pairs;
+}
+
 void sync_folder_of(const std::string& path) {
   sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
 
-RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path)), lock_(path_) {
+RunDirectory::RunDirectory(std::string path, Start start)
+    : path_(std::move(path)), lock_(lock_path(path_)) {
+  if (!lock_.open()) fail(file("lock"), "create");
+  if (!lock_.held()) {
+    throw RunDirectoryError(path_ + ": another fedctl is running here",
+                            "wait for it, stop it, or choose another --run-dir");
+  }
   const bool present = holds_run();
   if (present && start == Start::create) {
     throw ConfigError(path_ + ": holds a run already",
@@ -158,24 +200,13 @@ RunDirectory::RunDirectory(std::string path, Start start) : path_(std::move(path
   fs::create_directories(file("spool"));
 }
 
-RunDirectory::Lock::Lock(const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw RunDirectoryError(folder + ": cannot create: " + error.message(),
-                            "choose another --run-dir");
-  }
-  const std::string path = folder + "/lock";
-  file_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file_ < 0) fail(path, "create");
-  if (::flock(file_, LOCK_EX | LOCK_NB) != 0) {
-    ::close(file_);
-    throw RunDirectoryError(folder + ": another fedctl is running here",
-                            "wait for it, stop it, or choose another --run-dir");
-  }
-}
+FileLock::FileLock(const std::string& path)
+    : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)),
+      held_(file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) == 0) {}
 
-RunDirectory::Lock::~Lock() { ::close(file_); }
+FileLock::~FileLock() {
+  if (file_ >= 0) ::close(file_);
+}
 
 bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl")); }
 
@@ -192,9 +223,7 @@ void RunDirectory::write(const std::string& name, const std::string& text) const
 
 void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& state,
                                    const Parts& parts) const {
-  std::string number = std::to_string(round);
-  number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');
-  write_atomically(file("checkpoint/round-" + number), encode_parts(state, parts));
+  write_atomically(file("checkpoint/" + round_name(round)), encode_parts(state, parts));
   std::vector<fs::path> files = checkpoints(file("checkpoint"));
   for (std::size_t i = 0; i + kGenerations < files.size(); ++i) fs::remove(files[i]);
 }

@@ -16,6 +16,21 @@ enum class Start { create, resume, discard };  // (no option), --resume, --fresh
 // Memories beside the state of a checkpoint, by name.
 using Parts = std::map<std::string, wire::Message>;
 
+// flock(2) on a file, which is made if need be, until destruction.
+class FileLock {
+ public:
+  explicit FileLock(const std::string& path);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+  bool open() const { return file_ >= 0; }  // else errno says why
+  bool held() const { return held_; }       // else another process has it
+
+ private:
+  int file_;
+  bool held_;
+};
+
 class RunDirectory {
  public:
   // Makes or opens the directory and locks it until destruction. Throws RunDirectoryError if
@@ -39,23 +54,11 @@ class RunDirectory {
   std::optional<Checkpoint> load_checkpoint() const;
 
  private:
-  // flock(2) on the file `lock`, until destruction.
-  class Lock {
-   public:
-    explicit Lock(const std::string& folder);
-    ~Lock();
-    Lock(const Lock&) = delete;
-    Lock& operator=(const Lock&) = delete;
-
-   private:
-    int file_ = -1;
-  };
-
   bool holds_run() const;
   void discard() const;
 
   std::string path_;
-  Lock lock_;
+  FileLock lock_;
   bool resumed_ = false;
 };
 
@@ -72,6 +75,12 @@ Bytes read_file(const std::string& path);  // throws RunDirectoryError
 // A state and its parts in one row of frames. decode_parts() throws WireError on anything else.
 Bytes encode_parts(const wire::Message& state, const Parts& parts);
 wire::Message decode_parts(ByteView bytes, Parts& parts);
+// "round-00000007": sorted as numbers are.
+std::string round_name(std::int64_t round);
+// An i64 tensor [n, 2], and back. pairs_of() throws WireError if the message has no such tensor.
+Tensor tensor_of(const std::map<std::int64_t, std::int64_t>& pairs);
+std::map<std::int64_t, std::int64_t> pairs_of(const wire::Message& message,
+                                              const std::string& name);
 // Makes the file's name, or its absence, last. Throws RunDirectoryError.
 void sync_folder_of(const std::string& path);
 

@@ -1,11 +1,11 @@
 // Serves one experiment to remote clients.
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
-#include <fstream>
 
 #include "base/limits.hpp"
 #include "net/address.hpp"
 #include "net/server.hpp"
+#include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/durable_endpoint.hpp"
 #include "run/server_run.hpp"
@@ -18,32 +18,20 @@ constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
 constexpr std::size_t kFramePerFloat = 16;
 
 constexpr const char* kSessions = "sessions";
-const std::string kCodecs = "codecs/";
 
 // What the next process needs to know of the clients.
 Parts parts_of(const DurableEndpoint& durable, const talk::CodecEndpoint& codecs) {
   Parts parts;
-  std::vector<std::int64_t> rows;  // client, session
-  for (const auto& [peer, session] : durable.sessions()) rows.insert(rows.end(), {peer, session});
-  const auto count = static_cast<std::int64_t>(rows.size() / 2);
-  parts.emplace(kSessions, talk::Message("sessions").with("rows", Tensor::of(rows, {count, 2})));
-  for (auto& [peer, memory] : codecs.save()) {
-    parts.emplace(kCodecs + std::to_string(peer), std::move(memory));
-  }
+  parts.emplace(kSessions, talk::Message("sessions").with("rows", tensor_of(durable.sessions())));
+  add_codec_parts(codecs, parts);
   return parts;
 }
 
 void restore(const Parts& parts, DurableEndpoint& durable, talk::CodecEndpoint& codecs) {
-  std::map<talk::PeerId, std::int64_t> sessions;
-  for (const auto& [name, part] : parts) {
-    if (name == kSessions) {
-      const auto rows = part.tensors.at("rows").i64();
-      for (std::size_t i = 0; i + 1 < rows.size(); i += 2) sessions.emplace(rows[i], rows[i + 1]);
-    } else if (name.starts_with(kCodecs)) {
-      codecs.load(std::stoll(name.substr(kCodecs.size())), part);
-    }
+  if (const auto sessions = parts.find(kSessions); sessions != parts.end()) {
+    durable.restore(pairs_of(sessions->second, "rows"));
   }
-  durable.restore(std::move(sessions));
+  load_codec_parts(parts, codecs);
 }
 
 }  // namespace

@@ -37,14 +37,12 @@ struct SimulatedClient {
 
 using Clients = std::vector<std::unique_ptr<SimulatedClient>>;
 
-// Of the parts of a checkpoint; the client's number behind it, and its own parts behind that.
-const std::string kServer = "codecs/", kClient = "client/";
+// Of a client's parts in a checkpoint; its number and the parts' names behind it.
+const std::string kClient = "client/";
 
 Parts parts_of(const talk::CodecEndpoint& server, const Clients& clients) {
   Parts parts;
-  for (auto& [peer, memory] : server.save()) {
-    parts.emplace(kServer + std::to_string(peer), std::move(memory));
-  }
+  add_codec_parts(server, parts);
   for (const auto& client : clients) {
     const std::string prefix = kClient + std::to_string(client->context.id) + '/';
     for (auto& [name, part] : client_parts(client->endpoint, *client->method)) {
@@ -55,9 +53,7 @@ Parts parts_of(const talk::CodecEndpoint& server, const Clients& clients) {
 }
 
 void restore(const Parts& parts, talk::CodecEndpoint& server, const Clients& clients) {
-  for (const auto& [name, part] : parts) {
-    if (name.starts_with(kServer)) server.load(std::stoll(name.substr(kServer.size())), part);
-  }
+  load_codec_parts(parts, server);
   for (const auto& client : clients) {
     const std::string prefix = kClient + std::to_string(client->context.id) + '/';
     Parts own;

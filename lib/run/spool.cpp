@@ -4,11 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "journal/append.hpp"
 #include "run/run_directory.hpp"
 #include "wire/frame.hpp"
 
@@ -17,10 +16,7 @@ namespace {
 
 using talk::Message;
 
-[[noreturn]] void fail(const std::string& path, const char* what) {
-  throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
-                          "check permissions and free space");
-}
+using journal::fail;
 
 // Frames from a buffer. nullopt at its end, and at a frame that goes beyond it or whose checksum is
 // wrong although nothing follows: it was being written.
@@ -100,8 +96,6 @@ SpoolContent parse_spool(ByteView bytes, const std::string& path) {
   }
   return content;
 }
-
-void Spool::verify(const std::string& path) { parse_spool(read_file(path), path); }
 
 Spool::Spool(std::string path) : path_(std::move(path)) {
   file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -30,9 +30,6 @@ class Spool {
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
 
-  // Reads the file and changes nothing. Throws RunDirectoryError as the constructor does.
-  static void verify(const std::string& path);
-
   // What was in the file when it was opened; leaves nothing behind.
   std::vector<Received> take() { return std::move(found_); }
   // Throws RunDirectoryError. Precondition: a message, Joined, Lost, or nothing.

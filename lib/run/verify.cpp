@@ -161,7 +161,10 @@ int verify(const std::string& run) {
     kept += ", " + verify_checkpoint(run + "/checkpoint/" + name, told);
   }
   if (kept.empty()) throw RunDirectoryError(run + "/checkpoint: holds none", kDamaged);
-  for (const std::string& name : names(run + "/spool")) Spool::verify(run + "/spool/" + name);
+  for (const std::string& name : names(run + "/spool")) {
+    const std::string path = run + "/spool/" + name;
+    parse_spool(read_file(path), path);
+  }
   for (const char* name : {"best", "last"}) {
     const std::string folder = run + "/adapter/" + name;
     if (fs::exists(folder)) verify_adapter(folder, told);

@@ -73,8 +73,9 @@ struct Answers {
 };
 
 // Sends every request and collects answers until each peer has answered or is lost, or `until`
-// passes. A peer that joins while its answer is open is asked again. Tracks the set of open peers: a second answer, an answer from a peer not asked, or one to
-// an older exchange counts as late. Throws ProtocolError if the run closes meanwhile.
+// passes. A peer that joins while its answer is open is asked again. Tracks the set of open peers:
+// a second answer, an answer from a peer not asked, or one to an older exchange counts as late.
+// Throws ProtocolError if the run closes meanwhile.
 Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until);
 
 // Everything that has arrived by now: news that changes peers(), late answers.

@@ -247,14 +247,16 @@ TEST_CASE("a client's memory outlives its process and no other run", "[run][dura
     session = memory.session(11);
     CHECK(session > 0);
     CHECK(memory.session(11) == session);
-    memory.keep(5, Message("update").with("loss", 0.5), {{"codecs", Message("memory")}});
+    memory.keep(5, wire::share(Message("update").with("loss", 0.5)), [] {
+      return Parts{{"codecs", Message("memory")}};
+    });
     CHECK_THROWS_AS(ClientMemory(folder.path, 3), RunDirectoryError);  // in use
     CHECK_THROWS_AS(memory.session(12), ProtocolError);
   }
   {
     ClientMemory memory(folder.path, 3);
     CHECK(memory.exchange() == 5);
-    CHECK(memory.answer() == Message("update").with("loss", 0.5));
+    CHECK(*memory.answer() == Message("update").with("loss", 0.5));
     CHECK(memory.parts() == Parts{{"codecs", Message("memory")}});
     CHECK(memory.session(11) == session);
   }

@@ -27,11 +27,8 @@ class BlockSymbols : public Codec {
         alphabet_(alphabet),
         parameters_(parameters),
         count_(value_count(blocks)),
-        coder_(std::move(coder)) {
-    for (const std::size_t count : blocks) {
-      if (count > 0) counts_.push_back(count);
-    }
-  }
+        counts_(filled(blocks)),
+        coder_(std::move(coder)) {}
 
   std::size_t max_encoded_bytes(std::size_t count) const final {
     return sizeof(float) * parameters_ * counts_.size() +

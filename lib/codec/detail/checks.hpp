@@ -8,6 +8,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/bytes.hpp"
 #include "codec/codec.hpp"
@@ -41,6 +42,21 @@ inline void expect_bytes(const char* codec, ByteView encoded, std::size_t wanted
     throw WireError(std::string(codec) + ": " + std::to_string(encoded.size()) +
                     " bytes, expected " + std::to_string(wanted));
   }
+}
+
+// max(1, round(ratio * count)), at most all.
+inline std::size_t share_of(double ratio, std::size_t count) {
+  const auto rounded = static_cast<std::size_t>(std::llround(ratio * static_cast<double>(count)));
+  return std::min(count, std::max<std::size_t>(1, rounded));
+}
+
+// Counts of the blocks that hold a value.
+inline std::vector<std::size_t> filled(Blocks blocks) {
+  std::vector<std::size_t> counts;
+  for (const std::size_t count : blocks) {
+    if (count > 0) counts.push_back(count);
+  }
+  return counts;
 }
 
 inline std::size_t value_count(Blocks blocks) {
