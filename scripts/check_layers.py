@@ -17,6 +17,7 @@ WALLS = [
     (re.compile(r"<yaml-cpp"), ("lib/config/",)),
     (re.compile(r"<zstd"), ("lib/codec/zstd.cpp",)),
     (re.compile(r"<boost/asio"), ("lib/talk/", "lib/net/", "lib/methods/", "lib/run/")),
+    (re.compile(r"<openssl/"), ("lib/net/",)),
     (re.compile(r"<(sys/socket|netinet|arpa)"), ("lib/net/",)),
 ]
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/errors.hpp"
+#include "net/client_ids.hpp"
 #include "options.hpp"
 #include "run/commands.hpp"
 
@@ -31,7 +32,7 @@ int run_client(const po::variables_map& values) {
     throw ConfigError("client: give --id N or --ids A-B", "fedctl client --id 3");
   }
   options.ids =
-      run::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
+      net::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
   options.server = get<Text>(values, "server", "127.0.0.1:7143");
   options.site = get<Text>(values, "site", "");
   options.state_dir = get<Text>(values, "state-dir", "");
@@ -70,6 +71,20 @@ int run_export(const po::variables_map& values) {
   options.logits = get<Text>(values, "logits", "");
   options.examples = get<std::int64_t>(values, "examples", options.examples);
   return run::export_run(options);
+}
+
+int run_ca(const po::variables_map& values) {
+  run::CaOptions options;
+  options.action = get<Text>(values, "action", "");
+  options.folder = get<Text>(values, "dir", options.folder);
+  options.out = get<Text>(values, "out", "");
+  options.ids = get<Text>(values, "ids", get<Text>(values, "id", ""));
+  options.hosts = get<std::vector<Text>>(values, "server", {});
+  options.certificate = get<Text>(values, "certificate", "");
+  options.algorithm = get<Text>(values, "algorithm", options.algorithm);
+  options.days = get<std::int64_t>(values, "days", 0);
+  options.finish = flag(values, "finish");
+  return run::ca(options);
 }
 
 int print_version(const po::variables_map&) {
@@ -199,6 +214,31 @@ const std::vector<Command>& commands() {
          return run::verify(run);
        },
        "run"},
+      {"ca", "certificates for mutual TLS", "init|issue|revoke|rotate [options]",
+       "  fedctl ca init\n"
+       "  fedctl ca issue --server fl.example.org --server 10.0.0.7\n"
+       "  fedctl ca issue --id 3 --out client-3\n"
+       "  fedctl ca issue --ids 0-99 --out farm --days 30\n"
+       "  fedctl ca revoke --id 3\n"
+       "  fedctl ca rotate             then issue to all, then\n"
+       "  fedctl ca rotate --finish\n",
+       [](po::options_description& options) {
+         options.add_options()("action", po::value<Text>()->value_name("ACTION"),
+                               "init, issue, revoke or rotate")(
+             "dir", po::value<Text>()->value_name("DIR"), "of the authority (default: ca)")(
+             "server", po::value<std::vector<Text>>()->value_name("HOST"),
+             "issue: for a server under this name or address; repeatable")(
+             "id", po::value<Text>()->value_name("N"), "issue, revoke: for one client")(
+             "ids", po::value<Text>()->value_name("A-B"), "issue, revoke: for several")(
+             "out", po::value<Text>()->value_name("DIR"),
+             "issue: folder for certificate, key and site file (default: the authority's)")(
+             "certificate", po::value<Text>()->value_name("FILE"), "revoke: this one")(
+             "days", po::value<std::int64_t>()->value_name("N"),
+             "how long it is good for (default: 3650 for an authority, else 365)")(
+             "algorithm", po::value<Text>()->value_name("ed25519|p256"), "default ed25519")(
+             "finish", "rotate: stop trusting the authority before");
+       },
+       run_ca, "action"},
       {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {},
        print_version},
   };

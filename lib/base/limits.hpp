@@ -19,10 +19,16 @@ inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
 
 // Peers and time.
 inline constexpr std::int64_t kClientsMax = 1'000'000;
-inline constexpr std::size_t kMailboxDepthMax = 64;         // envelopes a peer may have undelivered
-inline constexpr std::size_t kConnectionsPendingMax = 256;  // connections that have not joined yet
-inline constexpr int kHandshakeHelloMs = 5'000;             // from connect to the client's hello
-inline constexpr int kHandshakeReadyMs = 120'000;           // the client loads its model and data
+inline constexpr std::int64_t kExamplesMax = 1'000'000'000'000;  // that a client trains on
+inline constexpr std::size_t kMailboxDepthMax = 64;  // envelopes a peer may have undelivered
+inline constexpr std::size_t kStrangersMax = 256;    // connections without a hello yet
+inline constexpr std::ptrdiff_t kStrangersPerAddressMax = 128;
+inline constexpr int kRefusalsPerSecondMax = 20;   // in the journal
+inline constexpr int kCredentialsCheckMs = 1'000;  // between looks at certificate files
+inline constexpr int kHandshakeHelloMs = 5'000;    // from connect to the client's hello
+inline constexpr int kHandshakeReadyMs = 120'000;  // the client loads its model and data
+inline constexpr std::size_t kTlsHandshakeBytesMax = std::size_t{1} << 15;
+inline constexpr long kCertificatesBytesMax = 16L << 10;  // that a peer shows
 inline constexpr int kReconnectFirstMs = 100;
 inline constexpr int kReconnectLongestMs = 5'000;
 

@@ -25,7 +25,7 @@ class AveragingServer final : public RoundServer {
   void inspect(const Message& reply, const ServerContext& ctx) const override {
     const wire::Expect update(reply, "update");
     update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
-    update.integer("examples", 1, kCountMax);
+    update.integer("examples", 1, ctx.plan.examples_max);
     update.integer("steps", 0, kCountMax);
     update.real("loss");
   }

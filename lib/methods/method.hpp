@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "aggregate/aggregator.hpp"
 #include "base/layout.hpp"
+#include "base/limits.hpp"
 #include "base/rng.hpp"
 #include "config/fields.hpp"
 #include "data/dataset.hpp"
@@ -53,6 +55,9 @@ struct JobPlan {
   Layout layout;
   double step_ms = 0;  // modelled cost of a training step, simulations only
   ClientEvaluation evaluation;
+  // Of one update; the server rejects what is beyond.
+  double norm_max = std::numeric_limits<double>::infinity();
+  std::int64_t examples_max = limits::kExamplesMax;
 
   std::int64_t quorum_count() const;  // ceil(quorum * per_round), at least 1
 };

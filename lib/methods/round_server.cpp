@@ -29,6 +29,20 @@ Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
   }
 }
 
+// Throws ProtocolError if the tensors together are longer than the plan allows.
+void check_norm(const Message& update, const JobPlan& plan) {
+  double squares = 0;
+  for (const auto& [name, tensor] : update.tensors) {
+    if (tensor.dtype != DType::f32) continue;
+    for (const float value : tensor.f32()) squares += static_cast<double>(value) * value;
+  }
+  const double norm = std::sqrt(squares);
+  if (!(norm <= plan.norm_max)) {
+    throw ProtocolError("norm " + std::to_string(norm) + ", server.max_update_norm is " +
+                        std::to_string(plan.norm_max));
+  }
+}
+
 void journal_late(journal::Journal& journal, const std::vector<talk::Envelope>& envelopes) {
   for (const talk::Envelope& envelope : envelopes) {
     if (!std::holds_alternative<Message>(envelope.event)) continue;
@@ -92,6 +106,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
         throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
       }
       inspect(at->second, ctx);
+      check_norm(at->second, plan);
       if (const auto scores = reported_holdout(at->second)) {
         report.client_scores.push_back(*scores);
       }

@@ -57,6 +57,8 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   asio::any_io_executor executor;
   std::shared_ptr<Mailbox> mailbox;
   std::shared_ptr<Connection> connection;
+  std::shared_ptr<const TlsContext> tls;  // what the ticket is good for
+  TlsTicket ticket;
   double idle_s = 30;
   bool joined = false;  // the handshake of `connection` is over
   bool stopping = false;
@@ -131,8 +133,20 @@ talk::Task<void> TcpClient::Link::connect() {
       options.server.host, std::to_string(options.server.port), use_awaitable);
   tcp::socket socket(io);
   co_await asio::async_connect(socket, places, use_awaitable);
-  connection = std::make_shared<Connection>(std::move(socket),
+  TlsSettings settings;
+  if (options.tls) {
+    options.tls->refresh();
+    if (tls != options.tls->context()) {
+      tls = options.tls->context();
+      ticket.set(nullptr);
+    }
+    settings = {tls, options.server.host, &ticket};
+  }
+  connection = std::make_shared<Connection>(std::move(socket), std::move(settings),
                                             [](Way, const talk::Traffic&, talk::ExchangeId) {});
+  connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeReadyMs),
+                       "the server does not answer");
+  co_await connection->handshake();
   asio::co_spawn(io, connection->write_loop(), asio::detached);
 }
 
@@ -143,8 +157,6 @@ talk::Task<talk::SharedMessage> TcpClient::Link::prepare_elsewhere(std::shared_p
 }
 
 talk::Task<void> TcpClient::Link::handshake() {
-  connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeReadyMs),
-                       "the server does not answer");
   connection->queue_control(
       Message("hello").with("client", options.id).with("version", options.version));
   const auto check = [](const Received& received, const char* expected) {

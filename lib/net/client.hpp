@@ -36,6 +36,8 @@ class TcpClient final : public talk::Endpoint {
     Address server;
     talk::PeerId id = 0;
     std::string version;
+    std::shared_ptr<Credentials> tls =
+        nullptr;                // shared by the clients of one loop; null: plaintext
     double first_retry_s = 1;   // how long to try to connect at first
     double later_retry_s = 60;  // and after having been connected
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/read.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 namespace fedctl::net {
 namespace {
@@ -23,9 +21,10 @@ std::string describe(const asio::ip::tcp::socket& socket) {
   return remote.address().to_string() + ':' + std::to_string(remote.port());
 }
 
-talk::Traffic control_bytes(std::size_t count) {
+talk::Traffic control_bytes(std::size_t count, std::uint64_t tls = 0) {
   talk::Traffic traffic;
   traffic.control = count;
+  traffic.tls = tls;
   return traffic;
 }
 
@@ -38,23 +37,30 @@ talk::SharedFrame control_frame(const talk::Message& message) {
   return frame;
 }
 
-Connection::Connection(asio::ip::tcp::socket socket, Count count)
-    : socket_(std::move(socket)),
-      queued_(socket_.get_executor()),
-      drained_(socket_.get_executor()),
-      beat_(socket_.get_executor()),
-      deadline_(socket_.get_executor()),
+Connection::Connection(Stream::Socket socket, TlsSettings tls, Count count)
+    : stream_(std::move(socket), std::move(tls)),
+      queued_(stream_.socket().get_executor()),
+      drained_(stream_.socket().get_executor()),
+      beat_(stream_.socket().get_executor()),
+      deadline_(stream_.socket().get_executor()),
       count_(std::move(count)),
-      remote_(describe(socket_)),
-      alive_(Clock::now()) {
-  boost::system::error_code ignored;
-  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+      remote_(describe(stream_.socket())),
+      alive_(Clock::now()) {}
+
+talk::Task<void> Connection::handshake() {
+  try {
+    co_await stream_.handshake();
+  } catch (...) {
+    for (const Way way : {Way::in, Way::out}) {
+      count_(way, control_bytes(0, stream_.last_overhead(way)), 0);
+    }
+    throw;
+  }
 }
 
 talk::Task<void> Connection::fill(std::byte* out, std::size_t count) {
   while (count > 0) {
-    const std::size_t got =
-        co_await socket_.async_read_some(asio::buffer(out, count), use_awaitable);
+    const std::size_t got = co_await stream_.read_some(out, count);
     alive_ = Clock::now();
     partial_ += got;
     out += got;
@@ -77,15 +83,17 @@ talk::Task<Received> Connection::read(std::size_t bytes_max) {
     }
     received.message = wire::decode_body(received.header, raw, body);
   } catch (...) {
-    count_(Way::in, control_bytes(partial_), 0);
+    count_(Way::in, control_bytes(partial_, stream_.last_overhead(Way::in)), 0);
     throw;
   }
-  talk::Traffic parts = control_bytes(partial_);
+  talk::Traffic parts;
   if (received.header.type == wire::FrameType::data) {
-    parts = {};
     parts.payload = wire::payload_bytes(received.message);
     parts.framing = partial_ - parts.payload;
+  } else {
+    parts.control = partial_;
   }
+  parts.tls = stream_.overhead(Way::in);
   count_(Way::in, parts, received.header.exchange);
   co_return received;
 }
@@ -104,14 +112,16 @@ talk::Task<void> Connection::write(talk::SharedFrame frame) {
   boost::system::error_code error;
   while (!error && at < frame->bytes.size()) {
     const std::size_t piece = std::min(kPieceBytes, frame->bytes.size() - at);
-    const auto [failed, sent] = co_await asio::async_write(
-        socket_, asio::buffer(frame->bytes.data() + at, piece), asio::as_tuple(use_awaitable));
-    at += sent;
-    error = failed;
+    const Stream::Written written =
+        co_await stream_.write(ByteView(frame->bytes).subspan(at, piece));
+    at += written.sent;
+    error = written.error;
     // A ping that the kernel swallowed says nothing of the peer; a large frame that moves does.
     if (data && !error) alive_ = Clock::now();
   }
-  count_(Way::out, error ? control_bytes(at) : frame->parts, error ? 0 : frame->exchange);
+  talk::Traffic parts = error ? control_bytes(at) : frame->parts;
+  parts.tls = error ? stream_.last_overhead(Way::out) : stream_.overhead(Way::out);
+  count_(Way::out, parts, error ? 0 : frame->exchange);
   if (error) close(error.message());
 }
 
@@ -167,8 +177,8 @@ void Connection::close(const std::string& reason) {
   if (closed()) return;
   reason_ = reason;
   boost::system::error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
-  socket_.close(ignored);
+  stream_.socket().shutdown(Stream::Socket::shutdown_both, ignored);
+  stream_.socket().close(ignored);
   queue_.clear();
   queued_.cancel();
   drained_.cancel();

@@ -1,20 +1,17 @@
-// Connection: frames over one TCP socket, every byte counted, heartbeat included. Lives on the
-// network thread; kept alive by its own coroutines.
+// Connection: frames over one stream, every byte counted, heartbeat included. Lives on the network
+// thread; kept alive by its own coroutines.
 #pragma once
 
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 
+#include "net/stream.hpp"
 #include "talk/frame_cache.hpp"
 
 namespace fedctl::net {
-
-// Seen from this socket.
-enum class Way { in, out };
 
 struct Received {
   wire::Header header;
@@ -25,7 +22,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // `exchange`: of a data frame that went in full, else 0.
   using Count = std::function<void(Way, const talk::Traffic&, talk::ExchangeId exchange)>;
-  Connection(boost::asio::ip::tcp::socket socket, Count count);
+  Connection(Stream::Socket socket, TlsSettings tls, Count count);
+
+  // Before anything else. Throws as Stream::handshake() does.
+  talk::Task<void> handshake();
 
   // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError
   // (the peer talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).
@@ -45,15 +45,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Wakes all of the above. The first reason stands.
   void close(const std::string& reason);
-  bool closed() const { return !socket_.is_open(); }
+  bool closed() const { return !stream_.socket().is_open(); }
   const std::string& close_reason() const { return reason_; }
   std::string remote() const { return remote_; }
+  SSL* tls() const { return stream_.tls(); }  // null in plaintext
 
  private:
   talk::Task<void> fill(std::byte* out, std::size_t count);
   talk::Task<void> write(talk::SharedFrame frame);
 
-  boost::asio::ip::tcp::socket socket_;
+  Stream stream_;
   boost::asio::steady_timer queued_, drained_, beat_, deadline_;
   Count count_;
   std::string remote_;

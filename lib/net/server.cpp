@@ -49,7 +49,10 @@ tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_
 struct TcpServer::Session {
   std::shared_ptr<Connection> connection;
   PeerId peer = kStranger;
-  bool joined = false;
+  bool preparing = false, joined = false;
+  std::string address() const {
+    return connection->remote().substr(0, connection->remote().rfind(':'));
+  }
 };
 
 TcpServer::TcpServer(Options options, asio::any_io_executor executor, talk::Ledger& ledger,
@@ -62,6 +65,7 @@ TcpServer::TcpServer(Options options, asio::any_io_executor executor, talk::Ledg
       port_(acceptor_.local_endpoint().port()),
       left_(io_) {
   asio::co_spawn(io_, accept_loop(), asio::detached);
+  if (options_.tls) asio::co_spawn(io_, watch_credentials(), asio::detached);
   thread_ = std::thread([this] { io_.run(); });
 }
 
@@ -80,18 +84,65 @@ talk::Task<void> TcpServer::accept_loop() {
       co_await pause.async_wait(asio::as_tuple(use_awaitable));
       continue;
     }
-    if (pending_ >= limits::kConnectionsPendingMax) continue;  // the socket closes here
+    refresh_credentials();
     auto session = std::make_shared<Session>();
+    TlsSettings tls;
+    if (options_.tls) tls.context = options_.tls->context();
     session->connection = std::make_shared<Connection>(
-        std::move(socket), [this, raw = session.get()](Way way, const talk::Traffic& traffic,
-                                                       talk::ExchangeId exchange) {
+        std::move(socket), std::move(tls),
+        [this, raw = session.get()](Way way, const talk::Traffic& traffic,
+                                    talk::ExchangeId exchange) {
           ledger_.add(raw->peer, way == Way::in ? talk::Direction::up : talk::Direction::down,
                       traffic);
           if (way == Way::out && exchange != 0) written_[raw->peer] = exchange;
         });
-    ++pending_;
+    make_room(*session);
+    strangers_.push_back(session);
     asio::co_spawn(io_, serve(session), [session](std::exception_ptr) {});
     asio::co_spawn(io_, session->connection->write_loop(), [session](std::exception_ptr) {});
+  }
+}
+
+// One who has not said who it is may be put out by another, its own address's first: a client says
+// hello at once.
+void TcpServer::make_room(const Session& newcomer) {
+  const std::string address = newcomer.address();
+  const auto neighbour = [&](const auto& other) { return other->address() == address; };
+  auto victim = strangers_.end();
+  if (std::ranges::count_if(strangers_, neighbour) >= limits::kStrangersPerAddressMax) {
+    victim = std::ranges::find_if(strangers_, neighbour);
+  } else if (strangers_.size() >= limits::kStrangersMax) {
+    victim = strangers_.begin();
+  }
+  if (victim == strangers_.end()) return;
+  const std::shared_ptr<Session> out = *victim;
+  strangers_.erase(victim);
+  out->connection->close("too many connections, and no hello on this one");
+}
+
+void TcpServer::refresh_credentials() {
+  if (!options_.tls) return;
+  try {
+    if (!options_.tls->refresh()) return;
+    options_.notice("certificates and revocations have been read again");
+  } catch (const Error& error) {
+    options_.notice(std::string("the old certificates stay in force: ") + error.what());
+    return;
+  }
+  for (const auto& [peer, session] : sessions_) {
+    try {
+      options_.tls->context()->check_peer(*session->connection->tls());
+    } catch (const TlsError& error) {
+      session->connection->close(error.what());
+    }
+  }
+}
+
+talk::Task<void> TcpServer::watch_credentials() {
+  while (acceptor_.is_open()) {
+    asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kCredentialsCheckMs));
+    co_await pause.async_wait(asio::as_tuple(use_awaitable));
+    refresh_credentials();
   }
 }
 
@@ -114,6 +165,13 @@ std::exception_ptr TcpServer::failure() const {
 }
 
 void TcpServer::refuse(Session& session, const std::string& reason) {
+  // Whoever knocks all the time must not fill the disk.
+  const auto now = std::chrono::steady_clock::now();
+  if (now - refusals_since_ > std::chrono::seconds(1)) {
+    refusals_since_ = now;
+    refusals_ = 0;
+  }
+  if (++refusals_ > limits::kRefusalsPerSecondMax) return;
   journal::Event event("refuse");
   if (session.peer != kStranger) event.about(session.peer);
   note(event.set("from", session.connection->remote()).set("reason", reason));
@@ -125,7 +183,6 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   std::string reason;
   try {
     co_await handshake(session);
-    --pending_;
     co_await converse(session);
   } catch (const boost::system::system_error& error) {
     reason = connection.close_reason();
@@ -134,13 +191,14 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
     }
   } catch (const Error& error) {
     reason = error.what();
-    if (!session->joined) {
+    if (!session->joined && dynamic_cast<const TlsError*>(&error) == nullptr) {
       const bool retry = dynamic_cast<const TryAgain*>(&error) != nullptr;
       connection.queue_control(Message("refuse").with("reason", reason).with("retry", retry));
     }
   }
+  strangers_.remove(session);
+  if (session->preparing) preparing_.erase(session->peer);
   if (!session->joined) {
-    --pending_;
     if (!reason.empty()) refuse(*session, reason);
     connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "refused");
     co_await connection.flush();
@@ -158,13 +216,26 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
 talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   Connection& connection = *session->connection;
   connection.deadline(in_ms(limits::kHandshakeHelloMs), "no hello in time");
+  co_await connection.handshake();
   const Received hello = co_await connection.read(limits::kHandshakeFrameBytesMax);
   const std::int64_t id =
       wire::Expect(hello.message, "hello").integer("client", 0, options_.clients - 1);
-  if (sessions_.contains(id)) {
-    throw TryAgain("client " + std::to_string(id) + " is already connected from " +
-                   sessions_.at(id)->connection->remote());
+  const std::string name = "client " + std::to_string(id);
+  if (options_.tls && connection.tls() == nullptr) {
+    throw ProtocolError("plaintext, and this server speaks TLS alone: " + name +
+                        " needs a certificate (tls in its --site file)");
   }
+  if (options_.tls && !speaks_for(*connection.tls(), id)) {
+    throw ProtocolError("the certificate is one for client " + clients_of_peer(*connection.tls()) +
+                        ", not for " + name);
+  }
+  if (sessions_.contains(id)) {
+    throw TryAgain(name + " is already connected from " + sessions_.at(id)->connection->remote());
+  }
+  if (preparing_.contains(id)) throw TryAgain(name + " is joining already");
+  strangers_.remove(session);
+  preparing_.insert(id);
+  session->preparing = true;
   session->peer = id;
   connection.queue_control(Message("plan")
                                .with("experiment", options_.plan)
@@ -180,8 +251,9 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   const wire::Expect fields(ready.message, "ready");
   const bool numbered = ready.message.scalars.contains("session");
   const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
-  if (sessions_.contains(id)) throw TryAgain("two connections joined as one client");
   connection.deadline(kForever, "");
+  session->preparing = false;
+  preparing_.erase(id);
   connection.queue_control(Message("welcome"));
   session->joined = true;
   sessions_.emplace(id, session);

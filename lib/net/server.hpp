@@ -8,6 +8,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -31,9 +32,11 @@ class TcpServer final : public talk::Endpoint {
     std::uint16_t port = 0;  // 0: a free one
     std::int64_t clients = 1;
     double idle_s = 30;
-    std::size_t frame_bytes_max = 0;  // after the handshake
-    std::string plan;                 // the effective experiment, sent to every client
-    std::int64_t run = 0;             // this run's number
+    std::size_t frame_bytes_max = 0;             // after the handshake
+    std::string plan;                            // the effective experiment, sent to every client
+    std::int64_t run = 0;                        // this run's number
+    std::shared_ptr<Credentials> tls = nullptr;  // null: plaintext
+    std::function<void(const std::string&)> notice = [](const std::string&) {};  // for people
     // Throws ProtocolError naming both values if this client may not take part.
     std::function<void(const talk::Message& ready)> admit;
   };
@@ -63,6 +66,9 @@ class TcpServer final : public talk::Endpoint {
  private:
   struct Session;
   talk::Task<void> accept_loop();
+  talk::Task<void> watch_credentials();
+  void refresh_credentials();
+  void make_room(const Session& newcomer);
   talk::Task<void> serve(std::shared_ptr<Session> session);
   talk::Task<void> handshake(std::shared_ptr<Session> session);
   talk::Task<void> converse(std::shared_ptr<Session> session);
@@ -83,9 +89,12 @@ class TcpServer final : public talk::Endpoint {
   boost::asio::ip::tcp::acceptor acceptor_;
   std::uint16_t port_ = 0;
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread
-  std::size_t pending_ = 0;                                    // connections not yet joined
-  std::optional<std::string> goodbye_;                         // the run is over; network thread
-  boost::asio::steady_timer left_;                             // cancelled when a session ends
+  std::list<std::shared_ptr<Session>> strangers_;  // have not said who they are, oldest first
+  std::set<talk::PeerId> preparing_;               // have, and are not ready yet
+  std::chrono::steady_clock::time_point refusals_since_{};
+  int refusals_ = 0;                    // written since then
+  std::optional<std::string> goodbye_;  // the run is over; network thread
+  boost::asio::steady_timer left_;      // cancelled when a session ends
   mutable std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::thread thread_;

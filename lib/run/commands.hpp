@@ -53,6 +53,19 @@ int verify(const std::string& run);
 // `what` is one of the registries' names or "" for all.
 int list(const std::string& what, bool json);
 
+struct CaOptions {
+  std::string action;              // init, issue, revoke, rotate
+  std::string folder = "ca";       // of the authority
+  std::string out;                 // issue: folder; "": the authority's
+  std::string ids;                 // issue, revoke: clients, or ""
+  std::vector<std::string> hosts;  // issue: of a server
+  std::string certificate;         // revoke: file, or ""
+  std::string algorithm = "ed25519";
+  std::int64_t days = 0;  // 0: 3650 for an authority, else 365
+  bool finish = false;    // rotate
+};
+int ca(const CaOptions& options);
+
 struct BackboneOptions {
   config::Source source;
   std::string out;
@@ -79,8 +92,5 @@ struct PlanOptions {
   std::int64_t threads = 0;
 };
 int plan(const PlanOptions& options);
-
-// "3", "0-7", "0-3,8". Throws ConfigError.
-std::vector<std::int64_t> parse_ids(const std::string& text);
 
 }  // namespace fedctl::run

@@ -155,14 +155,27 @@ void EvaluateOptions::fields(Fields& fields) {
   fields.real("min_delta", min_delta, {.min = 0}, "what patience counts as an improvement");
 }
 
+void TlsOptions::fields(Fields& fields) {
+  const config::Text path{.kind = "a path"};
+  fields.text("certificate", files.certificate, path, "own certificate, PEM");
+  fields.text("key", files.key, path, "its private key, readable by its owner alone");
+  fields.text("authority", files.authority, path, "whose certificates are accepted, PEM");
+  fields.text("revoked", files.revoked, path, "revocation lists, PEM; read again when it changes");
+}
+
 void ServerOptions::fields(Fields& fields) {
   fields.text("listen", listen, {.kind = "HOST:PORT"},
               "where the server listens; port 0: a free one");
+  fields.section("tls", tls, "mutual TLS 1.3: files that fedctl ca writes");
   fields.real("idle_s", idle_s, {.min = 0.1, .max = 86400},
               "silence after which a peer counts as dead, and how long the round waits for one "
               "that broke off, s");
   fields.text("durability", durability, {.one_of = {"always", "round"}},
               "when answers are on the disk: before they count, or at the end of the round");
+  fields.real("max_update_norm", max_update_norm, {.min = 0},
+              "updates with a larger Euclidean norm are rejected; 0: none is");
+  fields.integer("max_examples", max_examples, {0, limits::kExamplesMax},
+                 "updates that claim more examples are rejected; 0: none is");
 }
 
 void LogOptions::fields(Fields& fields) {
@@ -216,6 +229,13 @@ Experiment read_experiment(const config::Source& source) {
   complete_codec(experiment, places);
   check_together(experiment, places);
   return experiment;
+}
+
+std::string plan_text(Experiment& experiment) {
+  const ServerOptions server = std::exchange(experiment.server, {});
+  std::string text = config::write(experiment);
+  experiment.server = server;
+  return text;
 }
 
 std::string plan_digest(Experiment& experiment) {

@@ -12,6 +12,7 @@
 #include "learn/spec.hpp"
 #include "learn/train.hpp"
 #include "methods/method.hpp"
+#include "net/tls.hpp"
 #include "run/budget.hpp"
 #include "talk/mesh.hpp"
 
@@ -60,10 +61,18 @@ struct EvaluateOptions final : config::Options {
   double min_delta = 0;       // what counts as improvement for patience
   void fields(config::Fields& fields) override;
 };
+// The files of one side of mutual TLS; none: plaintext.
+struct TlsOptions final : config::Options {
+  net::TlsFiles files;
+  void fields(config::Fields& fields) override;
+};
 struct ServerOptions final : config::Options {
   std::string listen = "127.0.0.1:7143";
+  TlsOptions tls;
   double idle_s = 30;
   std::string durability = "always";
+  double max_update_norm = 0;
+  std::int64_t max_examples = 0;
   void fields(config::Fields& fields) override;
 };
 struct LogOptions final : config::Options {
@@ -114,5 +123,7 @@ Experiment read_experiment(const config::Source& source);
 // What the parties must agree on: the effective file without the keys that only one side or one
 // attempt concerns (server, log, evaluate, budget).
 std::string plan_digest(Experiment& experiment);
+// What the clients are sent: the effective file without the server's own settings.
+std::string plan_text(Experiment& experiment);
 
 }  // namespace fedctl::run

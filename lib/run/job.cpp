@@ -27,6 +27,8 @@ methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
   plan.step_ms = experiment.network.step_ms;
   plan.evaluation = {experiment.evaluate.on != "server", experiment.evaluate.every,
                      experiment.evaluate.batch_size};
+  if (experiment.server.max_update_norm > 0) plan.norm_max = experiment.server.max_update_norm;
+  if (experiment.server.max_examples > 0) plan.examples_max = experiment.server.max_examples;
   return plan;
 }
 

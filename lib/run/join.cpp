@@ -1,9 +1,7 @@
 // Takes part in an experiment as one client or many.
-#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
-#include <charconv>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -29,10 +27,12 @@ struct SiteOptions final : config::Options {
     }
   };
   Path data, model;
+  TlsOptions tls;
   std::int64_t threads = 0;
   void fields(config::Fields& fields) override {
     fields.section("data", data, "this site's own examples; all of them belong to its clients");
     fields.section("model", model, "where this site keeps the base model");
+    fields.section("tls", tls, "this site's certificate, as fedctl ca issue writes it");
     fields.integer("threads", threads, {0, 1024}, "worker threads; 0: one a core");
   }
 };
@@ -151,45 +151,18 @@ SiteOptions read_site(const std::string& path) {
   return site;
 }
 
-std::int64_t parse_id(std::string_view text, const std::string& whole) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || value < 0 ||
-      value >= limits::kClientsMax) {
-    throw ConfigError("--ids is \"" + whole + "\", expected numbers and ranges",
-                      "for example 0-7 or 0-3,8");
-  }
-  return value;
-}
-
 }  // namespace
-
-std::vector<std::int64_t> parse_ids(const std::string& text) {
-  std::vector<std::int64_t> ids;
-  for (std::size_t at = 0; at <= text.size();) {
-    const std::size_t end = std::min(text.find(',', at), text.size());
-    const std::string_view part = std::string_view(text).substr(at, end - at);
-    const std::size_t dash = part.find('-');
-    const std::int64_t first = parse_id(part.substr(0, dash), text);
-    const std::int64_t last =
-        dash == std::string_view::npos ? first : parse_id(part.substr(dash + 1), text);
-    if (last < first)
-      throw ConfigError("--ids is \"" + text + "\", a range must not fall", "for example 0-7");
-    for (std::int64_t id = first; id <= last; ++id) ids.push_back(id);
-    at = end + 1;
-  }
-  std::ranges::sort(ids);
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
-  return ids;
-}
 
 int join(const ClientOptions& options) {
   const SiteOptions site = read_site(options.site);
   const net::Address address = net::parse_address(options.server, "--server");
-  if (!net::is_loopback(address.host) && !options.insecure) {
+  const std::shared_ptr<net::Credentials> tls =
+      net::Credentials::read(site.tls.files, net::TlsRole::client, "tls");
+  if (!tls && !net::is_loopback(address.host) && !options.insecure) {
     throw ConfigError("--server is " + options.server +
-                          ", which is not a loopback address, and TLS is not configured",
-                      "--insecure, here and at the server, allows plaintext");
+                          ", which is not a loopback address, and the site file has no tls",
+                      "fedctl ca issue writes one; --insecure, here and at the server, allows "
+                      "plaintext");
   }
   Printer printer(options.output.format, options.output.quiet, options.output.verbose);
   const std::int64_t threads = options.threads > 0 ? options.threads : site.threads;
@@ -202,6 +175,7 @@ int join(const ClientOptions& options) {
     guest.server = address;
     guest.id = id;
     guest.version = options.version;
+    guest.tls = tls;
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;
     guest.notice = [&printer](const std::string& text) { printer.notice(text); };
     guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop,

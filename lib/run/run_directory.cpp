@@ -149,6 +149,10 @@ wire::Message decode_parts(ByteView bytes, Parts& parts) {
   return state;
 }
 
+std::string absolute_path(const std::string& path) {
+  return fs::absolute(path).lexically_normal().string();
+}
+
 std::string round_name(std::int64_t round) {
   std::string number = std::to_string(round);
   number.insert(0, 8 - std::min<std::size_t>(8, number.size()), '0');

@@ -67,6 +67,7 @@ class RunDirectory {
 inline constexpr const char* kSumsName = "B2SUMS";
 // Names of the other files of a folder, sorted; those being written are left out.
 std::vector<std::string> files_of(const std::string& folder);
+std::string absolute_path(const std::string& path);
 // The same atomic write for any file.
 void write_atomically(const std::string& path, ByteView bytes);
 // All of it to an open file. Throws RunDirectoryError naming `path`.

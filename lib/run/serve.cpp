@@ -41,10 +41,12 @@ int serve(const RunOptions& options) {
     // Before any file is touched.
     const Experiment experiment = read_experiment(options.source);
     const net::Address address = net::parse_address(experiment.server.listen, "server.listen");
-    if (!net::is_loopback(address.host) && !options.insecure) {
+    if (experiment.server.tls.files.empty() && !net::is_loopback(address.host) &&
+        !options.insecure) {
       throw ConfigError("server.listen is " + experiment.server.listen +
-                            ", which is not a loopback address, and TLS is not configured",
-                        "--insecure, here and at every client, allows plaintext");
+                            ", which is not a loopback address, and server.tls is not set",
+                        "fedctl ca makes certificates; --insecure, here and at every client, "
+                        "allows plaintext");
     }
   }
   boost::asio::io_context work(1);
@@ -59,7 +61,10 @@ int serve(const RunOptions& options) {
   server_options.idle_s = job.experiment.server.idle_s;
   server_options.frame_bytes_max =
       std::min(limits::kFrameBytesMax, kFrameSlack + kFramePerFloat * job.plan.layout.size());
-  server_options.plan = config::write(job.experiment);
+  server_options.plan = plan_text(job.experiment);
+  server_options.tls =
+      net::Credentials::read(job.experiment.server.tls.files, net::TlsRole::server, "server.tls");
+  server_options.notice = [&run](const std::string& text) { run.printer().notice(text); };
   server_options.run = run.keeper().run_number();
   server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),

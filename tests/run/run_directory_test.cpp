@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "base/errors.hpp"
-#include "run/commands.hpp"
+#include "net/client_ids.hpp"
 
 using namespace fedctl;
 using namespace fedctl::run;
@@ -82,10 +82,10 @@ TEST_CASE("a write that broke off leaves the old file", "[run]") {
 }
 
 TEST_CASE("ids read as numbers and ranges", "[run]") {
-  CHECK(parse_ids("3") == std::vector<std::int64_t>{3});
-  CHECK(parse_ids("0-3,8,2") == std::vector<std::int64_t>{0, 1, 2, 3, 8});
+  CHECK(net::parse_ids("3") == std::vector<std::int64_t>{3});
+  CHECK(net::parse_ids("0-3,8,2") == std::vector<std::int64_t>{0, 1, 2, 3, 8});
   for (const char* wrong : {"", "a", "3-", "-1", "5-2", "1,,2", "0-99999999999", "1 "}) {
     INFO(wrong);
-    CHECK_THROWS_AS(parse_ids(wrong), ConfigError);
+    CHECK_THROWS_AS(net::parse_ids(wrong), ConfigError);
   }
 }

@@ -1,0 +1,46 @@
+// OpenSSL's handles as owners, and its errors as text. For .cpp files of this room only.
+#pragma once
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fedctl::net::detail {
+
+template <auto release>
+struct Release {
+  template <class T>
+  void operator()(T* handle) const {
+    release(handle);
+  }
+};
+template <class T, auto release>
+using Handle = std::unique_ptr<T, Release<release>>;
+
+using Certificate = Handle<X509, X509_free>;
+using RevocationList = Handle<X509_CRL, X509_CRL_free>;
+using Key = Handle<EVP_PKEY, EVP_PKEY_free>;
+using Bio = Handle<BIO, BIO_free_all>;
+
+// The oldest error of this thread, or `otherwise`; the queue is empty then.
+std::string openssl_error(const std::string& otherwise);
+
+// Everything of its kind in a PEM file. Throws ConfigError naming `key` (the option it came from)
+// if the file cannot be read or holds none.
+std::vector<Certificate> read_certificates(const std::string& path, const std::string& key);
+std::vector<RevocationList> read_revocation_lists(const std::string& path, const std::string& key);
+// Throws ConfigError also if group or others may read the file.
+Key read_private_key(const std::string& path, const std::string& key);
+
+// "urn:fedctl:clients:0-7" among the subject's alternative names: "0-7"; "" if there is none.
+std::string clients_of(X509& certificate);
+
+}  // namespace fedctl::net::detail
