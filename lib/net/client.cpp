@@ -45,6 +45,9 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   talk::Task<void> connect();
   talk::Task<void> handshake();
   talk::Task<void> converse();
+  talk::Task<void> leave(std::string reason);
+  std::uint64_t allowance(std::uint64_t of_round) const;
+  std::string beyond_policy() const;
   static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
                                                            std::string plan, std::int64_t run);
   void fail(std::exception_ptr error);
@@ -59,6 +62,8 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   std::shared_ptr<Connection> connection;
   std::shared_ptr<const TlsContext> tls;  // what the ticket is good for
   TlsTicket ticket;
+  std::uint64_t of_round = 0, of_frame = 0, in_all = 0;  // bytes both ways
+  talk::ExchangeId round = 0;
   double idle_s = 30;
   bool joined = false;  // the handshake of `connection` is over
   bool stopping = false;
@@ -142,8 +147,13 @@ talk::Task<void> TcpClient::Link::connect() {
     }
     settings = {tls, options.server.host, &ticket};
   }
-  connection = std::make_shared<Connection>(std::move(socket), std::move(settings),
-                                            [](Way, const talk::Traffic&, talk::ExchangeId) {});
+  connection =
+      std::make_shared<Connection>(std::move(socket), std::move(settings),
+                                   [this](Way, const talk::Traffic& traffic, talk::ExchangeId) {
+                                     of_frame = traffic.sum();
+                                     of_round += of_frame;
+                                     in_all += of_frame;
+                                   });
   connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeReadyMs),
                        "the server does not answer");
   co_await connection->handshake();
@@ -198,9 +208,54 @@ talk::Task<void> TcpClient::Link::handshake() {
   asio::co_spawn(io, connection->heartbeat_loop(seconds(idle_s)), asio::detached);
 }
 
+// Bytes that may still cross, if so many of this round have.
+std::uint64_t TcpClient::Link::allowance(std::uint64_t of_this_round) const {
+  const auto left = [](std::uint64_t max, std::uint64_t spent) {
+    return max == 0 ? std::uint64_t{limits::kFrameBytesMax} : max - std::min(max, spent);
+  };
+  return std::min(left(options.round_bytes_max, of_this_round),
+                  left(options.total_bytes_max, in_all));
+}
+
+std::string TcpClient::Link::beyond_policy() const {
+  return "policy: no more bytes are allowed here (max_bytes_per_round " +
+         std::to_string(options.round_bytes_max) + ", max_bytes " +
+         std::to_string(options.total_bytes_max) + "; 0: any number)";
+}
+
+talk::Task<void> TcpClient::Link::leave(std::string reason) {
+  const auto self = shared_from_this();
+  stopping = true;
+  connection->queue_control(Message("leave").with("reason", reason));
+  connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeHelloMs), "left");
+  co_await connection->flush();
+  connection->close(reason);
+  fail(std::make_exception_ptr(
+      ProtocolError("client " + std::to_string(options.id) + ": " + reason)));
+}
+
 talk::Task<void> TcpClient::Link::converse() {
   while (true) {
-    Received received = co_await connection->read(limits::kFrameBytesMax);
+    // What comes may begin a round.
+    const auto allowed = static_cast<std::size_t>(allowance(0));
+    Received received;
+    bool refused = false;
+    try {
+      received = co_await connection->read(allowed);
+    } catch (const WireError&) {
+      if (allowed >= limits::kFrameBytesMax) throw;
+      refused = true;
+    }
+    if (!refused && received.header.type == wire::FrameType::data) {
+      if (std::exchange(round, received.header.exchange) != received.header.exchange) {
+        of_round = of_frame;
+      }
+      refused = allowance(of_round) == 0;
+    }
+    if (refused) {
+      co_await leave(beyond_policy());
+      co_return;
+    }
     if (received.header.type == wire::FrameType::data) {
       mailbox->push({talk::kServer, received.header.exchange, std::move(received.message)});
     } else if (received.message.kind == "ping") {
@@ -256,7 +311,12 @@ talk::Task<void> TcpClient::send(talk::PeerId, talk::ExchangeId exchange,
   asio::post(link_->io, [link = link_, frame = std::move(frame)]() mutable {
     // An answer to a question from before the connection broke: the server has counted this client
     // as lost.
-    if (link->joined) link->connection->queue(std::move(frame));
+    if (!link->joined) return;
+    if (frame->bytes.size() > link->allowance(link->of_round)) {
+      asio::co_spawn(link->io, link->leave(link->beyond_policy()), asio::detached);
+    } else {
+      link->connection->queue(std::move(frame));
+    }
   });
   co_return;
 }

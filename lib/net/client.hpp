@@ -37,7 +37,10 @@ class TcpClient final : public talk::Endpoint {
     talk::PeerId id = 0;
     std::string version;
     std::shared_ptr<Credentials> tls =
-        nullptr;                // shared by the clients of one loop; null: plaintext
+        nullptr;  // shared by the clients of one loop; null: plaintext
+    // Bytes both ways that the site allows, of one round and since the start; beyond them the
+    // client leaves. 0: no limit.
+    std::uint64_t round_bytes_max = 0, total_bytes_max = 0;
     double first_retry_s = 1;   // how long to try to connect at first
     double later_retry_s = 60;  // and after having been connected
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take

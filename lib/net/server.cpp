@@ -49,7 +49,7 @@ tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_
 struct TcpServer::Session {
   std::shared_ptr<Connection> connection;
   PeerId peer = kStranger;
-  bool preparing = false, joined = false;
+  bool preparing = false, joined = false, left = false;
   std::string address() const {
     return connection->remote().substr(0, connection->remote().rfind(':'));
   }
@@ -209,7 +209,7 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   sessions_.erase(session->peer);
   left_.cancel();
   note(journal::Event("leave").about(session->peer).set("reason", reason));
-  mailbox_->push({session->peer, 0, talk::Lost{reason}});
+  mailbox_->push({session->peer, 0, talk::Lost{reason, session->left}});
 }
 
 // Throws what serve() turns into a refusal.
@@ -270,6 +270,10 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
     Received received = co_await connection.read(options_.frame_bytes_max);
     if (received.header.type == wire::FrameType::control) {
       if (received.message.kind == "ping") connection.queue_control(Message("pong"));
+      if (received.message.kind == "leave") {
+        session->left = true;
+        throw ProtocolError("left: " + wire::Expect(received.message, "leave").text("reason"));
+      }
       continue;
     }
     if (mailbox_->messages_from(session->peer) >= limits::kMailboxDepthMax) {

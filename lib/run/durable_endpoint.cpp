@@ -125,11 +125,11 @@ talk::Task<void> DurableEndpoint::hear(Envelope envelope) {
     closed_ = true;
     co_return;
   }
-  if (std::holds_alternative<talk::Lost>(envelope.event)) {
+  if (const auto* lost = std::get_if<talk::Lost>(&envelope.event)) {
     connected_.erase(peer);
     if (sessions_.contains(peer)) {
-      absent_[peer] = {network_.now() + options_.grace,
-                       std::get<talk::Lost>(envelope.event).reason};
+      const Duration grace = lost->for_good ? Duration{} : options_.grace;
+      absent_[peer] = {network_.now() + grace, lost->reason};
     }
     co_return;
   }

@@ -1,4 +1,5 @@
 // Takes part in an experiment as one client or many.
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -19,6 +20,40 @@ namespace {
 namespace asio = boost::asio;
 
 // What stays the site's own affair (contract.md, section 2).
+struct PolicyOptions final : config::Options {
+  std::vector<std::string> methods;
+  double min_noise = 0, max_epsilon = 0;
+  std::int64_t max_bytes_per_round = 0, max_bytes = 0;
+  bool plaintext = true;
+  void fields(config::Fields& fields) override {
+    fields.texts("methods", methods, "that may be run here; none named: all");
+    fields.real("min_noise", min_noise, {.min = 0},
+                "noise multiplier that the plan must add at least; 0: none needed");
+    fields.real("max_epsilon", max_epsilon, {.min = 0},
+                "privacy loss that the plan may have at most; 0: any");
+    fields.integer("max_bytes_per_round", max_bytes_per_round, {.min = 0},
+                   "of each client, both ways; 0: any number");
+    fields.integer("max_bytes", max_bytes, {.min = 0},
+                   "of each client, both ways, since this process began; 0: any number");
+    fields.boolean("plaintext", plaintext, "whether TLS may be missing");
+  }
+
+  // Throws ProtocolError naming the key that the plan is beyond.
+  void require(const Experiment& plan) const {
+    const std::string& method = plan.method.kind;
+    if (!methods.empty() && std::ranges::find(methods, method) == methods.end()) {
+      throw ProtocolError("policy.methods: " + method + " is not allowed here");
+    }
+    // There is no privacy section to read yet: no plan adds noise, every epsilon is infinite.
+    if (min_noise > 0) {
+      throw ProtocolError("policy.min_noise: the plan adds no noise");
+    }
+    if (max_epsilon > 0) {
+      throw ProtocolError("policy.max_epsilon: the plan bounds no privacy loss");
+    }
+  }
+};
+
 struct SiteOptions final : config::Options {
   struct Path final : config::Options {
     std::string path;
@@ -28,11 +63,13 @@ struct SiteOptions final : config::Options {
   };
   Path data, model;
   TlsOptions tls;
+  PolicyOptions policy;
   std::int64_t threads = 0;
   void fields(config::Fields& fields) override {
     fields.section("data", data, "this site's own examples; all of them belong to its clients");
     fields.section("model", model, "where this site keeps the base model");
     fields.section("tls", tls, "this site's certificate, as fedctl ca issue writes it");
+    fields.section("policy", policy, "what a server may ask of this site");
     fields.integer("threads", threads, {0, 1024}, "worker threads; 0: one a core");
   }
 };
@@ -69,7 +106,9 @@ class SharedJob {
     const std::string digest = digest_of(plan);
     if (!site_.data.path.empty()) source.overrides.emplace_back("data.path", site_.data.path);
     if (!site_.model.path.empty()) source.overrides.emplace_back("model.path", site_.model.path);
-    job_ = make_job(read_experiment(source), thread_count(threads_), !site_.data.path.empty());
+    Experiment experiment = read_experiment(source);
+    site_.policy.require(experiment);
+    job_ = make_job(std::move(experiment), thread_count(threads_), !site_.data.path.empty());
     job_->digests.plan = digest;
   }
 
@@ -158,6 +197,9 @@ int join(const ClientOptions& options) {
   const net::Address address = net::parse_address(options.server, "--server");
   const std::shared_ptr<net::Credentials> tls =
       net::Credentials::read(site.tls.files, net::TlsRole::client, "tls");
+  if (!tls && !site.policy.plaintext) {
+    throw ProtocolError("policy.plaintext: false, and the site file has no tls");
+  }
   if (!tls && !net::is_loopback(address.host) && !options.insecure) {
     throw ConfigError("--server is " + options.server +
                           ", which is not a loopback address, and the site file has no tls",
@@ -176,6 +218,8 @@ int join(const ClientOptions& options) {
     guest.id = id;
     guest.version = options.version;
     guest.tls = tls;
+    guest.round_bytes_max = static_cast<std::uint64_t>(site.policy.max_bytes_per_round);
+    guest.total_bytes_max = static_cast<std::uint64_t>(site.policy.max_bytes);
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;
     guest.notice = [&printer](const std::string& text) { printer.notice(text); };
     guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop,

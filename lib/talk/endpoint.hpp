@@ -32,6 +32,7 @@ struct Joined {
 };
 struct Lost {
   std::string reason;
+  bool for_good = false;  // it has said that it will not come back
 };
 struct Rejected {  // a message that could not be decoded; the peer stays
   std::string reason;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kills server and clients with SIGKILL at N seeded random instants (default 100) over TCP; every run must go on to the digests, answers
+# Kills server and clients with SIGKILL at N seeded random instants (default 100) over TCP, every second run with TLS; every run must go on to the digests, answers
 # and payload bytes of the undisturbed one, and no client trains again for a server that was killed. CI runs 12.
 #   scripts/acceptance/kill.sh [N] [SEED]
 set -euo pipefail

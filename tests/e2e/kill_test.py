@@ -57,12 +57,27 @@ class Kill(unittest.TestCase):
             if party.process and party.process.poll() is None:
                 party.kill()
 
-    def run_once(self, name, text, kills, rng, expected_s):
+    def certificates(self):
+        """The experiment's server.tls, and a client's arguments by its number."""
+        ca = self.folder / "ca"
+
+        def command(*arguments):
+            return subprocess.run([FEDCTL, "ca", *arguments, "--dir", ca], check=True, capture_output=True, text=True).stdout
+
+        if not ca.exists():
+            command("init")
+            (self.folder / "tls.yaml").write_text(command("issue", "--server", "127.0.0.1"))
+            for i in range(CLIENTS):
+                command("issue", "--id", str(i))
+        return (self.folder / "tls.yaml").read_text(), [["--site", ca / f"client-{i}.yaml"] for i in range(CLIENTS)]
+
+    def run_once(self, name, text, kills, rng, expected_s, tls=False):
         """Runs the experiment with so many kills; returns the run directory, the clients' logs and how many clients were killed."""
         folder = self.folder / name
         folder.mkdir()
         config = folder / "exp.yaml"
-        config.write_text(text)
+        section, sites = self.certificates() if tls else ("", [[]] * CLIENTS)
+        config.write_text(text + section)
         run, port_file = folder / "run", folder / "port"
         common = ["server", "--config", config, "--run-dir", run, "--quiet", "--threads", 1]
         server = Party(folder, "server", common + ["--listen", "127.0.0.1:0", "--port-file", port_file], None)
@@ -73,7 +88,7 @@ class Kill(unittest.TestCase):
         server.again = common + ["--listen", place, "--resume"]
         clients = []
         for i in range(CLIENTS):
-            command = ["client", "--id", i, "--server", place, "--state-dir", folder / "state", "--threads", 1, "--retry-s", 60, "--verbose"]
+            command = ["client", "--id", i, "--server", place, "--state-dir", folder / "state", "--threads", 1, "--retry-s", 60, "--verbose", *sites[i]]
             clients.append(Party(folder, f"client{i}", command, command))
         self.parties += clients
         for client in clients:
@@ -109,7 +124,7 @@ class Kill(unittest.TestCase):
                 seconds[codec] = time.monotonic() - began
                 calm[codec] = run
             run, clients, killed, killed_clients = self.run_once(
-                f"run{run_number}", BASE + codec, min(PER_RUN, KILLS - done), rng, seconds[codec])
+                f"run{run_number}", BASE + codec, min(PER_RUN, KILLS - done), rng, seconds[codec], tls=run_number % 2 == 1)
             self.assertEqual(digests(run), digests(calm[codec]), f"seed {SEED}, run {run_number}")
             self.assertEqual([line["round"] for line in rounds(run)], list(range(ROUNDS + 1)))
             for line, quiet in zip(rounds(run), rounds(calm[codec])):
