@@ -28,6 +28,7 @@ inline constexpr int kCredentialsCheckMs = 1'000;  // between looks at certifica
 inline constexpr int kHandshakeHelloMs = 5'000;    // from connect to the client's hello
 inline constexpr int kHandshakeReadyMs = 120'000;  // the client loads its model and data
 inline constexpr std::size_t kTlsHandshakeBytesMax = std::size_t{1} << 15;
+inline constexpr long kTlsSessionsMax = 8192;             // that a short handshake may take up
 inline constexpr long kCertificatesBytesMax = 16L << 10;  // that a peer shows
 inline constexpr int kReconnectFirstMs = 100;
 inline constexpr int kReconnectLongestMs = 5'000;

@@ -26,6 +26,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Before anything else. Throws as Stream::handshake() does.
   talk::Task<void> handshake();
+  void grant_ticket() { stream_.grant_ticket(); }
 
   // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError
   // (the peer talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).

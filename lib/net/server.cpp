@@ -254,6 +254,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   connection.deadline(kForever, "");
   session->preparing = false;
   preparing_.erase(id);
+  connection.grant_ticket();
   connection.queue_control(Message("welcome"));
   session->joined = true;
   sessions_.emplace(id, session);

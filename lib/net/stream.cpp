@@ -84,6 +84,10 @@ talk::Task<void> Stream::handshake() {
   if (SSL_session_reused(tls) == 1) settings_.context->check_peer(*tls);
 }
 
+void Stream::grant_ticket() {
+  if (tls_) SSL_new_session_ticket(tls_.get());
+}
+
 void Stream::fail() {
   static const std::string kAlert = " alert ";
   const std::string reason = detail::openssl_error("broken off");

@@ -34,6 +34,8 @@ class Stream {
   // server under TLS is heard in plaintext (tls() is null then), so that it can be told why it is
   // refused. Throws TlsError, or boost::system::system_error if the peer is gone.
   talk::Task<void> handshake();
+  // Server: the peer gets a ticket with the next write. Whoever is not let in costs no session.
+  void grant_ticket();
   // At least one byte, at most `count`. Throws as handshake() does.
   talk::Task<std::size_t> read_some(std::byte* out, std::size_t count);
   // All of it, or as much as went before the error.

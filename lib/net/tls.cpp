@@ -146,7 +146,8 @@ TlsContext::TlsContext(const TlsFiles& files, TlsRole role, const std::string& w
   }
   if (role == TlsRole::server) {
     SSL_CTX_set_session_id_context(context, kSessionContext, sizeof kSessionContext - 1);
-    SSL_CTX_set_num_tickets(context, 1);
+    SSL_CTX_set_num_tickets(context, 0);  // but see Stream::grant_ticket()
+    SSL_CTX_sess_set_cache_size(context, limits::kTlsSessionsMax);
     // The ticket is a number; what it stands for, the peer's certificate among it, stays here.
     SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
   } else {
