@@ -46,6 +46,11 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   talk::Task<void> handshake();
   talk::Task<void> converse();
   talk::Task<void> leave(std::string reason);
+  void spend(std::uint64_t bytes) {
+    of_frame = bytes;
+    of_round += bytes;
+    in_all += bytes;
+  }
   std::uint64_t allowance(std::uint64_t of_round) const;
   std::string beyond_policy() const;
   static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
@@ -147,13 +152,11 @@ talk::Task<void> TcpClient::Link::connect() {
     }
     settings = {tls, options.server.host, &ticket};
   }
-  connection =
-      std::make_shared<Connection>(std::move(socket), std::move(settings),
-                                   [this](Way, const talk::Traffic& traffic, talk::ExchangeId) {
-                                     of_frame = traffic.sum();
-                                     of_round += of_frame;
-                                     in_all += of_frame;
-                                   });
+  connection = std::make_shared<Connection>(
+      std::move(socket), std::move(settings),
+      [link = weak_from_this()](Way, const talk::Traffic& traffic, talk::ExchangeId) {
+        if (const auto self = link.lock()) self->spend(traffic.sum());
+      });
   connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeReadyMs),
                        "the server does not answer");
   co_await connection->handshake();

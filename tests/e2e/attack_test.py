@@ -182,17 +182,21 @@ class Attack(Case):
                 except OSError:
                     self.done["loris"] += 1
 
+        def knock(context, words):
+            """Says it and listens until the server hangs up."""
+            try:
+                with self.connect(port, context) as peer:
+                    peer.sendall(words)
+                    while peer.recv(4096):
+                        pass
+            except OSError:
+                pass
+            stop.wait(0.02)
+
         def claims():
             while not stop.is_set():
-                try:
-                    with self.connect(port, self.context("client-5")) as peer:
-                        peer.sendall(frame(1, 0, b"", claim=1 << 30))
-                        while peer.recv(4096):
-                            pass
-                except OSError:
-                    pass
+                knock(self.context("client-5"), frame(1, 0, b"", claim=1 << 30))
                 self.done["claims"] += 1
-                stop.wait(0.05)
 
         def wrong():
             hello = frame(1, 0, message("hello", [("client", 3)]))
@@ -202,15 +206,8 @@ class Attack(Case):
             for context, words in itertools.cycle(ways):
                 if stop.is_set():
                     return
-                try:
-                    with self.connect(port, context) as peer:
-                        peer.sendall(words)
-                        while peer.recv(4096):
-                            pass
-                except OSError:
-                    pass
+                knock(context, words)
                 self.done["refused"] += 1
-                stop.wait(0.02)
 
         threads = [threading.Thread(target=target, daemon=True) for target in (idle, loris, claims, wrong)]
         for thread in threads:
