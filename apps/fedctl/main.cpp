@@ -202,16 +202,19 @@ const std::vector<Command>& commands() {
        },
        run_export, "run"},
       {"verify", "check that a run directory is what its run has written", "RUN",
-       "  fedctl verify runs/quickstart\n",
+       "  fedctl verify runs/quickstart\n"
+       "  fedctl verify runs/exp --authority ca/authority.pem\n",
        [](po::options_description& options) {
-         options.add_options()("run", po::value<Text>()->value_name("RUN"), "run directory");
+         options.add_options()("run", po::value<Text>()->value_name("RUN"), "run directory")(
+             "authority", po::value<Text>()->value_name("FILE"),
+             "demand a signature by a server of this authority");
        },
        [](const po::variables_map& values) {
          const Text run = get<Text>(values, "run", "");
          if (run.empty()) {
            throw ConfigError("verify: the run directory is missing", "fedctl verify runs/NAME");
          }
-         return run::verify(run);
+         return run::verify(run, get<Text>(values, "authority", ""));
        },
        "run"},
       {"ca", "certificates for mutual TLS", "init|issue|revoke|rotate [options]",

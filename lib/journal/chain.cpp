@@ -91,14 +91,14 @@ void Chain::add(const std::string& line) {
   pending_.clear();
 }
 
-std::size_t verify_chain(const std::string& journal) {
-  const Checked checked = check(journal);
+std::vector<std::string> verify_chain(const std::string& journal) {
+  Checked checked = check(journal);
   if (checked.expected.size() > checked.present + 1) {
     throw RunDirectoryError(journal + ':' + std::to_string(checked.present + 1) +
                                 ": was not written by the run that wrote the lines before it",
                             "lines were added behind the last hash of " + chain_path(journal));
   }
-  return checked.expected.size();
+  return checked.expected;
 }
 
 }  // namespace fedctl::journal

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 namespace fedctl::journal {
 
@@ -33,9 +34,9 @@ class Chain {
   std::string pending_;  // hashes of lines that are in the journal, not yet in the file
 };
 
-// The number of lines. Throws RunDirectoryError naming the first line that is not the one that was
-// written, or the lines that are missing. Lines at the end without a hash are those of a process
-// that died, and are accepted: at most one.
-std::size_t verify_chain(const std::string& journal);
+// The hash of each line. Throws RunDirectoryError naming the first line that is not the one that
+// was written, or the lines that are missing. Lines at the end without a hash are those of a
+// process that died, and are accepted: at most one.
+std::vector<std::string> verify_chain(const std::string& journal);
 
 }  // namespace fedctl::journal

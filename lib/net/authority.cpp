@@ -83,11 +83,6 @@ Key make_key(KeyKind kind) {
   return key;
 }
 
-// Ed25519 hashes for itself.
-const EVP_MD* digest_for(const EVP_PKEY& key) {
-  return EVP_PKEY_get_base_id(&key) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
-}
-
 void free_text(char* text) { OPENSSL_free(text); }
 
 std::string hex_of(const ASN1_INTEGER& serial) {

@@ -49,7 +49,8 @@ int join(const ClientOptions& options);
 
 int check(const config::Source& source, bool explain, bool schema);
 // Prints what is there, or throws RunDirectoryError naming the first thing that is wrong.
-int verify(const std::string& run);
+// With an authority's file, the journal must be signed by a server of it.
+int verify(const std::string& run, const std::string& authority = "");
 // `what` is one of the registries' names or "" for all.
 int list(const std::string& what, bool json);
 

@@ -8,6 +8,7 @@
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/durable_endpoint.hpp"
+#include "run/seal.hpp"
 #include "run/server_run.hpp"
 
 namespace fedctl::run {
@@ -75,6 +76,9 @@ int serve(const RunOptions& options) {
   if (!options.port_file.empty()) {
     const std::string text = std::to_string(server.port()) + '\n';
     write_atomically(options.port_file, as_bytes_of(std::string_view(text)));
+  }
+  if (const net::TlsFiles& files = job.experiment.server.tls.files; !files.empty()) {
+    run.on_end([&run, &files] { seal(run.directory().path(), files); });
   }
   run.on_interrupt([&server] { server.interrupt(); });
 

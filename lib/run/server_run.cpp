@@ -84,10 +84,12 @@ int ServerRun::finish(std::exception_ptr error) {
   if (how == "budget") {
     const Budget::Reason why = *keeper_.over_budget();
     keeper_.end(how, why.text);
+    end_();
     printer_.notice("ended after round " + std::to_string(keeper_.round()) + ": " + why.text);
     return why.time ? kShortfall : kDone;
   }
   keeper_.end(how, how == "interrupted" ? "" : reason);
+  end_();
   if (how == "interrupted") {
     printer_.notice("interrupted after round " + std::to_string(keeper_.round()) + " of " +
                     std::to_string(job_.plan.rounds) + "; go on with: fedctl " + role_ +

@@ -45,6 +45,8 @@ class ServerRun {
 
   // What the first signal does beside asking for a stop at the next boundary.
   void on_interrupt(std::function<void()> action);
+  // What is done once the end event is written.
+  void on_end(std::function<void()> action) { end_ = std::move(action); }
   // The server's side of the method; run it once, then finish().
   talk::Task<void> conversation(talk::Endpoint& net);
   // Writes the end of the run and returns the exit status; rethrows `error` unless a signal
@@ -66,6 +68,7 @@ class ServerRun {
   methods::ServerContext context_;
   std::mutex interrupt_mutex_;
   std::function<void()> interrupt_;
+  std::function<void()> end_ = [] {};
   std::string role_;
   Signals signals_;  // last: its thread uses the others
 };

@@ -9,6 +9,7 @@
 #include "journal/journal.hpp"
 #include "run/commands.hpp"
 #include "run/run_directory.hpp"
+#include "run/seal.hpp"
 #include "run/spool.hpp"
 
 namespace fedctl::run {
@@ -148,14 +149,14 @@ std::vector<std::string> names(const std::string& folder) {
 
 }  // namespace
 
-int verify(const std::string& run) {
+int verify(const std::string& run, const std::string& authority) {
   const std::string journal = run + "/journal.jsonl";
   const Told told = read_journal(journal);
   if (!fs::exists(journal::chain_path(journal))) {
     throw RunDirectoryError(journal::chain_path(journal) + ": is not there",
                             "without it nobody can tell whether the journal was edited");
   }
-  journal::verify_chain(journal);
+  const std::size_t signed_lines = check_seal(run, journal::verify_chain(journal), authority);
   std::string kept;
   for (const std::string& name : names(run + "/checkpoint")) {
     kept += ", " + verify_checkpoint(run + "/checkpoint/" + name, told);
@@ -169,6 +170,7 @@ int verify(const std::string& run) {
     const std::string folder = run + "/adapter/" + name;
     if (fs::exists(folder)) verify_adapter(folder, told);
   }
+  if (signed_lines > 0) kept += ", " + std::to_string(signed_lines) + " lines signed";
   std::printf(
       "%s: %zu journal lines, rounds 0 to %lld, %llu bytes up, %llu down%s: all as written\n",
       run.c_str(), told.lines, static_cast<long long>(told.rounds),

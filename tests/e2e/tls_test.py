@@ -67,7 +67,30 @@ class Tls(Case):
                         parts = line["bytes"][way]
                         self.assertGreater(parts["tls"], 0)
                         self.assertEqual(sum(parts.values()), line[f"bytes_{way}"])
-                self.assertEqual(self.run_fedctl("verify", directory)[0], 0)
+                self.signatures(directory)
+
+    def signatures(self, directory):
+        """A journal that was replaced together with its chain is found by the signature; another authority's is none."""
+        authority = self.folder / "ca" / "authority.pem"
+        status, out, err = self.run_fedctl("verify", directory, "--authority", authority)
+        self.assertEqual(status, 0, err)
+        self.assertIn(f"{len(journal(directory))} lines signed", out)
+        status, _, err = self.run_fedctl("verify", self.folder / "plain", "--authority", authority)
+        self.assertEqual(status, 6)
+        self.assertIn("journal.signature: is not there", err)
+        stranger = self.folder / f"{directory.name}-stranger"
+        self.assertEqual(self.run_fedctl("ca", "init", "--dir", stranger)[0], 0)
+        status, _, err = self.run_fedctl("verify", directory, "--authority", stranger / "authority.pem")
+        self.assertEqual(status, 6)
+        self.assertIn("its certificate", err)
+        for name in ("journal.jsonl", "journal.chain", "checkpoint", "adapter"):  # consistent in itself, and another run's
+            target = directory / name
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+            source = self.folder / "plain" / name
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        status, _, err = self.run_fedctl("verify", directory)
+        self.assertEqual(status, 6)
+        self.assertIn("journal.signature: ", err)
 
     def test_who_is_not_let_in(self):
         config = self.write("exp.yaml", SLOW + self.set_up("0-5", "3", "4"))

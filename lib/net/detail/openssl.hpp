@@ -30,6 +30,13 @@ using RevocationList = Handle<X509_CRL, X509_CRL_free>;
 using Key = Handle<EVP_PKEY, EVP_PKEY_free>;
 using Bio = Handle<BIO, BIO_free_all>;
 
+inline void free_bytes(unsigned char* bytes) { OPENSSL_free(bytes); }
+
+// Ed25519 hashes for itself.
+inline const EVP_MD* digest_for(const EVP_PKEY& key) {
+  return EVP_PKEY_get_base_id(&key) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
+}
+
 // The oldest error of this thread, or `otherwise`; the queue is empty then.
 std::string openssl_error(const std::string& otherwise);
 

@@ -1,0 +1,76 @@
+#include "net/signature.hpp"
+
+#include "net/detail/openssl.hpp"
+
+namespace fedctl::net {
+
+using namespace detail;
+
+namespace {
+
+using Context = Handle<EVP_MD_CTX, EVP_MD_CTX_free>;
+
+const unsigned char* raw(ByteView bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+
+void require_issued(X509& certificate, const std::string& authority) {
+  const Handle<X509_STORE, X509_STORE_free> store(X509_STORE_new());
+  for (const Certificate& trusted : read_certificates(authority, "--authority")) {
+    X509_STORE_add_cert(store.get(), trusted.get());
+  }
+  X509_STORE_set_flags(store.get(), X509_V_FLAG_NO_CHECK_TIME);
+  const Handle<X509_STORE_CTX, X509_STORE_CTX_free> check(X509_STORE_CTX_new());
+  X509_STORE_CTX_init(check.get(), store.get(), &certificate, nullptr);
+  X509_STORE_CTX_set_default(check.get(), "ssl_server");
+  if (X509_verify_cert(check.get()) != 1) {
+    ERR_clear_error();
+    throw ProtocolError(std::string("its certificate: ") +
+                        X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get())));
+  }
+}
+
+}  // namespace
+
+std::string sign(const std::string& key_file, ByteView bytes) {
+  const Key key = read_private_key(key_file, "server.tls.key");
+  const Context context(EVP_MD_CTX_new());
+  std::size_t size = 0;
+  std::vector<unsigned char> signature;
+  bool done =
+      EVP_DigestSignInit(context.get(), nullptr, digest_for(*key), nullptr, key.get()) == 1 &&
+      EVP_DigestSign(context.get(), nullptr, &size, raw(bytes), bytes.size()) == 1;
+  signature.resize(size);
+  done =
+      done && EVP_DigestSign(context.get(), signature.data(), &size, raw(bytes), bytes.size()) == 1;
+  if (!done) throw ConfigError("server.tls.key: cannot sign: " + openssl_error("failed"));
+  std::string hex;
+  for (std::size_t i = 0; i < size; ++i) {
+    constexpr char kDigits[] = "0123456789abcdef";
+    hex += kDigits[signature[i] >> 4];
+    hex += kDigits[signature[i] & 15];
+  }
+  return hex;
+}
+
+void check_signature(const std::string& certificate, const std::string& authority, ByteView bytes,
+                     const std::string& hex) {
+  const Bio text(BIO_new_mem_buf(certificate.data(), static_cast<int>(certificate.size())));
+  const Certificate signer(PEM_read_bio_X509(text.get(), nullptr, nullptr, nullptr));
+  ERR_clear_error();
+  if (!signer) throw ProtocolError("it names no certificate");
+  if (!authority.empty()) require_issued(*signer, authority);
+  long size = 0;
+  const Handle<unsigned char, free_bytes> signature(OPENSSL_hexstr2buf(hex.c_str(), &size));
+  EVP_PKEY* key = X509_get0_pubkey(signer.get());
+  const Context context(EVP_MD_CTX_new());
+  const bool good =
+      signature && key != nullptr &&
+      EVP_DigestVerifyInit(context.get(), nullptr, digest_for(*key), nullptr, key) == 1 &&
+      EVP_DigestVerify(context.get(), signature.get(), static_cast<std::size_t>(size), raw(bytes),
+                       bytes.size()) == 1;
+  ERR_clear_error();
+  if (!good) throw ProtocolError("the signature is not that of what stands here");
+}
+
+}  // namespace fedctl::net
