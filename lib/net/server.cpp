@@ -167,11 +167,11 @@ std::exception_ptr TcpServer::failure() const {
 void TcpServer::refuse(Session& session, const std::string& reason) {
   // Whoever knocks all the time must not fill the disk.
   const auto now = std::chrono::steady_clock::now();
-  if (now - refusals_since_ > std::chrono::seconds(1)) {
-    refusals_since_ = now;
-    refusals_ = 0;
-  }
-  if (++refusals_ > limits::kRefusalsPerSecondMax) return;
+  const double earned =
+      to_ms(now - std::exchange(refused_at_, now)) * 1e-3 * limits::kRefusalsPerSecond;
+  refusals_left_ = std::min<double>(limits::kRefusalsAtOnce, refusals_left_ + earned);
+  if (refusals_left_ < 1) return;
+  refusals_left_ -= 1;
   journal::Event event("refuse");
   if (session.peer != kStranger) event.about(session.peer);
   note(event.set("from", session.connection->remote()).set("reason", reason));

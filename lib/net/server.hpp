@@ -91,10 +91,10 @@ class TcpServer final : public talk::Endpoint {
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread
   std::list<std::shared_ptr<Session>> strangers_;  // have not said who they are, oldest first
   std::set<talk::PeerId> preparing_;               // have, and are not ready yet
-  std::chrono::steady_clock::time_point refusals_since_{};
-  int refusals_ = 0;                    // written since then
-  std::optional<std::string> goodbye_;  // the run is over; network thread
-  boost::asio::steady_timer left_;      // cancelled when a session ends
+  TimePoint refused_at_{};                         // the last refusal
+  double refusals_left_ = 0;                       // that may still be written to the journal
+  std::optional<std::string> goodbye_;             // the run is over; network thread
+  boost::asio::steady_timer left_;                 // cancelled when a session ends
   mutable std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::thread thread_;
