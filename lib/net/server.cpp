@@ -49,7 +49,7 @@ tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_
 struct TcpServer::Session {
   std::shared_ptr<Connection> connection;
   PeerId peer = kStranger;
-  bool preparing = false, joined = false, left = false;
+  bool put_out = false, preparing = false, joined = false, left = false;
   std::string address() const {
     return connection->remote().substr(0, connection->remote().rfind(':'));
   }
@@ -117,6 +117,7 @@ void TcpServer::make_room(const Session& newcomer) {
   if (victim == strangers_.end()) return;
   const std::shared_ptr<Session> out = *victim;
   strangers_.erase(victim);
+  out->put_out = true;
   out->connection->close("too many connections, and no hello on this one");
 }
 
@@ -199,7 +200,7 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   strangers_.remove(session);
   if (session->preparing) preparing_.erase(session->peer);
   if (!session->joined) {
-    if (!reason.empty()) refuse(*session, reason);
+    if (!reason.empty() && !session->put_out) refuse(*session, reason);
     connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "refused");
     co_await connection.flush();
     connection.close(reason);
