@@ -14,7 +14,7 @@ import zlib
 from fedctl import FEDCTL, TOY, Case, CountingProxy, digests, journal, rounds, wait_until
 
 CONNECTIONS = int(os.environ.get("ATTACK_CONNECTIONS", "1000"))
-# What 128 strangers and their handshakes may cost: within a tenth of any server with LibTorch in it (200 MB and more), not of this one.
+# What 128 strangers and their handshakes may cost: 2.7 MB were measured (docs/security.md).
 MORE_KIB = 4096
 EVIL = 4  # a client with a good certificate and bad intentions
 EXPERIMENT = (TOY.replace("quorum: 1.0", "quorum: 0.8").replace("steps: 5", "steps: 20000").replace("rounds: 5", "rounds: 20")
