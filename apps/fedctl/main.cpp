@@ -73,20 +73,6 @@ int run_export(const po::variables_map& values) {
   return run::export_run(options);
 }
 
-int run_ca(const po::variables_map& values) {
-  run::CaOptions options;
-  options.action = get<Text>(values, "action", "");
-  options.folder = get<Text>(values, "dir", options.folder);
-  options.out = get<Text>(values, "out", "");
-  options.ids = get<Text>(values, "ids", get<Text>(values, "id", ""));
-  options.hosts = get<std::vector<Text>>(values, "server", {});
-  options.certificate = get<Text>(values, "certificate", "");
-  options.algorithm = get<Text>(values, "algorithm", options.algorithm);
-  options.days = get<std::int64_t>(values, "days", 0);
-  options.finish = flag(values, "finish");
-  return run::ca(options);
-}
-
 int print_version(const po::variables_map&) {
   std::printf("fedctl %s\n", FEDCTL_VERSION);
   return run::kDone;
@@ -225,23 +211,8 @@ const std::vector<Command>& commands() {
        "  fedctl ca revoke --id 3\n"
        "  fedctl ca rotate             then issue to all, then\n"
        "  fedctl ca rotate --finish\n",
-       [](po::options_description& options) {
-         options.add_options()("action", po::value<Text>()->value_name("ACTION"),
-                               "init, issue, revoke or rotate")(
-             "dir", po::value<Text>()->value_name("DIR"), "of the authority (default: ca)")(
-             "server", po::value<std::vector<Text>>()->value_name("HOST"),
-             "issue: for a server under this name or address; repeatable")(
-             "id", po::value<Text>()->value_name("N"), "issue, revoke: for one client")(
-             "ids", po::value<Text>()->value_name("A-B"), "issue, revoke: for several")(
-             "out", po::value<Text>()->value_name("DIR"),
-             "issue: folder for certificate, key and site file (default: the authority's)")(
-             "certificate", po::value<Text>()->value_name("FILE"), "revoke: this one")(
-             "days", po::value<std::int64_t>()->value_name("N"),
-             "how long it is good for (default: 3650 for an authority, else 365)")(
-             "algorithm", po::value<Text>()->value_name("ed25519|p256"), "default ed25519")(
-             "finish", "rotate: stop trusting the authority before");
-       },
-       run_ca, "action"},
+       ca_options, [](const po::variables_map& values) { return run::ca(ca_of(values)); },
+       "action"},
       {"version", "print the version", "", "  fedctl version\n", [](po::options_description&) {},
        print_version},
   };

@@ -120,4 +120,34 @@ inline run::PlanOptions plan_of(const po::variables_map& values) {
   return options;
 }
 
+inline void ca_options(po::options_description& options) {
+  options.add_options()("action", po::value<Text>()->value_name("ACTION"),
+                        "init, issue, revoke or rotate")(
+      "dir", po::value<Text>()->value_name("DIR"), "of the authority (default: ca)")(
+      "server", po::value<std::vector<Text>>()->value_name("HOST"),
+      "issue: for a server under this name or address; repeatable")(
+      "id", po::value<Text>()->value_name("N"), "issue, revoke: for one client")(
+      "ids", po::value<Text>()->value_name("A-B"), "issue, revoke: for several")(
+      "out", po::value<Text>()->value_name("DIR"),
+      "issue: folder for certificate, key and site file (default: the authority's)")(
+      "certificate", po::value<Text>()->value_name("FILE"), "revoke: this one")(
+      "days", po::value<std::int64_t>()->value_name("N"),
+      "how long it is good for (default: 3650 for an authority, else 365)")(
+      "algorithm", po::value<Text>()->value_name("ed25519|p256"), "default ed25519")(
+      "finish", "rotate: stop trusting the authority before");
+}
+inline run::CaOptions ca_of(const po::variables_map& values) {
+  run::CaOptions options;
+  options.action = get<Text>(values, "action", "");
+  options.folder = get<Text>(values, "dir", options.folder);
+  options.out = get<Text>(values, "out", "");
+  options.ids = get<Text>(values, "ids", get<Text>(values, "id", ""));
+  options.hosts = get<std::vector<Text>>(values, "server", {});
+  options.certificate = get<Text>(values, "certificate", "");
+  options.algorithm = get<Text>(values, "algorithm", options.algorithm);
+  options.days = get<std::int64_t>(values, "days", 0);
+  options.finish = flag(values, "finish");
+  return options;
+}
+
 }  // namespace fedctl::cli

@@ -32,10 +32,12 @@ std::array<std::byte, Digest::kBytes> Digest::bytes() {
   return out;
 }
 
-std::string Digest::hex() {
+std::string Digest::hex() { return hex_of(bytes()); }
+
+std::string hex_of(ByteView bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text;
-  for (const std::byte byte : bytes()) {
+  for (const std::byte byte : bytes) {
     text += kDigits[std::to_integer<unsigned>(byte) >> 4];
     text += kDigits[std::to_integer<unsigned>(byte) & 15];
   }

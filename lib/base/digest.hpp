@@ -35,5 +35,7 @@ class Digest {
 };
 
 std::string digest_of(ByteView bytes);
+// Two lower-case digits a byte.
+std::string hex_of(ByteView bytes);
 
 }  // namespace fedctl

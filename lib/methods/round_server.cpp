@@ -34,7 +34,7 @@ void check_norm(const Message& update, const JobPlan& plan) {
   double squares = 0;
   for (const auto& [name, tensor] : update.tensors) {
     if (tensor.dtype != DType::f32) continue;
-    for (const float value : tensor.f32()) squares += static_cast<double>(value) * value;
+    squares += math::dot(tensor.f32(), tensor.f32());
   }
   const double norm = std::sqrt(squares);
   if (!(norm <= plan.norm_max)) {

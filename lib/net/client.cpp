@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "base/limits.hpp"
+#include "net/allowance.hpp"
 
 namespace fedctl::net {
 namespace {
@@ -39,20 +40,14 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
       : options(std::move(options_)),
         io(io_),
         executor(executor_),
-        mailbox(std::make_shared<Mailbox>(executor_)) {}
+        mailbox(std::make_shared<Mailbox>(executor_)),
+        allowance(std::make_shared<Allowance>(options.round_bytes_max, options.total_bytes_max)) {}
 
   talk::Task<void> run();
   talk::Task<void> connect();
   talk::Task<void> handshake();
   talk::Task<void> converse();
-  talk::Task<void> leave(std::string reason);
-  void spend(std::uint64_t bytes) {
-    of_frame = bytes;
-    of_round += bytes;
-    in_all += bytes;
-  }
-  std::uint64_t allowance(std::uint64_t of_round) const;
-  std::string beyond_policy() const;
+  talk::Task<void> leave();
   static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
                                                            std::string plan, std::int64_t run);
   void fail(std::exception_ptr error);
@@ -64,11 +59,10 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   asio::io_context& io;
   asio::any_io_executor executor;
   std::shared_ptr<Mailbox> mailbox;
+  std::shared_ptr<Allowance> allowance;  // shared with every connection
   std::shared_ptr<Connection> connection;
   std::shared_ptr<const TlsContext> tls;  // what the ticket is good for
   TlsTicket ticket;
-  std::uint64_t of_round = 0, of_frame = 0, in_all = 0;  // bytes both ways
-  talk::ExchangeId round = 0;
   double idle_s = 30;
   bool joined = false;  // the handshake of `connection` is over
   bool stopping = false;
@@ -154,8 +148,8 @@ talk::Task<void> TcpClient::Link::connect() {
   }
   connection = std::make_shared<Connection>(
       std::move(socket), std::move(settings),
-      [link = weak_from_this()](Way, const talk::Traffic& traffic, talk::ExchangeId) {
-        if (const auto self = link.lock()) self->spend(traffic.sum());
+      [bytes = allowance](Way, const talk::Traffic& traffic, talk::ExchangeId) {
+        bytes->spend(traffic.sum());
       });
   connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeReadyMs),
                        "the server does not answer");
@@ -211,23 +205,9 @@ talk::Task<void> TcpClient::Link::handshake() {
   asio::co_spawn(io, connection->heartbeat_loop(seconds(idle_s)), asio::detached);
 }
 
-// Bytes that may still cross, if so many of this round have.
-std::uint64_t TcpClient::Link::allowance(std::uint64_t of_this_round) const {
-  const auto left = [](std::uint64_t max, std::uint64_t spent) {
-    return max == 0 ? std::uint64_t{limits::kFrameBytesMax} : max - std::min(max, spent);
-  };
-  return std::min(left(options.round_bytes_max, of_this_round),
-                  left(options.total_bytes_max, in_all));
-}
-
-std::string TcpClient::Link::beyond_policy() const {
-  return "policy: no more bytes are allowed here (max_bytes_per_round " +
-         std::to_string(options.round_bytes_max) + ", max_bytes " +
-         std::to_string(options.total_bytes_max) + "; 0: any number)";
-}
-
-talk::Task<void> TcpClient::Link::leave(std::string reason) {
+talk::Task<void> TcpClient::Link::leave() {
   const auto self = shared_from_this();
+  const std::string reason = allowance->spent();
   stopping = true;
   connection->queue_control(Message("leave").with("reason", reason));
   connection->deadline(Clock::now() + std::chrono::milliseconds(limits::kHandshakeHelloMs), "left");
@@ -240,7 +220,7 @@ talk::Task<void> TcpClient::Link::leave(std::string reason) {
 talk::Task<void> TcpClient::Link::converse() {
   while (true) {
     // What comes may begin a round.
-    const auto allowed = static_cast<std::size_t>(allowance(0));
+    const auto allowed = static_cast<std::size_t>(allowance->left_in_another_round());
     Received received;
     bool refused = false;
     try {
@@ -250,13 +230,11 @@ talk::Task<void> TcpClient::Link::converse() {
       refused = true;
     }
     if (!refused && received.header.type == wire::FrameType::data) {
-      if (std::exchange(round, received.header.exchange) != received.header.exchange) {
-        of_round = of_frame;
-      }
-      refused = allowance(of_round) == 0;
+      allowance->belongs_to(received.header.exchange);
+      refused = allowance->left() == 0;
     }
     if (refused) {
-      co_await leave(beyond_policy());
+      co_await leave();
       co_return;
     }
     if (received.header.type == wire::FrameType::data) {
@@ -315,8 +293,8 @@ talk::Task<void> TcpClient::send(talk::PeerId, talk::ExchangeId exchange,
     // An answer to a question from before the connection broke: the server has counted this client
     // as lost.
     if (!link->joined) return;
-    if (frame->bytes.size() > link->allowance(link->of_round)) {
-      asio::co_spawn(link->io, link->leave(link->beyond_policy()), asio::detached);
+    if (frame->bytes.size() > link->allowance->left()) {
+      asio::co_spawn(link->io, link->leave(), asio::detached);
     } else {
       link->connection->queue(std::move(frame));
     }

@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/limits.hpp"
+#include "net/detail/session.hpp"
 
 namespace fedctl::net {
 namespace {
@@ -15,11 +16,10 @@ namespace {
 namespace asio = boost::asio;
 using asio::use_awaitable;
 using asio::ip::tcp;
+using detail::kStranger;
 using talk::Message;
 using talk::PeerId;
 
-// The ledger's key for bytes of connections that never said who they are.
-constexpr PeerId kStranger = -2;
 constexpr auto kGoodbye = std::chrono::seconds(2);
 
 TimePoint in_ms(int count) {
@@ -45,15 +45,6 @@ tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_
 }
 
 }  // namespace
-
-struct TcpServer::Session {
-  std::shared_ptr<Connection> connection;
-  PeerId peer = kStranger;
-  bool put_out = false, preparing = false, joined = false, left = false;
-  std::string address() const {
-    return connection->remote().substr(0, connection->remote().rfind(':'));
-  }
-};
 
 TcpServer::TcpServer(Options options, asio::any_io_executor executor, talk::Ledger& ledger,
                      journal::Journal& journal)
@@ -103,50 +94,6 @@ talk::Task<void> TcpServer::accept_loop() {
   }
 }
 
-// One who has not said who it is may be put out by another, its own address's first: a client says
-// hello at once.
-void TcpServer::make_room(const Session& newcomer) {
-  const std::string address = newcomer.address();
-  const auto neighbour = [&](const auto& other) { return other->address() == address; };
-  auto victim = strangers_.end();
-  if (std::ranges::count_if(strangers_, neighbour) >= limits::kStrangersPerAddressMax) {
-    victim = std::ranges::find_if(strangers_, neighbour);
-  } else if (strangers_.size() >= limits::kStrangersMax) {
-    victim = strangers_.begin();
-  }
-  if (victim == strangers_.end()) return;
-  const std::shared_ptr<Session> out = *victim;
-  strangers_.erase(victim);
-  out->put_out = true;
-  out->connection->close("too many connections, and no hello on this one");
-}
-
-void TcpServer::refresh_credentials() {
-  if (!options_.tls) return;
-  try {
-    if (!options_.tls->refresh()) return;
-    options_.notice("certificates and revocations have been read again");
-  } catch (const Error& error) {
-    options_.notice(std::string("the old certificates stay in force: ") + error.what());
-    return;
-  }
-  for (const auto& [peer, session] : sessions_) {
-    try {
-      options_.tls->context()->check_peer(*session->connection->tls());
-    } catch (const TlsError& error) {
-      session->connection->close(error.what());
-    }
-  }
-}
-
-talk::Task<void> TcpServer::watch_credentials() {
-  while (acceptor_.is_open()) {
-    asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kCredentialsCheckMs));
-    co_await pause.async_wait(asio::as_tuple(use_awaitable));
-    refresh_credentials();
-  }
-}
-
 // A journal that cannot be written is the run's end, and no peer's fault.
 void TcpServer::note(const journal::Event& event) {
   try {
@@ -163,19 +110,6 @@ void TcpServer::note(const journal::Event& event) {
 std::exception_ptr TcpServer::failure() const {
   const std::scoped_lock lock(failure_mutex_);
   return failure_;
-}
-
-void TcpServer::refuse(Session& session, const std::string& reason) {
-  // Whoever knocks all the time must not fill the disk.
-  const auto now = std::chrono::steady_clock::now();
-  const double earned =
-      to_ms(now - std::exchange(refused_at_, now)) * 1e-3 * limits::kRefusalsPerSecond;
-  refusals_left_ = std::min<double>(limits::kRefusalsAtOnce, refusals_left_ + earned);
-  if (refusals_left_ < 1) return;
-  refusals_left_ -= 1;
-  journal::Event event("refuse");
-  if (session.peer != kStranger) event.about(session.peer);
-  note(event.set("from", session.connection->remote()).set("reason", reason));
 }
 
 // The whole life of one connection.
@@ -197,10 +131,11 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
       connection.queue_control(Message("refuse").with("reason", reason).with("retry", retry));
     }
   }
-  strangers_.remove(session);
-  if (session->preparing) preparing_.erase(session->peer);
+  // make_room() has taken it out of the list if it was put out.
+  const bool put_out = session->peer == kStranger && strangers_.remove(session) == 0;
   if (!session->joined) {
-    if (!reason.empty() && !session->put_out) refuse(*session, reason);
+    preparing_.erase(session->peer);
+    if (!reason.empty() && !put_out) refuse(*session, reason);
     connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "refused");
     co_await connection.flush();
     connection.close(reason);
@@ -236,7 +171,6 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   if (preparing_.contains(id)) throw TryAgain(name + " is joining already");
   strangers_.remove(session);
   preparing_.insert(id);
-  session->preparing = true;
   session->peer = id;
   connection.queue_control(Message("plan")
                                .with("experiment", options_.plan)
@@ -253,7 +187,6 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   const bool numbered = ready.message.scalars.contains("session");
   const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
   connection.deadline(kForever, "");
-  session->preparing = false;
   preparing_.erase(id);
   connection.grant_ticket();
   connection.queue_control(Message("welcome"));

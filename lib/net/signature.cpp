@@ -1,5 +1,8 @@
 #include "net/signature.hpp"
 
+#include <span>
+
+#include "base/digest.hpp"
 #include "net/detail/openssl.hpp"
 
 namespace fedctl::net {
@@ -16,18 +19,10 @@ const unsigned char* raw(ByteView bytes) {
 
 void require_issued(X509& certificate, const std::string& authority) {
   const Handle<X509_STORE, X509_STORE_free> store(X509_STORE_new());
-  for (const Certificate& trusted : read_certificates(authority, "--authority")) {
-    X509_STORE_add_cert(store.get(), trusted.get());
-  }
+  trust(*store, authority, "--authority");
   X509_STORE_set_flags(store.get(), X509_V_FLAG_NO_CHECK_TIME);
-  const Handle<X509_STORE_CTX, X509_STORE_CTX_free> check(X509_STORE_CTX_new());
-  X509_STORE_CTX_init(check.get(), store.get(), &certificate, nullptr);
-  X509_STORE_CTX_set_default(check.get(), "ssl_server");
-  if (X509_verify_cert(check.get()) != 1) {
-    ERR_clear_error();
-    throw ProtocolError(std::string("its certificate: ") +
-                        X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get())));
-  }
+  const std::string wrong = verify(*store, certificate, nullptr, "ssl_server");
+  if (!wrong.empty()) throw ProtocolError("its certificate: " + wrong);
 }
 
 }  // namespace
@@ -44,13 +39,8 @@ std::string sign(const std::string& key_file, ByteView bytes) {
   done =
       done && EVP_DigestSign(context.get(), signature.data(), &size, raw(bytes), bytes.size()) == 1;
   if (!done) throw ConfigError("server.tls.key: cannot sign: " + openssl_error("failed"));
-  std::string hex;
-  for (std::size_t i = 0; i < size; ++i) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    hex += kDigits[signature[i] >> 4];
-    hex += kDigits[signature[i] & 15];
-  }
-  return hex;
+  signature.resize(size);
+  return hex_of(std::as_bytes(std::span(signature)));
 }
 
 void check_signature(const std::string& certificate, const std::string& authority, ByteView bytes,

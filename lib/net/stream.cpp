@@ -17,6 +17,7 @@ namespace asio = boost::asio;
 using asio::use_awaitable;
 
 constexpr std::size_t kRecordBytes = 16 << 10;  // of TLS, at most, without its own bytes
+using RecordBuffer = std::array<char, kRecordBytes + 1024>;
 
 }  // namespace
 
@@ -108,7 +109,7 @@ void Stream::fail() {
 // Waits for bytes without a buffer, then hands what has come to OpenSSL.
 talk::Task<void> Stream::feed() {
   co_await socket_.async_wait(Socket::wait_read, use_awaitable);
-  static thread_local std::array<char, kRecordBytes + 1024> buffer;
+  static thread_local RecordBuffer buffer;
   boost::system::error_code error;
   const std::size_t got = socket_.read_some(asio::buffer(buffer), error);
   if (error == asio::error::would_block) co_return;
@@ -148,7 +149,7 @@ talk::Task<std::size_t> Stream::read_some(std::byte* out, std::size_t count) {
 talk::Task<boost::system::error_code> Stream::flush() {
   BIO* waiting = SSL_get_wbio(tls_.get());
   while (BIO_ctrl_pending(waiting) > 0) {
-    std::array<char, kRecordBytes + 1024> buffer;
+    RecordBuffer buffer;
     const int count = BIO_read(waiting, buffer.data(), static_cast<int>(buffer.size()));
     const auto [error, sent] = co_await asio::async_write(
         socket_, asio::buffer(buffer.data(), static_cast<std::size_t>(count)),

@@ -15,7 +15,6 @@ using namespace detail;
 
 namespace {
 
-constexpr std::string_view kClients = "urn:fedctl:clients:";
 constexpr unsigned char kSessionContext[] = "fedctl";
 
 Bio open_file(const std::string& path, const std::string& key) {
@@ -85,6 +84,22 @@ Key detail::read_private_key(const std::string& path, const std::string& key) {
   return found;
 }
 
+void detail::trust(X509_STORE& store, const std::string& path, const std::string& key) {
+  for (const Certificate& trusted : read_certificates(path, key)) {
+    X509_STORE_add_cert(&store, trusted.get());
+  }
+}
+
+std::string detail::verify(X509_STORE& store, X509& certificate, STACK_OF(X509) * chain,
+                           const char* purpose) {
+  const Handle<X509_STORE_CTX, X509_STORE_CTX_free> check(X509_STORE_CTX_new());
+  X509_STORE_CTX_init(check.get(), &store, &certificate, chain);
+  X509_STORE_CTX_set_default(check.get(), purpose);
+  if (X509_verify_cert(check.get()) == 1) return "";
+  ERR_clear_error();
+  return X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get()));
+}
+
 std::string detail::clients_of(X509& certificate) {
   const Handle<GENERAL_NAMES, GENERAL_NAMES_free> names(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(&certificate, NID_subject_alt_name, nullptr, nullptr)));
@@ -95,7 +110,7 @@ std::string detail::clients_of(X509& certificate) {
     const auto* text = name->d.uniformResourceIdentifier;
     const std::string_view uri(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
                                static_cast<std::size_t>(ASN1_STRING_length(text)));
-    if (uri.starts_with(kClients)) return std::string(uri.substr(kClients.size()));
+    if (uri.starts_with(kClientsUri)) return std::string(uri.substr(kClientsUri.size()));
   }
   return "";
 }
@@ -135,9 +150,7 @@ TlsContext::TlsContext(const TlsFiles& files, TlsRole role, const std::string& w
                       files.certificate);
   }
   X509_STORE* store = SSL_CTX_get_cert_store(context);
-  for (const Certificate& trusted : read_certificates(files.authority, key_of("authority"))) {
-    X509_STORE_add_cert(store, trusted.get());
-  }
+  trust(*store, files.authority, key_of("authority"));
   if (!files.revoked.empty()) {
     for (const RevocationList& list : read_revocation_lists(files.revoked, key_of("revoked"))) {
       X509_STORE_add_crl(store, list.get());
@@ -161,16 +174,10 @@ TlsContext::TlsContext(const TlsFiles& files, TlsRole role, const std::string& w
 void TlsContext::check_peer(SSL& connection) const {
   const Certificate peer(SSL_get1_peer_certificate(&connection));
   if (!peer) throw TlsError("TLS: the peer has shown no certificate");
-  const Handle<X509_STORE_CTX, X509_STORE_CTX_free> check(X509_STORE_CTX_new());
-  X509_STORE_CTX_init(check.get(), SSL_CTX_get_cert_store(context_.get()), peer.get(),
-                      SSL_get_peer_cert_chain(&connection));
-  X509_STORE_CTX_set_default(check.get(), role_ == TlsRole::server ? "ssl_client" : "ssl_server");
-  if (X509_verify_cert(check.get()) != 1) {
-    const int code = X509_STORE_CTX_get_error(check.get());
-    ERR_clear_error();
-    throw TlsError(std::string("TLS: the peer's certificate: ") +
-                   X509_verify_cert_error_string(code));
-  }
+  const std::string wrong =
+      verify(*SSL_CTX_get_cert_store(context_.get()), *peer, SSL_get_peer_cert_chain(&connection),
+             role_ == TlsRole::server ? "ssl_client" : "ssl_server");
+  if (!wrong.empty()) throw TlsError("TLS: the peer's certificate: " + wrong);
 }
 
 std::shared_ptr<Credentials> Credentials::read(TlsFiles files, TlsRole role, std::string where) {

@@ -81,15 +81,14 @@ int ServerRun::finish(std::exception_ptr error) {
     }
   }
   const std::string how = status(error);
-  if (how == "budget") {
-    const Budget::Reason why = *keeper_.over_budget();
-    keeper_.end(how, why.text);
-    end_();
-    printer_.notice("ended after round " + std::to_string(keeper_.round()) + ": " + why.text);
-    return why.time ? kShortfall : kDone;
-  }
-  keeper_.end(how, how == "interrupted" ? "" : reason);
+  const std::optional<Budget::Reason> spent =
+      how == "budget" ? keeper_.over_budget() : std::nullopt;
+  keeper_.end(how, spent ? spent->text : how == "interrupted" ? "" : reason);
   end_();
+  if (spent) {
+    printer_.notice("ended after round " + std::to_string(keeper_.round()) + ": " + spent->text);
+    return spent->time ? kShortfall : kDone;
+  }
   if (how == "interrupted") {
     printer_.notice("interrupted after round " + std::to_string(keeper_.round()) + " of " +
                     std::to_string(job_.plan.rounds) + "; go on with: fedctl " + role_ +

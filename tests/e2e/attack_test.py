@@ -6,12 +6,11 @@ import pathlib
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 import unittest
 import zlib
 
-from fedctl import FEDCTL, TOY, Case, CountingProxy, digests, journal, rounds, wait_until
+from fedctl import TOY, Case, CountingProxy, ca, digests, journal, rounds, wait_until
 
 CONNECTIONS = int(os.environ.get("ATTACK_CONNECTIONS", "1000"))
 # What 128 strangers and their handshakes may cost: 2.7 MB were measured (docs/security.md).
@@ -70,19 +69,15 @@ def read_frame(peer):
 
 class Attack(Case):
     def certificates(self):
-        ca = self.folder / "ca"
-
-        def command(*arguments, folder=ca):
-            return subprocess.run([FEDCTL, "ca", *arguments, "--dir", folder], check=True, capture_output=True, text=True).stdout
-
-        command("init")
-        section = command("issue", "--server", "127.0.0.1")
+        own, foreign = self.folder / "ca", self.folder / "foreign"
+        ca(own, "init")
+        section = ca(own, "issue", "--server", "127.0.0.1")
         for ids in ("0-3", str(EVIL), "5", "3"):
-            command("issue", "--ids", ids)
-        command("revoke", "--certificate", str(ca / "client-3.pem"))
-        command("init", folder=self.folder / "foreign")
-        command("issue", "--id", "3", folder=self.folder / "foreign")
-        return ca, section
+            ca(own, "issue", "--ids", ids)
+        ca(own, "revoke", "--certificate", str(own / "client-3.pem"))
+        ca(foreign, "init")
+        ca(foreign, "issue", "--id", "3")
+        return section
 
     def context(self, name=None, folder="ca", version=ssl.TLSVersion.TLSv1_3):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -215,7 +210,7 @@ class Attack(Case):
         return threads
 
     def test_the_run_ends_as_a_quiet_one(self):
-        _, section = self.certificates()
+        section = self.certificates()
         said = self.ready_frame()
 
         def failed(round_):

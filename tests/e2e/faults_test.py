@@ -7,11 +7,7 @@ import socket
 import struct
 import unittest
 
-from fedctl import GLYPHS, TOY, Case, CountingProxy, digests, journal, rounds, wait_until
-
-
-def events(directory, name):
-    return [line for line in journal(directory) if line["event"] == name]
+from fedctl import GLYPHS, TOY, Case, CountingProxy, digests, events, journal, rounds, wait_until
 
 
 def resident_kib(pid):

@@ -106,8 +106,17 @@ def journal(directory):
     return [json.loads(line) for line in lines]
 
 
+def events(directory, name):
+    return [line for line in journal(directory) if line["event"] == name]
+
+
 def rounds(directory):
-    return [line for line in journal(directory) if line["event"] == "round"]
+    return events(directory, "round")
+
+
+def ca(folder, *arguments):
+    """`fedctl ca` on the authority in the folder, which must succeed; what it prints."""
+    return subprocess.run([FEDCTL, "ca", *arguments, "--dir", folder], check=True, capture_output=True, text=True).stdout
 
 
 def digests(directory):

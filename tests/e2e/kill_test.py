@@ -9,7 +9,7 @@ import tempfile
 import time
 import unittest
 
-from fedctl import FEDCTL, ROOT, TOY, digests, rounds, wait_until, without_times
+from fedctl import FEDCTL, ROOT, TOY, ca, digests, rounds, wait_until, without_times
 
 KILLS = int(os.environ.get("KILLS", "12"))
 SEED = int(os.environ.get("SEED", "1"))
@@ -59,17 +59,13 @@ class Kill(unittest.TestCase):
 
     def certificates(self):
         """The experiment's server.tls, and a client's arguments by its number."""
-        ca = self.folder / "ca"
-
-        def command(*arguments):
-            return subprocess.run([FEDCTL, "ca", *arguments, "--dir", ca], check=True, capture_output=True, text=True).stdout
-
-        if not ca.exists():
-            command("init")
-            (self.folder / "tls.yaml").write_text(command("issue", "--server", "127.0.0.1"))
+        folder = self.folder / "ca"
+        if not folder.exists():
+            ca(folder, "init")
+            (self.folder / "tls.yaml").write_text(ca(folder, "issue", "--server", "127.0.0.1"))
             for i in range(CLIENTS):
-                command("issue", "--id", str(i))
-        return (self.folder / "tls.yaml").read_text(), [["--site", ca / f"client-{i}.yaml"] for i in range(CLIENTS)]
+                ca(folder, "issue", "--id", str(i))
+        return (self.folder / "tls.yaml").read_text(), [["--site", folder / f"client-{i}.yaml"] for i in range(CLIENTS)]
 
     def run_once(self, name, text, kills, rng, expected_s, tls=False):
         """Runs the experiment with so many kills; returns the run directory, the clients' logs and how many clients were killed."""

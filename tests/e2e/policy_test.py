@@ -1,14 +1,14 @@
 """What a site allows stands above what the server asks: refused with the reason, and the run goes on without that client."""
 import unittest
 
-from fedctl import GLYPHS, TOY, Case, journal, rounds
+from fedctl import GLYPHS, TOY, Case, events, rounds
 
 # Six clients, of which five are enough.
 FIVE = TOY.replace("quorum: 1.0", "quorum: 0.8").replace("deadline_s: 20", "deadline_s: 5")
 
 
 def about(directory, event, peer):
-    return [line for line in journal(directory) if line["event"] == event and line["peer"] == peer]
+    return [line for line in events(directory, event) if line["peer"] == peer]
 
 
 class Policy(Case):
@@ -72,7 +72,7 @@ class Bounds(Case):
         self.finish(client)
         self.assertIn("quorum not reached", err)
         self.assertIn("server.max_update_norm is 0.001", about(directory, "reject", 0)[0]["reason"])
-        self.assertEqual(len([line for line in journal(directory) if line["event"] == "reject"]), 6)
+        self.assertEqual(len(events(directory, "reject")), 6)
 
     def test_more_examples_than_allowed(self):
         config = self.write("exp.yaml", GLYPHS.replace("quorum: 1.0", "quorum: 0.1"))

@@ -6,13 +6,9 @@ import socket
 import ssl
 import unittest
 
-from fedctl import FEDCTL, GLYPHS, TOY, Case, CountingProxy, digests, journal, rounds, wait_until
+from fedctl import FEDCTL, GLYPHS, TOY, Case, CountingProxy, digests, events, journal, rounds, wait_until
 
 SLOW = TOY.replace("steps: 5", "steps: 20000").replace("rounds: 5", "rounds: 8").replace("quorum: 1.0", "quorum: 0.5")
-
-
-def events(directory, name):
-    return [line for line in journal(directory) if line["event"] == name]
 
 
 class Tls(Case):

@@ -11,6 +11,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace fedctl::net::detail {
@@ -47,6 +48,14 @@ std::vector<RevocationList> read_revocation_lists(const std::string& path, const
 // Throws ConfigError also if group or others may read the file.
 Key read_private_key(const std::string& path, const std::string& key);
 
+// All certificates of the file are trusted. Throws as read_certificates() does.
+void trust(X509_STORE& store, const std::string& path, const std::string& key);
+// Why the certificate does not descend from what the store trusts, or is not for this purpose
+// ("ssl_client"); "" if it does and is. `chain` may be null.
+std::string verify(X509_STORE& store, X509& certificate, STACK_OF(X509) * chain,
+                   const char* purpose);
+
+inline constexpr std::string_view kClientsUri = "urn:fedctl:clients:";
 // "urn:fedctl:clients:0-7" among the subject's alternative names: "0-7"; "" if there is none.
 std::string clients_of(X509& certificate);
 

@@ -1,0 +1,25 @@
+// What the server knows of one connection.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "net/server.hpp"
+
+namespace fedctl::net {
+
+namespace detail {
+// The ledger's key for bytes of connections that never said who they are.
+inline constexpr talk::PeerId kStranger = -2;
+}  // namespace detail
+
+struct TcpServer::Session {
+  std::shared_ptr<Connection> connection;
+  talk::PeerId peer = detail::kStranger;
+  bool joined = false, left = false;
+  std::string address() const {
+    return connection->remote().substr(0, connection->remote().rfind(':'));
+  }
+};
+
+}  // namespace fedctl::net
