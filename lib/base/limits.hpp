@@ -10,6 +10,8 @@ namespace fedctl::limits {
 // Wire.
 inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;           // after the handshake
 inline constexpr std::size_t kHandshakeFrameBytesMax = std::size_t{1} << 16;  // before it is over
+inline constexpr std::size_t kChunkBytes = std::size_t{256}
+                                           << 10;  // of larger data frames, at a time
 inline constexpr std::size_t kTensorsPerMessageMax = 4096;
 inline constexpr std::size_t kScalarsPerMessageMax = 1024;
 inline constexpr std::size_t kNameBytesMax = 255;

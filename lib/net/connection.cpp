@@ -1,5 +1,7 @@
 #include "net/connection.hpp"
 
+#include <netinet/tcp.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
@@ -13,6 +15,8 @@ using asio::use_awaitable;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kPieceBytes = std::size_t{256} << 10;  // read and written at a time
+// What the kernel may hold unsent: lost with the connection, and in front of a heartbeat.
+constexpr int kUnsentBytesMax = 256 << 10;
 
 std::string describe(const asio::ip::tcp::socket& socket) {
   boost::system::error_code error;
@@ -45,14 +49,19 @@ Connection::Connection(Stream::Socket socket, TlsSettings tls, Count count)
       deadline_(stream_.socket().get_executor()),
       count_(std::move(count)),
       remote_(describe(stream_.socket())),
-      alive_(Clock::now()) {}
+      alive_(Clock::now()) {
+  boost::system::error_code ignored;
+  stream_.socket().set_option(
+      asio::detail::socket_option::integer<IPPROTO_TCP, TCP_NOTSENT_LOWAT>(kUnsentBytesMax),
+      ignored);
+}
 
 talk::Task<void> Connection::handshake() {
   try {
     co_await stream_.handshake();
   } catch (...) {
     for (const Way way : {Way::in, Way::out}) {
-      count_(way, control_bytes(0, stream_.last_overhead(way)), 0);
+      count_(way, control_bytes(0, stream_.last_overhead(way)), {});
     }
     throw;
   }
@@ -68,10 +77,12 @@ talk::Task<void> Connection::fill(std::byte* out, std::size_t count) {
   }
 }
 
-talk::Task<Received> Connection::read(std::size_t bytes_max) {
+talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* transfer) {
   std::array<std::byte, wire::kHeaderBytes> raw{};
   Bytes body;
   Received received;
+  talk::Traffic parts;
+  Crossed crossed;
   partial_ = 0;
   try {
     co_await fill(raw.data(), raw.size());
@@ -81,48 +92,66 @@ talk::Task<Received> Connection::read(std::size_t bytes_max) {
       body.resize(std::min<std::size_t>(received.header.body_bytes, at + kPieceBytes));
       co_await fill(body.data() + at, body.size() - at);
     }
-    received.message = wire::decode_body(received.header, raw, body);
+    if (received.header.type == wire::FrameType::chunk && transfer != nullptr) {
+      wire::check_body(received.header, raw, body);
+      wire::Transfer::Piece piece = transfer->add(received.header, body, bytes_max);
+      parts.payload = piece.payload;
+      crossed = {received.header.exchange, transfer->chunks()};
+      if (piece.message) {
+        received.header.type = wire::FrameType::data;
+        received.message = std::move(*piece.message);
+      }
+    } else {
+      received.message = wire::decode_body(received.header, raw, body);
+      if (received.header.type == wire::FrameType::data) {
+        parts.payload = wire::payload_bytes(received.message);
+        crossed = {received.header.exchange, 1};
+      }
+    }
   } catch (...) {
-    count_(Way::in, control_bytes(partial_, stream_.last_overhead(Way::in)), 0);
+    count_(Way::in, control_bytes(partial_, stream_.last_overhead(Way::in)), {});
     throw;
   }
-  talk::Traffic parts;
-  if (received.header.type == wire::FrameType::data) {
-    parts.payload = wire::payload_bytes(received.message);
-    parts.framing = partial_ - parts.payload;
-  } else {
-    parts.control = partial_;
-  }
+  (received.header.type == wire::FrameType::control ? parts.control : parts.framing) =
+      partial_ - parts.payload;
   parts.tls = stream_.overhead(Way::in);
-  count_(Way::in, parts, received.header.exchange);
+  count_(Way::in, parts, crossed);
   co_return received;
 }
 
-void Connection::queue(talk::SharedFrame frame) {
+void Connection::queue(talk::SharedFrame frame, std::size_t skip) {
   if (closed()) return;
-  queue_.push_back(std::move(frame));
+  queue_.push_back({std::move(frame), skip});
   queued_.cancel();
 }
 
 void Connection::queue_control(const talk::Message& message) { queue(control_frame(message)); }
 
-talk::Task<void> Connection::write(talk::SharedFrame frame) {
-  const bool data = frame->parts.control == 0;
-  std::size_t at = 0;
-  boost::system::error_code error;
-  while (!error && at < frame->bytes.size()) {
-    const std::size_t piece = std::min(kPieceBytes, frame->bytes.size() - at);
-    const Stream::Written written =
-        co_await stream_.write(ByteView(frame->bytes).subspan(at, piece));
-    at += written.sent;
-    error = written.error;
-    // A ping that the kernel swallowed says nothing of the peer; a large frame that moves does.
-    if (data && !error) alive_ = Clock::now();
-  }
-  talk::Traffic parts = error ? control_bytes(at) : frame->parts;
+// False if the connection is gone.
+talk::Task<bool> Connection::write_frame(ByteView bytes, talk::Traffic parts, Crossed crossed) {
+  const auto [error, sent] = co_await stream_.write(bytes);
+  // A ping that the kernel swallowed says nothing of the peer; a large frame that moves does.
+  if (crossed.exchange != 0 && !error) alive_ = Clock::now();
+  if (error) parts = control_bytes(sent);
   parts.tls = error ? stream_.last_overhead(Way::out) : stream_.overhead(Way::out);
-  count_(Way::out, parts, error ? 0 : frame->exchange);
+  count_(Way::out, parts, error ? Crossed{} : crossed);
   if (error) close(error.message());
+  co_return !error;
+}
+
+talk::Task<void> Connection::write(talk::SharedFrame frame, std::size_t skip) {
+  if (frame->chunks == 1) {
+    const bool data = frame->parts.control == 0;
+    const Crossed crossed = data ? Crossed{frame->exchange, 1} : Crossed{};
+    co_await write_frame(frame->bytes, frame->parts, crossed);
+    co_return;
+  }
+  for (std::size_t index = skip; index < frame->chunks && !closed(); ++index) {
+    const Bytes chunk = wire::encode_chunk(frame->bytes, frame->exchange, frame->id, index,
+                                           frame->bytes.size() - frame->parts.payload);
+    const Crossed crossed{frame->exchange, index + 1};
+    if (!co_await write_frame(chunk, frame->parts_of(index), crossed)) co_return;
+  }
 }
 
 talk::Task<void> Connection::write_loop() {
@@ -134,8 +163,8 @@ talk::Task<void> Connection::write_loop() {
       co_await queued_.async_wait(asio::as_tuple(use_awaitable));
       continue;
     }
-    talk::SharedFrame frame = queue_.front();
-    co_await write(frame);
+    const Waiting next = queue_.front();
+    co_await write(next.frame, next.skip);
     if (!queue_.empty()) queue_.pop_front();  // close() may have emptied it
   }
 }

@@ -15,13 +15,18 @@ namespace fedctl::net {
 
 struct Received {
   wire::Header header;
-  talk::Message message{""};
+  talk::Message message{""};  // none yet while the type is chunk
+};
+
+// What of a data frame has crossed with the bytes that are counted.
+struct Crossed {
+  talk::ExchangeId exchange = 0;  // 0: nothing
+  std::size_t chunks = 0;         // of the frame, this one and those before it; 1 if it has none
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
-  // `exchange`: of a data frame that went in full, else 0.
-  using Count = std::function<void(Way, const talk::Traffic&, talk::ExchangeId exchange)>;
+  using Count = std::function<void(Way, const talk::Traffic&, Crossed)>;
   Connection(Stream::Socket socket, TlsSettings tls, Count count);
 
   // Before anything else. Throws as Stream::handshake() does.
@@ -30,9 +35,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError
   // (the peer talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).
-  talk::Task<Received> read(std::size_t bytes_max);
+  // Chunks are gathered in `transfer`, if there is one: the last one's type is data.
+  talk::Task<Received> read(std::size_t bytes_max, wire::Transfer* transfer = nullptr);
 
-  void queue(talk::SharedFrame frame);
+  // Without its first `skip` chunks. Precondition: skip < frame->chunks.
+  void queue(talk::SharedFrame frame, std::size_t skip = 0);
   void queue_control(const talk::Message& message);
 
   // Run beside the reader: writes what is queued until the connection closes.
@@ -53,13 +60,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   talk::Task<void> fill(std::byte* out, std::size_t count);
-  talk::Task<void> write(talk::SharedFrame frame);
+  talk::Task<void> write(talk::SharedFrame frame, std::size_t skip);
+  talk::Task<bool> write_frame(ByteView bytes, talk::Traffic parts, Crossed crossed);
 
   Stream stream_;
   boost::asio::steady_timer queued_, drained_, beat_, deadline_;
   Count count_;
   std::string remote_;
-  std::deque<talk::SharedFrame> queue_;
+  struct Waiting {
+    talk::SharedFrame frame;
+    std::size_t skip = 0;
+  };
+  std::deque<Waiting> queue_;
   TimePoint alive_;
   std::size_t partial_ = 0;  // bytes of the frame being read
   std::string reason_;

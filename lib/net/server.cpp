@@ -81,11 +81,8 @@ talk::Task<void> TcpServer::accept_loop() {
     if (options_.tls) tls.context = options_.tls->context();
     session->connection = std::make_shared<Connection>(
         std::move(socket), std::move(tls),
-        [this, raw = session.get()](Way way, const talk::Traffic& traffic,
-                                    talk::ExchangeId exchange) {
-          ledger_.add(raw->peer, way == Way::in ? talk::Direction::up : talk::Direction::down,
-                      traffic);
-          if (way == Way::out && exchange != 0) written_[raw->peer] = exchange;
+        [this, raw = session.get()](Way way, const talk::Traffic& traffic, Crossed crossed) {
+          count(raw->peer, way, traffic, crossed);
         });
     make_room(*session);
     strangers_.push_back(session);
@@ -146,6 +143,7 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   left_.cancel();
   note(journal::Event("leave").about(session->peer).set("reason", reason));
   mailbox_->push({session->peer, 0, talk::Lost{reason, session->left}});
+  asio::co_spawn(io_, forget_answer(session->peer), asio::detached);
 }
 
 // Throws what serve() turns into a refusal.
@@ -186,10 +184,13 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   const wire::Expect fields(ready.message, "ready");
   const bool numbered = ready.message.scalars.contains("session");
   const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
+  session->have = progress_in(ready.message);
   connection.deadline(kForever, "");
   preparing_.erase(id);
   connection.grant_ticket();
-  connection.queue_control(Message("welcome"));
+  const wire::Transfer& answer = answers_[id];
+  connection.queue_control(answer.whole() ? Message("welcome")
+                                          : with_progress(Message("welcome"), answer));
   session->joined = true;
   sessions_.emplace(id, session);
   note(journal::Event("join").about(id).set("from", connection.remote()));
@@ -202,7 +203,9 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
 talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
   Connection& connection = *session->connection;
   while (true) {
-    Received received = co_await connection.read(options_.frame_bytes_max);
+    Received received =
+        co_await connection.read(options_.frame_bytes_max, &answers_[session->peer]);
+    if (received.header.type == wire::FrameType::chunk) continue;
     if (received.header.type == wire::FrameType::control) {
       if (received.message.kind == "ping") connection.queue_control(Message("pong"));
       if (received.message.kind == "leave") {
@@ -224,12 +227,7 @@ talk::Task<void> TcpServer::send(talk::PeerId to, talk::ExchangeId exchange,
   talk::SharedFrame frame = cache_.frame(message, exchange);
   asio::post(io_, [this, to, frame = std::move(frame)]() mutable {
     const auto found = sessions_.find(to);
-    if (found == sessions_.end()) return;
-    const auto written = written_.find(to);
-    if (written != written_.end() && written->second == frame->exchange) {
-      frame = talk::as_resent(*frame);
-    }
-    found->second->connection->queue(std::move(frame));
+    if (found != sessions_.end()) ask(*found->second, frame);
   });
   co_return;
 }

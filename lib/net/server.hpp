@@ -72,6 +72,9 @@ class TcpServer final : public talk::Endpoint {
   talk::Task<void> serve(std::shared_ptr<Session> session);
   talk::Task<void> handshake(std::shared_ptr<Session> session);
   talk::Task<void> converse(std::shared_ptr<Session> session);
+  void count(talk::PeerId peer, Way way, talk::Traffic traffic, Crossed crossed);
+  void ask(Session& session, const talk::SharedFrame& frame);
+  talk::Task<void> forget_answer(talk::PeerId peer);
   talk::Task<void> say_goodbye(std::string status);
   void dismiss(Connection& connection);
   void refuse(Session& session, const std::string& reason);
@@ -81,11 +84,12 @@ class TcpServer final : public talk::Endpoint {
   talk::Ledger& ledger_;
   journal::Journal& journal_;
   std::shared_ptr<Mailbox> mailbox_;
-  talk::FrameCache cache_;        // work side
+  talk::FrameCache cache_{true};  // work side
   std::set<talk::PeerId> peers_;  // work side
   boost::asio::io_context io_{1};
-  // The last exchange whose question a client was sent in full; network thread.
-  std::map<talk::PeerId, talk::ExchangeId> written_;
+  // How far the last question has got to a client, and what has come of its answer; network thread.
+  std::map<talk::PeerId, Crossed> asked_;
+  std::map<talk::PeerId, wire::Transfer> answers_;
   boost::asio::ip::tcp::acceptor acceptor_;
   std::uint16_t port_ = 0;
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread

@@ -121,7 +121,10 @@ talk::Task<void> OnceEndpoint::send(talk::PeerId to, talk::ExchangeId exchange,
 talk::Task<std::optional<talk::Envelope>> OnceEndpoint::receive(TimePoint until) {
   while (true) {
     std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
-    if (!envelope || !std::holds_alternative<talk::Message>(envelope->event)) co_return envelope;
+    const bool known = envelope && std::holds_alternative<talk::Again>(envelope->event);
+    if (!known && (!envelope || !std::holds_alternative<talk::Message>(envelope->event))) {
+      co_return envelope;
+    }
     const talk::ExchangeId exchange = envelope->exchange;
     if (exchange == working_) continue;
     if (exchange == memory_.exchange()) {
@@ -130,6 +133,7 @@ talk::Task<std::optional<talk::Envelope>> OnceEndpoint::receive(TimePoint until)
       co_await inner_.send(envelope->from, exchange, std::move(again));
       continue;
     }
+    if (known) continue;  // it is not for us to say that we have never seen it
     tell_(exchange, false);
     working_ = exchange;
     co_return envelope;

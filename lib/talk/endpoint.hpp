@@ -37,11 +37,12 @@ struct Lost {
 struct Rejected {  // a message that could not be decoded; the peer stays
   std::string reason;
 };
+struct Again {};   // the question of this exchange, which has been received, is asked once more
 struct Closed {};  // the run is over: nothing will arrive any more
 struct Envelope {
   PeerId from = kServer;
   ExchangeId exchange = 0;
-  std::variant<Message, Joined, Lost, Rejected, Closed> event;
+  std::variant<Message, Joined, Lost, Rejected, Again, Closed> event;
 };
 
 class Endpoint {

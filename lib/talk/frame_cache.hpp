@@ -1,45 +1,56 @@
 // FrameCache: encodes a message that goes to many peers once. Not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "talk/ledger.hpp"
-#include "wire/frame.hpp"
+#include "wire/chunk.hpp"
 
 namespace fedctl::talk {
 
-// A data frame ready for the wire, shared by all the peers it goes to.
+// A frame ready for the wire, shared by all the peers it goes to.
 struct Frame {
-  Bytes bytes;
-  Traffic parts;  // payload and framing
+  Bytes bytes;    // before it is cut into chunks
+  Traffic parts;  // as it travels
   ExchangeId exchange = 0;
+  std::size_t chunks = 1;  // 1: it travels as it is
+  wire::TransferId id{};   // of more than one, if asked for
+
+  // As chunk `index` travels.
+  Traffic parts_of(std::size_t index) const {
+    if (chunks == 1) return parts;
+    const std::size_t before = index * limits::kChunkBytes;
+    const std::size_t piece = std::min(limits::kChunkBytes, bytes.size() - before);
+    Traffic traffic;
+    traffic.payload = wire::payload_of_piece(index, piece, bytes.size() - parts.payload);
+    traffic.framing = wire::chunk_overhead(chunks) / chunks + piece - traffic.payload;
+    return traffic;
+  }
 };
 using SharedFrame = std::shared_ptr<const Frame>;
 
-inline SharedFrame make_frame(ExchangeId exchange, const Message& message) {
+// `with_id`: it is going to a peer that may have a part of it.
+inline SharedFrame make_frame(ExchangeId exchange, const Message& message, bool with_id = false) {
   auto frame = std::make_shared<Frame>();
   frame->bytes = wire::encode_frame(wire::FrameType::data, exchange, message);
+  frame->chunks = wire::chunk_count(frame->bytes.size());
   frame->parts.payload = wire::payload_bytes(message);
-  frame->parts.framing = frame->bytes.size() - frame->parts.payload;
+  frame->parts.framing =
+      frame->bytes.size() - frame->parts.payload + wire::chunk_overhead(frame->chunks);
   frame->exchange = exchange;
+  if (with_id && frame->chunks > 1) frame->id = wire::transfer_id(frame->bytes);
   return frame;
-}
-
-// The same bytes, counted as repeated.
-inline SharedFrame as_resent(const Frame& frame) {
-  auto again = std::make_shared<Frame>(frame);
-  again->parts = {};
-  again->parts.resent = again->bytes.size();
-  return again;
 }
 
 class FrameCache {
  public:
+  explicit FrameCache(bool with_ids = false) : with_ids_(with_ids) {}
   // The frame of (message, exchange): the last one if it is asked for again, else a new one. The
   // cache keeps the message alive, so that its address cannot be taken by another.
   SharedFrame frame(const SharedMessage& message, ExchangeId exchange) {
     if (message != message_ || exchange != exchange_ || !frame_) {
-      frame_ = make_frame(exchange, *message);
+      frame_ = make_frame(exchange, *message, with_ids_);
       message_ = message;
       exchange_ = exchange;
     }
@@ -47,6 +58,7 @@ class FrameCache {
   }
 
  private:
+  bool with_ids_;
   SharedMessage message_;
   ExchangeId exchange_ = 0;
   SharedFrame frame_;

@@ -123,11 +123,11 @@ void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFram
   }
   if (options.ledger != nullptr) {
     Traffic parts = frame->parts;
-    parts.resent = (sendings - 1) * frame->bytes.size();
+    parts.resent = (sendings - 1) * frame->parts.sum();
     options.ledger->add(client, down ? Direction::down : Direction::up, parts);
   }
   TimePoint at =
-      after(from.clock_, link, down ? link.down_mbit : link.up_mbit, frame->bytes.size(), sendings);
+      after(from.clock_, link, down ? link.down_mbit : link.up_mbit, frame->parts.sum(), sendings);
   TimePoint& last = last_arrival[{from.id_, to.id_}];
   at = last = std::max(at, last);
   put(to, {at, from.id_, 0, exchange, std::move(frame)});

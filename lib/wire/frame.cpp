@@ -20,6 +20,19 @@ std::uint32_t checksum(ByteView header, ByteView body) {
 
 }  // namespace
 
+void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> frame) {
+  Bytes header;
+  ByteWriter writer(header);
+  writer.number('f');
+  writer.number('c');
+  writer.number(kVersion);
+  writer.number(static_cast<std::uint8_t>(type));
+  writer.number(static_cast<std::uint32_t>(frame.size() - kHeaderBytes));
+  writer.number(exchange);
+  writer.number(checksum(header, frame.subspan(kHeaderBytes)));
+  std::copy(header.begin(), header.end(), frame.begin());
+}
+
 Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& message) {
   Bytes frame;
   frame.reserve(kHeaderBytes + 256 + payload_bytes(message));
@@ -30,16 +43,7 @@ Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& messag
     throw WireError("message \"" + message.kind + "\" of " + std::to_string(body_bytes) +
                     " bytes, at most " + std::to_string(limits::kFrameBytesMax) + " fit a frame");
   }
-  Bytes header;
-  ByteWriter writer(header);
-  writer.number('f');
-  writer.number('c');
-  writer.number(kVersion);
-  writer.number(static_cast<std::uint8_t>(type));
-  writer.number(static_cast<std::uint32_t>(body_bytes));
-  writer.number(exchange);
-  writer.number(checksum(header, ByteView(frame).subspan(kHeaderBytes)));
-  std::copy(header.begin(), header.end(), frame.begin());
+  put_header(type, exchange, frame);
   return frame;
 }
 
@@ -54,7 +58,7 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
   }
   Header header;
   const auto type = reader.number<std::uint8_t>();
-  if (type > static_cast<std::uint8_t>(FrameType::control)) {
+  if (type > static_cast<std::uint8_t>(FrameType::chunk)) {
     throw WireError("unknown frame type " + std::to_string(type));
   }
   header.type = static_cast<FrameType>(type);
@@ -68,11 +72,16 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
   return header;
 }
 
-Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
-                    ByteView body) {
+void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body) {
   if (header.body_bytes != body.size())
     throw WireError("frame body has another length than claimed");
   if (checksum(raw, body) != header.crc) throw WireError("frame checksum is wrong");
+}
+
+Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
+                    ByteView body) {
+  check_body(header, raw, body);
+  if (header.type == FrameType::chunk) throw WireError("a chunk where a whole frame is expected");
   return decode(body);
 }
 

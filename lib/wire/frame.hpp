@@ -3,7 +3,8 @@
 //   offset size  field
 //        0    2  magic 'f' 'c'
 //        2    1  version, kVersion
-//        3    1  type: 0 data (a method's message), 1 control (handshake, heartbeat, end)
+//        3    1  type: 0 data (a method's message), 1 control (handshake, heartbeat, end),
+//                2 chunk (a piece of a large data frame: wire/chunk.hpp)
 //        4    4  body bytes
 //        8    8  exchange: which question a message asks or answers; 0 in control frames
 //       16    4  CRC-32 (IEEE 802.3) of bytes 0-15 and the body
@@ -23,7 +24,7 @@ namespace fedctl::wire {
 inline constexpr std::size_t kHeaderBytes = 20;
 inline constexpr std::uint8_t kVersion = 1;
 
-enum class FrameType : std::uint8_t { data = 0, control = 1 };
+enum class FrameType : std::uint8_t { data = 0, control = 1, chunk = 2 };
 
 struct Header {
   FrameType type = FrameType::data;
@@ -32,14 +33,18 @@ struct Header {
   std::uint32_t crc = 0;
 };
 
+// Fills in the header of a frame in one buffer. Precondition: at least kHeaderBytes long, and no
+// body beyond limits::kFrameBytesMax.
+void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> frame);
 // Header and body in one buffer. Throws WireError if the body exceeds limits::kFrameBytesMax.
 Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& message);
 
 // Throws WireError on another magic (a stranger), another version (naming both), an unknown type,
 // or a body longer than bytes_max. Nothing is allocated.
 Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max);
-// The body of a frame whose header was `raw`. Throws WireError if the checksum or the message is
-// wrong.
+// Throws WireError if the checksum of a frame whose header was `raw`, or its length, is wrong.
+void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body);
+// Its message. Throws WireError if that or the checksum is wrong, or the frame is a chunk.
 Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
                     ByteView body);
 // A whole frame from one buffer.

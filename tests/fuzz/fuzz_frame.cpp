@@ -1,9 +1,9 @@
-// Any bytes as a frame and as a message: only WireError may escape, and what decodes encodes to the
-// same bytes.
+// Any bytes as a frame, as chunks and as a message: only WireError may escape, and what decodes
+// encodes to the same bytes.
 #include <algorithm>
 #include <cstdlib>
 
-#include "wire/frame.hpp"
+#include "wire/chunk.hpp"
 
 using namespace fedctl;
 
@@ -12,6 +12,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     wire::Header header;
     wire::decode_frame(bytes, header);
+  } catch (const WireError&) {
+  }
+  try {
+    // Heads, each with a piece of zeros as long as four more bytes say.
+    wire::Transfer transfer;
+    for (ByteReader reader(bytes); reader.left() >= wire::kChunkHeadBytes + 4;) {
+      const ByteView head = reader.raw(wire::kChunkHeadBytes);
+      Bytes body(head.begin(), head.end());
+      body.resize(body.size() + reader.number<std::uint32_t>() % (2 * limits::kChunkBytes));
+      transfer.add({wire::FrameType::chunk, 0, 1, 0}, body, std::size_t{1} << 20);
+    }
   } catch (const WireError&) {
   }
   try {

@@ -28,8 +28,12 @@ namespace asio = boost::asio;
 class Site {
  public:
   explicit Site(std::int64_t clients, double idle_s = 30)
-      : path_(std::filesystem::temp_directory_path() /
-              ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")),
+      : Site(clients, idle_s,
+             std::filesystem::temp_directory_path() /
+                 ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")) {}
+  // The journal's file; empty: none.
+  Site(std::int64_t clients, double idle_s, const std::filesystem::path& path)
+      : path_(path),
         journal_((std::filesystem::remove(path_),
                   std::filesystem::remove(journal::chain_path(path_.string())), path_.string()),
                  {"test", "server", {}}, wall_ms) {

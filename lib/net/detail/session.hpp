@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "net/detail/progress.hpp"
 #include "net/server.hpp"
 
 namespace fedctl::net {
@@ -17,6 +18,7 @@ struct TcpServer::Session {
   std::shared_ptr<Connection> connection;
   talk::PeerId peer = detail::kStranger;
   bool joined = false, left = false;
+  Progress have;  // of a question, when it joined
   std::string address() const {
     return connection->remote().substr(0, connection->remote().rfind(':'));
   }

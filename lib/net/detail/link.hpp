@@ -1,0 +1,53 @@
+// Link: a client's side of the network, over all its connections.
+#pragma once
+
+#include <mutex>
+
+#include "net/allowance.hpp"
+#include "net/client.hpp"
+#include "net/detail/progress.hpp"
+
+namespace fedctl::net {
+
+struct TcpClient::Link : std::enable_shared_from_this<Link> {
+  Link(Options options_, boost::asio::io_context& io_, boost::asio::any_io_executor executor_)
+      : options(std::move(options_)),
+        io(io_),
+        executor(executor_),
+        mailbox(std::make_shared<Mailbox>(executor_)),
+        allowance(std::make_shared<Allowance>(options.round_bytes_max, options.total_bytes_max)) {}
+
+  talk::Task<void> run();
+  talk::Task<void> connect();
+  talk::Task<void> handshake();
+  talk::Task<void> converse();
+  talk::Task<void> leave();
+  void answer(talk::SharedFrame frame);
+  static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
+                                                           std::string plan, std::int64_t run);
+  void fail(std::exception_ptr error);
+  void news(decltype(talk::Envelope::event) event, talk::ExchangeId exchange = 0) {
+    mailbox->push({talk::kServer, exchange, std::move(event)});
+  }
+
+  Options options;
+  boost::asio::io_context& io;
+  boost::asio::any_io_executor executor;
+  std::shared_ptr<Mailbox> mailbox;
+  std::shared_ptr<Allowance> allowance;  // shared with every connection
+  std::shared_ptr<Connection> connection;
+  wire::Transfer question;                // as far as it has come, over all connections
+  Progress kept;                          // of an answer, by the server, when it let us in
+  talk::ExchangeId answered = 0;          // the last one on this connection
+  std::shared_ptr<const TlsContext> tls;  // what the ticket is good for
+  TlsTicket ticket;
+  double idle_s = 30;
+  bool joined = false;  // the handshake of `connection` is over
+  bool stopping = false;
+
+  mutable std::mutex mutex;  // guards what other threads read
+  std::exception_ptr failure;
+  std::optional<std::string> end_status;
+};
+
+}  // namespace fedctl::net

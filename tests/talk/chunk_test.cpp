@@ -1,0 +1,121 @@
+#include "wire/chunk.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "base/rng.hpp"
+#include "talk/frame_cache.hpp"
+
+using namespace fedctl;
+using namespace fedctl::wire;
+
+namespace {
+
+Message update(std::size_t floats) {
+  std::vector<float> values(floats);
+  Rng rng(4);
+  for (float& value : values) value = static_cast<float>(rng.normal());
+  return Message("update").with("examples", std::int64_t{7}).with("w", Tensor::of(values, {}));
+}
+
+std::optional<Message> add(Transfer& transfer, const Bytes& chunk,
+                           std::size_t bytes_max = limits::kFrameBytesMax) {
+  const auto raw = ByteView(chunk).first<kHeaderBytes>();
+  const Header header = decode_header(raw, limits::kFrameBytesMax);
+  const ByteView body = ByteView(chunk).subspan(kHeaderBytes);
+  check_body(header, raw, body);
+  CHECK(header.type == FrameType::chunk);
+  return transfer.add(header, body, bytes_max).message;
+}
+
+struct Cut {
+  explicit Cut(const Message& message, talk::ExchangeId exchange = 3)
+      : frame(talk::make_frame(exchange, message, true)) {
+    for (std::size_t i = 0; i < frame->chunks; ++i) {
+      chunks.push_back(encode_chunk(frame->bytes, exchange, frame->id, i,
+                                    frame->bytes.size() - frame->parts.payload));
+    }
+  }
+  talk::SharedFrame frame;
+  std::vector<Bytes> chunks;
+};
+
+}  // namespace
+
+TEST_CASE("a frame in chunks is put together again, and its parts add up", "[wire][chunk]") {
+  const std::size_t around = limits::kChunkBytes / sizeof(float);
+  for (const std::size_t floats : {around, around + 1, 2 * around - 8, 3 * around + 5}) {
+    const Message message = update(floats);
+    const Cut cut(message);
+    REQUIRE(cut.frame->chunks > 1);
+    Transfer transfer;
+    talk::Traffic parts;
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < cut.chunks.size(); ++i) {
+      const auto got = add(transfer, cut.chunks[i]);
+      CHECK(got.has_value() == (i + 1 == cut.chunks.size()));
+      if (got) CHECK(*got == message);
+      CHECK(cut.frame->parts_of(i).sum() == cut.chunks[i].size());
+      parts += cut.frame->parts_of(i);
+      bytes += cut.chunks[i].size();
+    }
+    CHECK(transfer.whole());
+    CHECK(parts == cut.frame->parts);
+    CHECK(parts.sum() == bytes);
+    CHECK(parts.payload == floats * sizeof(float));
+  }
+}
+
+TEST_CASE("a small frame has no chunks", "[wire][chunk]") {
+  const auto frame = talk::make_frame(1, update(100), true);
+  CHECK(frame->chunks == 1);
+  CHECK(frame->parts_of(0) == frame->parts);
+  CHECK(frame->parts.sum() == frame->bytes.size());
+}
+
+TEST_CASE("chunks out of order, of something else, or that lie are refused",
+          "[wire][chunk][hostile]") {
+  const Cut cut(update(200'000));
+  const Cut other(update(200'001));
+  const Cut later(update(200'000), 4);
+  REQUIRE(cut.chunks.size() == 4);
+  Transfer transfer;
+  CHECK_THROWS_WITH(add(transfer, cut.chunks[1]), Catch::Contains("not the next one"));
+  add(transfer, cut.chunks[0]);
+  CHECK_THROWS_WITH(add(transfer, cut.chunks[2]), Catch::Contains("not the next one"));
+  CHECK_THROWS_WITH(add(transfer, other.chunks[1]), Catch::Contains("not the next one"));
+  CHECK_THROWS_WITH(add(transfer, later.chunks[1]), Catch::Contains("not the next one"));
+  CHECK(transfer.chunks() == 1);  // a wrong one costs nothing of what is there
+  add(transfer, other.chunks[0]);
+  CHECK(transfer.id() == other.frame->id);
+  CHECK_THROWS_WITH(add(transfer, cut.chunks[0], 3 * limits::kChunkBytes),
+                    Catch::Contains("chunk 0 of 4"));
+
+  const auto changed = [&](std::size_t at) {
+    Bytes chunk = cut.chunks[3];
+    chunk[at] ^= std::byte{1};
+    put_header(FrameType::chunk, 3, chunk);
+    Transfer fresh;
+    for (std::size_t i = 0; i < 3; ++i) add(fresh, cut.chunks[i]);
+    CHECK_THROWS_AS(add(fresh, chunk), WireError);
+  };
+  changed(kHeaderBytes);                        // the id
+  changed(kHeaderBytes + 16);                   // the index
+  changed(kHeaderBytes + 20);                   // the count
+  changed(kHeaderBytes + 24);                   // what is not payload
+  changed(kHeaderBytes + kChunkHeadBytes + 9);  // a value: the digest tells
+
+  // A sender that lies from the first chunk on.
+  Transfer fresh;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const Bytes chunk = encode_chunk(cut.frame->bytes, 3, cut.frame->id, i, 17);
+    if (i < 3) {
+      add(fresh, chunk);
+    } else {
+      CHECK_THROWS_WITH(add(fresh, chunk), Catch::Contains("not what its chunks say"));
+    }
+  }
+  CHECK(fresh.chunks() == 0);
+  // A chunk within a chunk, and one where no transfer is.
+  Header header;
+  CHECK_THROWS_WITH(decode_frame(cut.chunks[0], header), Catch::Contains("whole frame"));
+}
