@@ -27,6 +27,7 @@ struct Whole {  // legal range of an integer, both ends included
 };
 struct Range {  // legal range of a real; `above`/`below` exclude their end, `min`/`max` include it
   std::optional<double> above = {}, min = {}, below = {}, max = {};
+  std::string zero = {};  // a word that may stand instead of a number, kept as 0
 };
 // What a text may be; `pattern` is a name for people ("a path", "host:port").
 struct Text {

@@ -67,6 +67,10 @@ class Reader final : public Fields {
   void real(std::string_view key, double& value, Range range, std::string_view) override {
     const Node* node = scalar(key, "a number");
     if (node == nullptr) return;
+    if (!range.zero.empty() && node->scalar == range.zero) {
+      value = 0;
+      return;
+    }
     const std::optional<double> parsed = as_number<double>(node->scalar);
     if (node->quoted || !parsed || !std::isfinite(*parsed)) {
       wrong(*node, join_key(path_, key), "must be a finite number");

@@ -67,6 +67,13 @@ class Schema final : public Fields {
     if (range.min) json["minimum"] = *range.min;
     if (range.below) json["exclusiveMaximum"] = *range.below;
     if (range.max) json["maximum"] = *range.max;
+    if (!range.zero.empty()) {
+      Json number = {{"type", "number"}};
+      for (const auto& [name, bound] : json.items()) {
+        if (name != "default") number[name] = bound;
+      }
+      json = {{"anyOf", Json::array({number, {{"const", range.zero}}})}, {"default", value}};
+    }
     add(key, std::move(json), meaning);
   }
   void boolean(std::string_view key, bool& value, std::string_view meaning) override {

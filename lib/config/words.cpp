@@ -69,6 +69,11 @@ bool contains(const Range& range, double value) {
 }
 
 std::string range_text(const Range& range) {
+  if (!range.zero.empty()) {
+    Range numbers = range;
+    numbers.zero.clear();
+    return range_text(numbers) + ", or " + range.zero;
+  }
   const bool low = range.above || range.min;
   const bool high = range.below || range.max;
   if (low && high) {

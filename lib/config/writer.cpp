@@ -51,8 +51,8 @@ class Writer final : public Fields {
   void integer(std::string_view key, std::int64_t& value, Whole, std::string_view) override {
     line(key, std::to_string(value));
   }
-  void real(std::string_view key, double& value, Range, std::string_view) override {
-    line(key, real_text(value));
+  void real(std::string_view key, double& value, Range range, std::string_view) override {
+    line(key, value == 0 && !range.zero.empty() ? range.zero : real_text(value));
   }
   void boolean(std::string_view key, bool& value, std::string_view) override {
     line(key, value ? "true" : "false");

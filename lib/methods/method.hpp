@@ -22,6 +22,7 @@
 #include "journal/journal.hpp"
 #include "learn/pool.hpp"
 #include "learn/train.hpp"
+#include "methods/stragglers.hpp"
 #include "talk/endpoint.hpp"
 
 namespace fedctl::methods {
@@ -50,7 +51,7 @@ struct JobPlan {
   std::int64_t clients = 1;    // ids 0 .. clients - 1
   std::int64_t per_round = 1;  // <= clients
   double quorum = 1;           // share of the cohort that must answer
-  double deadline_s = 60;      // of one round
+  double deadline_s = 60;      // of one round; 0: from the clients' history
   learn::TrainOptions train;
   Layout layout;
   double step_ms = 0;  // modelled cost of a training step, simulations only
@@ -60,6 +61,7 @@ struct JobPlan {
   std::int64_t examples_max = limits::kExamplesMax;
 
   std::int64_t quorum_count() const;  // ceil(quorum * per_round), at least 1
+  double deadline_max_s() const { return deadline_s > 0 ? deadline_s : limits::kDeadlineMaxS; }
 };
 
 // What a round came to, for the journal.
@@ -70,6 +72,7 @@ struct RoundReport {
   double train_loss = 0;   // weighted by examples
   double update_norm = 0;  // Euclidean, of the change of the global weights
   double wait_ms = 0, train_ms = 0, aggregate_ms = 0;
+  double deadline_ms = 0;  // that was given to the clients, without an extension
   // Of the weights the round began with, on each client's held-out examples; by client id, of those
   // that reported.
   std::vector<learn::Scores> client_scores = {};
@@ -93,6 +96,7 @@ struct ServerContext {
   Rng rng;  // stream ("server")
   journal::Journal& journal;
   RoundSink& sink;
+  Stragglers& stragglers;
   std::int64_t first_round = 1;
 };
 
@@ -138,6 +142,10 @@ class RoundServer : public ServerMethod {
 
  private:
   Task<RoundReport> conduct(Endpoint& net, ServerContext& ctx, std::int64_t round);
+  // Replies that may be merged; the others are moved to answers.rejected.
+  void inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx) const;
+
+  std::optional<TimePoint> closed_;  // the end of the round before
 };
 
 // The kind of a message that stands in for an answer: the client could not do its work; {text
@@ -155,9 +163,10 @@ class RoundClient : public ClientMethod {
   Task<void> run(Endpoint& net, ClientContext& ctx) final;
 };
 
-// The cohort of a round: the first plan.per_round of a random order of all ids, as far as they are
+// The cohort of a round: the first `count` of a random order of all ids, as far as they are
 // present; sorted. Depends on the round and on who is present, not on who came first.
-std::vector<PeerId> sample_cohort(const JobPlan& plan, Rng rng, std::span<const PeerId> present);
+std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng rng,
+                                  std::span<const PeerId> present);
 
 struct MethodEntry {
   config::Kind kind;

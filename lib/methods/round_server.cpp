@@ -11,20 +11,24 @@ namespace {
 // so that the first cohort does not depend on who was faster; later only as many as the quorum
 // needs.
 Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
-  const TimePoint until = net.now() + seconds(plan.deadline_s);
-  const auto wanted = static_cast<std::size_t>(at_start ? plan.clients : plan.quorum_count());
-  while (net.peers().size() < wanted) {
-    const std::optional<talk::Envelope> envelope = co_await net.receive(until);
-    if (!envelope) break;
-    if (std::holds_alternative<talk::Closed>(envelope->event)) {
-      throw ProtocolError("the run was closed while clients were awaited");
+  const TimePoint start = net.now();
+  const auto present = [&] { return static_cast<std::int64_t>(net.peers().size()); };
+  const auto await_until = [&net, present](std::int64_t wanted, TimePoint until) -> Task<void> {
+    while (present() < wanted) {
+      const std::optional<talk::Envelope> envelope = co_await net.receive(until);
+      if (!envelope) break;
+      if (std::holds_alternative<talk::Closed>(envelope->event)) {
+        throw ProtocolError("the run was closed while clients were awaited");
+      }
     }
-  }
-  const std::size_t present = net.peers().size();
-  if (present < static_cast<std::size_t>(plan.quorum_count())) {
-    throw QuorumError("quorum not reached: " + std::to_string(present) + " clients connected, " +
+  };
+  const double all_s = plan.deadline_s > 0 ? plan.deadline_s : limits::kGatheringMaxS;
+  if (at_start) co_await await_until(plan.clients, start + seconds(all_s));
+  co_await await_until(plan.quorum_count(), start + seconds(plan.deadline_max_s()));
+  if (present() < plan.quorum_count()) {
+    throw QuorumError("quorum not reached: " + std::to_string(present()) + " clients connected, " +
                           std::to_string(plan.quorum_count()) + " needed, waited " +
-                          std::to_string(plan.deadline_s) + " s",
+                          std::to_string(plan.deadline_max_s()) + " s",
                       "start more clients, lower clients.quorum, or raise clients.deadline_s");
   }
 }
@@ -43,12 +47,16 @@ void check_norm(const Message& update, const JobPlan& plan) {
   }
 }
 
-void journal_late(journal::Journal& journal, const std::vector<talk::Envelope>& envelopes) {
-  for (const talk::Envelope& envelope : envelopes) {
-    if (!std::holds_alternative<Message>(envelope.event)) continue;
-    journal.write(static_cast<std::int64_t>(envelope.exchange),
-                  journal::Event("late").about(envelope.from));
-  }
+double seconds_of(Duration duration) { return to_ms(duration) * 1e-3; }
+
+// The present ones that are not isolated; all of them if the quorum needs them.
+std::vector<PeerId> eligible(const ServerContext& ctx, std::int64_t round,
+                             std::vector<PeerId> present) {
+  std::vector<PeerId> left;
+  std::ranges::copy_if(present, std::back_inserter(left),
+                       [&](PeerId peer) { return !ctx.stragglers.isolated(peer, round); });
+  const bool enough = static_cast<std::int64_t>(left.size()) >= ctx.plan.quorum_count();
+  return enough ? left : present;
 }
 
 }  // namespace
@@ -58,10 +66,11 @@ std::int64_t JobPlan::quorum_count() const {
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(share - 1e-9)));
 }
 
-std::vector<PeerId> sample_cohort(const JobPlan& plan, Rng rng, std::span<const PeerId> present) {
+std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng rng,
+                                  std::span<const PeerId> present) {
   std::vector<PeerId> cohort;
   for (const std::size_t id : rng.permutation(static_cast<std::size_t>(plan.clients))) {
-    if (cohort.size() == static_cast<std::size_t>(plan.per_round)) break;
+    if (cohort.size() == static_cast<std::size_t>(count)) break;
     const auto peer = static_cast<PeerId>(id);
     if (std::ranges::binary_search(present, peer)) cohort.push_back(peer);
   }
@@ -76,37 +85,15 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
   }
 }
 
-Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::int64_t round) {
-  const JobPlan& plan = ctx.plan;
-  RoundReport report{.round = round};
-  const auto exchange = static_cast<ExchangeId>(round);
-
-  const TimePoint opened = net.now();
-  const std::vector<talk::Envelope> news = co_await talk::drain(net);
-  journal_late(ctx.journal, news);
-  co_await await_clients(net, plan, round == ctx.first_round);
-  const std::vector<PeerId> present = net.peers();
-  talk::Requests requests;
-  for (const PeerId peer : sample_cohort(plan, ctx.rng.stream("sampling", round), present)) {
-    requests.emplace(peer, instruct(round, peer, ctx));
-  }
-  report.clients = static_cast<std::int64_t>(requests.size());
-
-  const TimePoint asked = net.now();
-  report.wait_ms = to_ms(asked - opened);
-  talk::Answers answers =
-      co_await talk::ask(net, exchange, std::move(requests), asked + seconds(plan.deadline_s));
-  const TimePoint answered = net.now();
-  report.train_ms = to_ms(answered - asked);
-  journal_late(ctx.journal, answers.late);
-
+void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report,
+                              ServerContext& ctx) const {
   for (auto at = answers.replies.begin(); at != answers.replies.end();) {
     try {
       if (at->second.kind == kFailed) {
         throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
       }
       inspect(at->second, ctx);
-      check_norm(at->second, plan);
+      check_norm(at->second, ctx.plan);
       if (const auto scores = reported_holdout(at->second)) {
         report.client_scores.push_back(*scores);
       }
@@ -117,8 +104,68 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     }
   }
   for (const auto& [peer, reason] : answers.rejected) {
-    ctx.journal.write(round, journal::Event("reject").about(peer).set("reason", reason));
+    ctx.journal.write(report.round, journal::Event("reject").about(peer).set("reason", reason));
   }
+}
+
+Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::int64_t round) {
+  const JobPlan& plan = ctx.plan;
+  RoundReport report{.round = round};
+  const auto exchange = static_cast<ExchangeId>(round);
+  Stragglers::Round seen;
+  seen.round = round;
+
+  const TimePoint opened = net.now();
+  const TimePoint boundary = closed_.value_or(opened);
+  const auto hear_late = [&](const talk::Envelope& answer, TimePoint at) {
+    if (!std::holds_alternative<Message>(answer.event)) return;
+    ctx.journal.write(static_cast<std::int64_t>(answer.exchange),
+                      journal::Event("late").about(answer.from));
+    seen.late.push_back(
+        {answer.from, static_cast<std::int64_t>(answer.exchange), seconds_of(at - boundary)});
+  };
+  const std::vector<talk::Envelope> news = co_await talk::drain(net);
+  for (const talk::Envelope& envelope : news) hear_late(envelope, opened);
+  co_await await_clients(net, plan, round == ctx.first_round);
+  const std::vector<PeerId> present = eligible(ctx, round, net.peers());
+  talk::Requests requests;
+  const std::vector<PeerId> cohort = sample_cohort(plan, ctx.stragglers.to_ask(plan.per_round),
+                                                   ctx.rng.stream("sampling", round), present);
+  for (const PeerId peer : cohort) requests.emplace(peer, instruct(round, peer, ctx));
+  report.clients = static_cast<std::int64_t>(requests.size());
+
+  const TimePoint asked = net.now();
+  report.wait_ms = to_ms(asked - opened);
+  double deadline_s = plan.deadline_max_s();
+  if (ctx.stragglers.adaptive()) {
+    deadline_s = std::min(deadline_s, ctx.stragglers.deadline_s(cohort).value_or(deadline_s));
+  }
+  report.deadline_ms = deadline_s * 1e3;
+  talk::Answers answers = co_await talk::ask(net, exchange, requests, asked + seconds(deadline_s));
+  const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
+  if (ctx.stragglers.adaptive() && most_are_late()) {
+    // Not their fault, it seems: the server's own link, or a round unlike the others.
+    ctx.journal.write(round, journal::Event("extend")
+                                 .set("silent", answers.silent.size())
+                                 .set("deadline_ms", 2 * report.deadline_ms));
+    co_await talk::wait_longer(net, exchange, requests, asked + seconds(2 * deadline_s), answers);
+    seen.servers_fault = most_are_late();
+  }
+  const TimePoint answered = net.now();
+  report.train_ms = to_ms(answered - asked);
+
+  for (const talk::Answers::Late& late : answers.late) hear_late(late.answer, late.at);
+  for (const auto& [peer, at] : answers.arrived) {
+    seen.answered.emplace(peer, seconds_of(at - asked));
+  }
+  for (const auto& [peer, reason] : answers.lost) seen.lost.push_back(peer);
+  seen.silent = answers.silent;
+  seen.whole = seconds_of(answered - boundary);
+  seen.open = seconds_of(answered - asked);
+  closed_ = answered;
+  for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
+
+  inspect_all(answers, report, ctx);
   report.replied = static_cast<std::int64_t>(answers.replies.size());
   report.rejected = static_cast<std::int64_t>(answers.rejected.size());
   report.lost = report.clients - report.replied - report.rejected;

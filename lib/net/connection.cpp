@@ -177,8 +177,10 @@ talk::Task<void> Connection::flush() {
   }
 }
 
-talk::Task<void> Connection::heartbeat_loop(Duration idle) {
+talk::Task<void> Connection::heartbeat_loop(Duration idle, std::function<void(Duration)> suspect) {
   const auto self = shared_from_this();
+  // The last sign of life before the last ping, and before the last suspicion.
+  TimePoint pinged = TimePoint::max(), suspected = TimePoint::max();
   while (!closed()) {
     beat_.expires_after(idle / 3);
     co_await beat_.async_wait(asio::as_tuple(use_awaitable));
@@ -188,7 +190,11 @@ talk::Task<void> Connection::heartbeat_loop(Duration idle) {
       close("silent for " +
             std::to_string(std::chrono::duration_cast<std::chrono::seconds>(silence).count()) +
             " s");
-    } else if (silence >= idle / 3) {
+      co_return;
+    }
+    if (alive_ == pinged && std::exchange(suspected, alive_) != alive_) suspect(silence);
+    if (silence >= idle / 3) {
+      pinged = alive_;
       queue_control(talk::Message("ping"));
     }
   }

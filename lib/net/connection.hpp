@@ -44,8 +44,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Run beside the reader: writes what is queued until the connection closes.
   talk::Task<void> write_loop();
-  // Run beside the reader: a ping after idle/3 of silence, close() after idle of it.
-  talk::Task<void> heartbeat_loop(Duration idle);
+  // Run beside the reader: a ping after idle/3 of silence, `suspect` when none has answered it
+  // after idle/3 more, close() after idle.
+  talk::Task<void> heartbeat_loop(
+      Duration idle, std::function<void(Duration silence)> suspect = [](Duration) {});
   // Runs until the queue is written or the connection is closed.
   talk::Task<void> flush();
   // Closes when the deadline passes, unless disarmed by another call. kForever disarms.

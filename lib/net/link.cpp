@@ -134,6 +134,9 @@ talk::Task<void> TcpClient::Link::handshake() {
       co_await connection->read(limits::kYamlBytesMax + limits::kHandshakeFrameBytesMax);
   const wire::Expect fields = check(plan, "plan");
   idle_s = fields.real("idle_s");
+  if (!(idle_s > 0 && idle_s <= limits::kIdleMaxS)) {
+    throw ProtocolError("the server's idle_s is " + std::to_string(idle_s));
+  }
   const bool numbered = plan.message.scalars.contains("run");
   const std::int64_t run = numbered ? fields.integer("run", INT64_MIN, INT64_MAX) : 0;
   talk::SharedMessage ready;

@@ -196,7 +196,10 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   note(journal::Event("join").about(id).set("from", connection.remote()));
   mailbox_->push({id, 0, talk::Joined{number}});
   if (goodbye_) dismiss(connection);
-  asio::co_spawn(io_, connection.heartbeat_loop(seconds(options_.idle_s)),
+  const auto suspect = [this, id](Duration silence) {
+    note(journal::Event("suspect").about(id).set("silent_ms", to_ms(silence)));
+  };
+  asio::co_spawn(io_, connection.heartbeat_loop(seconds(options_.idle_s), suspect),
                  [session](std::exception_ptr) {});
 }
 

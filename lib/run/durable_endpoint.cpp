@@ -21,13 +21,19 @@ DurableEndpoint::DurableEndpoint(talk::Endpoint& network, talk::Ledger& ledger, 
     : network_(network), ledger_(ledger), options_(std::move(options)) {}
 
 void DurableEndpoint::begin(std::int64_t round) {
+  const TimePoint boundary = now();
   const std::string path = options_.folder + '/' + round_name(round);
   spool_ = std::make_unique<Spool>(path);
   // What has been heard and not asked for yet belongs to this round.
-  for (const Received& received : replay_) spool_->append(received);
-  for (const Envelope& envelope : heard_) spool_->append(envelope);
+  for (Received& received : replay_) {
+    received.at = {};
+    spool_->append(received.envelope ? &*received.envelope : nullptr, received.at);
+  }
+  for (const Envelope& envelope : heard_) spool_->append(&envelope, {});
   if (!replay_.empty() || !heard_.empty()) spool_->sync();
   for (Received& received : spool_->take()) replay_.push_back(std::move(received));
+  began_ = replay_at_ = boundary;
+  if (replaying_ && replay_.empty()) end_replay();
   replaying_ = !replay_.empty();
   for (const auto& entry : fs::directory_iterator(options_.folder)) {
     if (entry.path() != fs::path(path)) fs::remove(entry.path());
@@ -109,8 +115,14 @@ talk::Task<void> DurableEndpoint::ask_again(PeerId peer) {
   co_await network_.send(peer, exchange, std::move(message));
 }
 
-talk::Task<void> DurableEndpoint::after_replay() {
+// Time goes on from where it was.
+void DurableEndpoint::end_replay() {
   replaying_ = false;
+  shift_ = replay_at_ - network_.now();
+}
+
+talk::Task<void> DurableEndpoint::after_replay() {
+  end_replay();
   std::vector<PeerId> unasked;
   for (const auto& [peer, question] : questions_) {
     if (connected_.contains(peer)) unasked.push_back(peer);
@@ -167,14 +179,15 @@ talk::Task<std::optional<Envelope>> DurableEndpoint::receive(TimePoint until) {
     if (!replay_.empty()) {
       Received received = std::move(replay_.front());
       replay_.pop_front();
-      if (received) apply(*received);
-      co_return received;
+      replay_at_ = began_ + received.at;
+      if (received.envelope) apply(*received.envelope);
+      co_return std::move(received.envelope);
     }
     co_await after_replay();
   }
   while (heard_.empty()) {
     if (closed_) co_return Envelope{talk::kServer, 0, talk::Closed{}};
-    TimePoint wake = until;
+    TimePoint wake = until == kForever ? kForever : until - shift_;
     for (const auto& [peer, absence] : absent_) wake = std::min(wake, absence.until);
     std::optional<Envelope> first = co_await network_.receive(wake);
     // All that has arrived is synced at once.
@@ -184,10 +197,10 @@ talk::Task<std::optional<Envelope>> DurableEndpoint::receive(TimePoint until) {
       first = co_await network_.receive(network_.now());
     }
     give_up_absent(network_.now());
-    for (const Envelope& envelope : heard_) spool_->append(envelope);
+    for (const Envelope& envelope : heard_) append(&envelope);
     if (!heard_.empty() && options_.sync_always) spool_->sync();
-    if (heard_.empty() && !closed_ && network_.now() >= until) {
-      spool_->append(std::nullopt);
+    if (heard_.empty() && !closed_ && now() >= until) {
+      append(nullptr);
       co_return std::nullopt;
     }
   }

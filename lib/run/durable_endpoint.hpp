@@ -2,7 +2,8 @@
 // the server nor a broken connection shows to the method (docs/durability.md).
 //
 // Every result of receive() goes to the spool before it is returned; after a restart they come from
-// there first. A client that comes back in time with the session it had has never been away: what
+// there first, and now() says what it said then: the time between two processes does not pass. A
+// client that comes back in time with the session it had has never been away: what
 // it was asked and has not answered is sent again.
 #pragma once
 
@@ -38,7 +39,7 @@ class DurableEndpoint final : public talk::Endpoint {
   void restore(std::map<talk::PeerId, std::int64_t> sessions);
 
   std::vector<talk::PeerId> peers() const override { return {present_.begin(), present_.end()}; }
-  TimePoint now() const override { return network_.now(); }
+  TimePoint now() const override { return replaying_ ? replay_at_ : network_.now() + shift_; }
   void spend(Duration modelled) override { network_.spend(modelled); }
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override;
@@ -50,6 +51,8 @@ class DurableEndpoint final : public talk::Endpoint {
     talk::SharedMessage message;
     bool by_another = false;  // an earlier process has sent it, and this one has not
   };
+  void append(const talk::Envelope* received) { spool_->append(received, now() - began_); }
+  void end_replay();
   // What the method is about to see.
   void apply(const talk::Envelope& envelope);
   talk::Task<void> after_replay();
@@ -66,6 +69,9 @@ class DurableEndpoint final : public talk::Endpoint {
   std::unique_ptr<Spool> spool_;
   std::deque<Received> replay_;
   bool replaying_ = false;
+  TimePoint began_{};                              // the round, by now()
+  TimePoint replay_at_{};                          // now(), while replaying
+  Duration shift_{};                               // from the network's time to now()
   std::deque<talk::Envelope> heard_;               // in the spool, not yet returned
   std::set<talk::PeerId> present_;                 // as the method has heard
   std::map<talk::PeerId, std::int64_t> sessions_;  // of those it has heard of or is about to

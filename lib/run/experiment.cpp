@@ -121,7 +121,8 @@ void ClientsOptions::fields(Fields& fields) {
                  "cohort of a round; 0: all clients");
   fields.real("quorum", quorum, {.above = 0, .max = 1},
               "share of the cohort that must answer before the deadline");
-  fields.real("deadline_s", deadline_s, {.above = 0, .max = 1e6}, "longest duration of a round, s");
+  fields.real("deadline_s", deadline_s, {.above = 0, .max = 1e6, .zero = "auto"},
+              "longest duration of a round, s; auto: as the clients' own history says");
   fields.text("sampler", sampler, {.one_of = {"uniform"}}, "how the cohort is drawn");
 }
 
@@ -167,7 +168,7 @@ void ServerOptions::fields(Fields& fields) {
   fields.text("listen", listen, {.kind = "HOST:PORT"},
               "where the server listens; port 0: a free one");
   fields.section("tls", tls, "mutual TLS 1.3: files that fedctl ca writes");
-  fields.real("idle_s", idle_s, {.min = 0.1, .max = 86400},
+  fields.real("idle_s", idle_s, {.min = 0.1, .max = limits::kIdleMaxS},
               "silence after which a peer counts as dead, and how long the round waits for one "
               "that broke off, s");
   fields.text("durability", durability, {.one_of = {"always", "round"}},

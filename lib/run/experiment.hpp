@@ -30,7 +30,7 @@ struct ClientsOptions final : config::Options {
   std::int64_t count = 8;
   std::int64_t per_round = 0;  // 0: all
   double quorum = 0.8;
-  double deadline_s = 60;
+  double deadline_s = 60;  // 0: auto
   std::string sampler = "uniform";
   void fields(config::Fields& fields) override;
 };

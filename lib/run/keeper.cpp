@@ -26,17 +26,20 @@ journal::Object five_parts(const talk::Traffic& traffic) {
 
 // The method's own state beside the keeper's, under a prefix.
 constexpr const char* kMethodPrefix = "method/";
-constexpr const char* kBudget = "budget";  // a part of the checkpoint
+// Parts of the checkpoint.
+constexpr const char* kBudget = "budget";
+constexpr const char* kStragglers = "stragglers";
 
 }  // namespace
 
 Keeper::Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, talk::Ledger& ledger,
-               Printer& printer)
+               Printer& printer, methods::Stragglers& stragglers)
     : job_(job),
       directory_(directory),
       journal_(journal),
       ledger_(ledger),
       printer_(printer),
+      stragglers_(stragglers),
       weights_(job.initial),
       boundary_(Clock::now()),
       budget_(job.experiment.budget) {}
@@ -103,7 +106,8 @@ journal::Event Keeper::round_event(const RoundReport& report, const std::optiona
       .set("train_ms", report.train_ms)
       .set("wait_ms", report.wait_ms)
       .set("aggregate_ms", report.aggregate_ms)
-      .set("evaluate_ms", quality ? quality->evaluate_ms : 0.0);
+      .set("evaluate_ms", quality ? quality->evaluate_ms : 0.0)
+      .set("deadline_ms", report.deadline_ms);
   return event;
 }
 
@@ -232,6 +236,7 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
     state.tensors.emplace(kMethodPrefix + name, std::move(value));
   Parts parts = hooks_.parts ? hooks_.parts() : Parts{};
   parts.emplace(kBudget, budget_.save());
+  parts.emplace(kStragglers, stragglers_.save());
   directory_.save_checkpoint(round_, state, parts);
 }
 
@@ -240,6 +245,9 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   if (!found) throw RunDirectoryError(directory_.path() + ": no checkpoint", "--fresh starts anew");
   const Message* const state = &found->state;
   parts_ = std::move(found->parts);
+  if (const auto saved = parts_.find(kStragglers); saved != parts_.end()) {
+    stragglers_.load(saved->second);
+  }
   if (const auto budget = parts_.find(kBudget); budget != parts_.end()) {
     budget_.load(budget->second);
   }

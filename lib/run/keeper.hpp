@@ -19,7 +19,7 @@ namespace fedctl::run {
 class Keeper final : public methods::RoundSink {
  public:
   Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, talk::Ledger& ledger,
-         Printer& printer);
+         Printer& printer, methods::Stragglers& stragglers);
 
   // A new run: writes the `start` line, round 0 (the untuned model) and its checkpoint. A resumed
   // one: loads the checkpoint into weights() and `method`, and writes the `resume` line.
@@ -71,6 +71,7 @@ class Keeper final : public methods::RoundSink {
   journal::Journal& journal_;
   talk::Ledger& ledger_;
   Printer& printer_;
+  methods::Stragglers& stragglers_;
   std::vector<float> weights_;
   Hooks hooks_;
   Parts parts_;

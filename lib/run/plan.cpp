@@ -68,8 +68,9 @@ talk::Crossing trial(Job& job, const methods::JobPlan& plan) {
   const auto method = job.method().make_server(*job.experiment.method.options, plan);
   journal::Journal journal("", {job.experiment.name, "server", std::nullopt}, wall_ms);
   OneRound sink;
-  methods::ServerContext context{plan, weights, *aggregator, job.rng().stream("server"), journal,
-                                 sink, 1};
+  methods::Stragglers stragglers(false);
+  methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
+                                 journal, sink,    stragglers,  1};
   FirstError error;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),

@@ -21,14 +21,10 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
       job_(make_job(std::move(experiment_), thread_count(options.threads))),
       aggregator_(job_.make_aggregator()),
       method_(job_.make_server()),
-      keeper_(job_, directory_, *journal_, ledger_, printer_),
-      context_{job_.plan,
-               keeper_.weights(),
-               *aggregator_,
-               job_.rng().stream("server"),
-               *journal_,
-               keeper_,
-               1},
+      stragglers_(job_.plan.deadline_s == 0),
+      keeper_(job_, directory_, *journal_, ledger_, printer_, stragglers_),
+      context_{job_.plan, keeper_.weights(), *aggregator_, job_.rng().stream("server"),
+               *journal_, keeper_,           stragglers_,  1},
       role_(role),
       signals_([this] {
         printer_.notice("stopping; the open round is given up (press again to end at once)");

@@ -64,6 +64,7 @@ class ServerRun {
   Job job_;
   std::unique_ptr<aggregate::Aggregator> aggregator_;
   std::unique_ptr<methods::ServerMethod> method_;
+  methods::Stragglers stragglers_;
   Keeper keeper_;
   methods::ServerContext context_;
   std::mutex interrupt_mutex_;

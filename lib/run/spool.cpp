@@ -79,15 +79,16 @@ SpoolContent parse_spool(ByteView bytes, const std::string& path) {
     try {
       const wire::Expect record(*frame, "record");
       const std::string what = record.text("what");
+      const Duration at(record.integer("at", 0, INT64_MAX));
       if (what == "passed") {
-        content.found.emplace_back(std::nullopt);
+        content.found.push_back({std::nullopt, at});
       } else if (what == "message") {
         std::optional<Message> message = frames.next(header);
         if (!message) break;
         const talk::PeerId from = record.integer("from", 0, limits::kClientsMax);
-        content.found.emplace_back(talk::Envelope{from, header.exchange, std::move(*message)});
+        content.found.push_back({talk::Envelope{from, header.exchange, std::move(*message)}, at});
       } else {
-        content.found.emplace_back(envelope_of(record, what));
+        content.found.push_back({envelope_of(record, what), at});
       }
     } catch (const ProtocolError& error) {
       frames.damaged(error.what());
@@ -117,10 +118,10 @@ Spool::Spool(std::string path) : path_(std::move(path)) {
 
 Spool::~Spool() { ::close(file_); }
 
-void Spool::append(const Received& received) {
-  Message record("record");
+void Spool::append(const talk::Envelope* received, Duration at) {
+  Message record = Message("record").with("at", std::int64_t{at.count()});
   const Message* message = nullptr;
-  if (!received) {
+  if (received == nullptr) {
     record.scalars.emplace("what", std::string("passed"));
   } else {
     record.scalars.emplace("from", received->from);

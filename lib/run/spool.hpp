@@ -8,8 +8,11 @@
 
 namespace fedctl::run {
 
-// One result of Endpoint::receive(): an envelope, or nothing because the deadline passed.
-using Received = std::optional<talk::Envelope>;
+// One result of Endpoint::receive().
+struct Received {
+  std::optional<talk::Envelope> envelope;  // none: the deadline passed
+  Duration at{};                           // since the round began
+};
 
 // What stands in a spool's bytes, and how many of them are whole records: what is behind them is
 // torn. Throws RunDirectoryError naming `path` if a record that is not the last is damaged.
@@ -19,8 +22,9 @@ struct SpoolContent {
 };
 SpoolContent parse_spool(ByteView bytes, const std::string& path);
 
-// A file of records, one a result: a control frame "record" {i64 from, i64 session, text reason,
-// text what: message | joined | lost | passed}; for a message its data frame behind it.
+// A file of records, one a result: a control frame "record" {i64 at (ns), i64 from, i64 session,
+// text reason, text what: message | joined | lost | passed}; for a message its data frame behind
+// it.
 class Spool {
  public:
   // Opens or makes the file and reads what it holds. A torn record at its end is cut off. Throws
@@ -32,8 +36,8 @@ class Spool {
 
   // What was in the file when it was opened; leaves nothing behind.
   std::vector<Received> take() { return std::move(found_); }
-  // Throws RunDirectoryError. Precondition: a message, Joined, Lost, or nothing.
-  void append(const Received& received);
+  // Throws RunDirectoryError. Precondition: a message, Joined, Lost, or null: the deadline passed.
+  void append(const talk::Envelope* received, Duration at);
   // Returns when everything appended is on the disk. Throws RunDirectoryError.
   void sync();
 

@@ -4,24 +4,28 @@
 
 namespace fedctl::talk {
 
-Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until) {
+Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until) {
   Answers answers;
-  std::set<PeerId> open;
+  std::vector<PeerId>& open = answers.silent;
   for (const auto& [peer, request] : requests) {
-    open.insert(peer);
+    open.push_back(peer);
     co_await net.send(peer, exchange, request);
   }
   // The Lost of a peer that is not among peers() has been received already: none will follow.
   const std::vector<PeerId> present = net.peers();
   const std::set<PeerId> reachable(present.begin(), present.end());
-  for (auto at = open.begin(); at != open.end();) {
-    if (reachable.contains(*at)) {
-      ++at;
-    } else {
-      answers.lost.emplace(*at, "left before it was asked");
-      at = open.erase(at);
-    }
-  }
+  std::erase_if(open, [&](PeerId peer) {
+    if (reachable.contains(peer)) return false;
+    answers.lost.emplace(peer, "left before it was asked");
+    return true;
+  });
+  co_await wait_longer(net, exchange, requests, until, answers);
+  co_return answers;
+}
+
+Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& requests,
+                       TimePoint until, Answers& answers) {
+  std::set<PeerId> open(answers.silent.begin(), answers.silent.end());
   while (!open.empty()) {
     std::optional<Envelope> envelope = co_await net.receive(until);
     if (!envelope) break;
@@ -37,17 +41,18 @@ Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoi
     } else if (const auto* rejected = std::get_if<Rejected>(&envelope->event)) {
       if (envelope->exchange == exchange && open.erase(from) == 1) {
         answers.rejected.emplace(from, rejected->reason);
+        answers.arrived.emplace(from, net.now());
       }
     } else if (auto* message = std::get_if<Message>(&envelope->event)) {
       if (envelope->exchange == exchange && open.erase(from) == 1) {
         answers.replies.emplace(from, std::move(*message));
+        answers.arrived.emplace(from, net.now());
       } else {
-        answers.late.push_back(std::move(*envelope));
+        answers.late.push_back({std::move(*envelope), net.now()});
       }
     }
   }
   answers.silent.assign(open.begin(), open.end());
-  co_return answers;
 }
 
 Task<std::vector<Envelope>> drain(Endpoint& net) {

@@ -71,14 +71,24 @@ struct Answers {
   std::map<PeerId, std::string> rejected;  // its answer could not be decoded: why
   std::map<PeerId, std::string> lost;      // why
   std::vector<PeerId> silent;              // the deadline passed
-  std::vector<Envelope> late;              // answers to older questions that arrived meanwhile
+  std::map<PeerId, TimePoint> arrived;     // when, of each reply and each rejected one
+  struct Late {
+    Envelope answer;
+    TimePoint at;
+  };
+  std::vector<Late> late;  // answers to older questions that arrived meanwhile
 };
 
 // Sends every request and collects answers until each peer has answered or is lost, or `until`
 // passes. A peer that joins while its answer is open is asked again. Tracks the set of open peers:
 // a second answer, an answer from a peer not asked, or one to an older exchange counts as late.
 // Throws ProtocolError if the run closes meanwhile.
-Task<Answers> ask(Endpoint& net, ExchangeId exchange, Requests requests, TimePoint until);
+Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until);
+
+// Goes on waiting for those that were silent. Preconditions: `answers` is what ask() came to for
+// the same exchange and requests.
+Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& requests,
+                       TimePoint until, Answers& answers);
 
 // Everything that has arrived by now: news that changes peers(), late answers.
 Task<std::vector<Envelope>> drain(Endpoint& net);

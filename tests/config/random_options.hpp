@@ -34,6 +34,10 @@ class Randomizer final : public config::Fields {
       const std::uint64_t bits = rng_.next_u64();
       std::memcpy(&value, &bits, sizeof value);
       if (rng_.below(4) != 0) value = rng_.uniform(low, high);
+      if (!range.zero.empty() && rng_.below(4) == 0) {
+        value = 0;
+        return;
+      }
     } while (!std::isfinite(value) || (range.above && value <= low) || (range.min && value < low) ||
              (range.below && value >= high) || (range.max && value > high));
   }

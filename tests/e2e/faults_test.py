@@ -47,6 +47,25 @@ class Faults(Case):
         self.assertEqual(len([line for line in events(directory, "join") if line["peer"] == 2]), 2)
         self.assertEqual(lines[-1]["replied"], 6, "the client that came back takes part again")
 
+    def test_a_client_that_hangs_is_suspected_lost_and_back_again(self):
+        config = self.write("exp.yaml", self.SLOW.replace("deadline_s: 20", "deadline_s: auto") + "server: {idle_s: 1.5}\n")
+        server, port, directory = self.server(config)
+        clients = [self.client(str(i), port) for i in range(6)]
+        wait_until(lambda: (directory / "journal.jsonl").exists() and rounds(directory)[-1]["round"] >= 1, "round 1")
+        os.kill(clients[2].pid, signal.SIGSTOP)
+        wait_until(lambda: events(directory, "leave"), "the leave event")
+        self.assertEqual([line["peer"] for line in events(directory, "suspect")], [2])
+        os.kill(clients[2].pid, signal.SIGCONT)
+        wait_until(lambda: len([line for line in events(directory, "join") if line["peer"] == 2]) == 2, "its return")
+        self.finish(server)
+        for process in clients:
+            self.finish(process)
+        lines = rounds(directory)
+        self.assertEqual(lines[-1]["round"], 8)
+        # At first nothing is known of the clients; then the deadline is theirs.
+        self.assertEqual(lines[1]["deadline_ms"], 3600e3)
+        self.assertTrue(all(1e3 <= line["deadline_ms"] < 60e3 for line in lines[3:]), [line["deadline_ms"] for line in lines])
+
     def test_a_client_whose_connection_breaks_reconnects_by_itself(self):
         self.cut_one(self.SLOW)
 

@@ -1,6 +1,7 @@
 // Any bytes to a server from somebody who connects, and to a client from what it takes for its
 // server, as frames whose headers are right or as they are: both refuse or hang up, and go on.
 #include <boost/asio/connect.hpp>
+#include <boost/asio/use_future.hpp>
 #include <cstdlib>
 
 #include "net/site.hpp"
@@ -56,18 +57,15 @@ void to_client(ByteView bytes) {
   options.first_retry_s = options.later_retry_s = 0;
   options.prepare = [](const std::string&, std::int64_t) { return Message("ready"); };
   options.notice = [](const std::string&) {};
+  static asio::thread_pool pool(1);  // outlives the loop, as what the loop holds uses it
   static ClientLoop loop;
-  asio::io_context work(1);
-  TcpClient client(std::move(options), loop, work.get_executor());
+  TcpClient client(std::move(options), loop, pool.get_executor());
   client.start();
-  asio::co_spawn(work, echo(client), [](std::exception_ptr error) {
-    if (error) std::rethrow_exception(error);
-  });
-  std::thread conversation([&] { work.run(); });
+  std::future<void> conversation = asio::co_spawn(pool, echo(client), asio::use_future);
   asio::ip::tcp::socket socket = acceptor.accept();
   speak(socket, bytes);
   client.stop();
-  conversation.join();
+  conversation.get();
 }
 
 }  // namespace

@@ -140,8 +140,9 @@ Outcome play(Toy& toy, Setting setting = {}) {
   outcome.recorder.save_at = setting.save_at;
   config::Plugin mean = config::make_plugin(aggregate::aggregator_kinds(), "mean");
   const auto aggregator = aggregate::aggregators().front().make(*mean.options);
-  ServerContext context{toy.plan, outcome.weights,  *aggregator,        Rng(1).stream("server"),
-                        journal,  outcome.recorder, setting.first_round};
+  Stragglers stragglers(false);
+  ServerContext context{toy.plan, outcome.weights,  *aggregator, Rng(1).stream("server"),
+                        journal,  outcome.recorder, stragglers,  setting.first_round};
   for (PeerId id = 0; id < kClients; ++id) {
     Client& client = *clients[static_cast<std::size_t>(id)];
     const Message* lie = id == 0 ? setting.liar : nullptr;

@@ -125,6 +125,7 @@ TEST_CASE("a peer that joined and fell silent is lost after idle_s", "[net]") {
   const auto start = std::chrono::steady_clock::now();
   CHECK(site.run(await_events<talk::Lost>(*site.server, 1)) == 1);
   CHECK(to_ms(std::chrono::steady_clock::now() - start) < 5'000);
+  CHECK(site.events("suspect") == 1);
   site.server->finish("done");
 }
 
@@ -138,6 +139,7 @@ TEST_CASE("idle clients stay connected by their heartbeat", "[net]") {
   };
   CHECK(site.run(quiet(*site.server)) == 0);
   CHECK(site.run(ask_all(*site.server, 2, 1, 10)) == 2);
+  CHECK(site.events("suspect") == 0);
   site.server->finish("done");
   clients.join();
 }

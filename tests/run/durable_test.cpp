@@ -91,7 +91,7 @@ struct Process {
   std::vector<std::string> hear(std::size_t most = 100) {
     std::vector<std::string> heard;
     while (heard.size() < most) {
-      const auto envelope = wait_for(endpoint.receive(network_.time));
+      const auto envelope = wait_for(endpoint.receive(endpoint.now()));
       if (!envelope) break;
       const std::string peer = " " + std::to_string(envelope->from);
       if (std::holds_alternative<talk::Joined>(envelope->event)) heard.push_back("joined" + peer);
@@ -198,6 +198,49 @@ TEST_CASE("the spool of a round that is over is dropped", "[run][durable]") {
   CHECK(next.endpoint.peers() == std::vector<PeerId>{0, 1});
 }
 
+TEST_CASE("time does not pass between two processes of a server", "[run][durable]") {
+  const Folder folder;
+  Network network;
+  TimePoint began;
+  {
+    Process first(network, folder.path);
+    first.endpoint.begin(1);
+    began = first.endpoint.now();
+    network.time += seconds(3);
+    network.arriving = {joined(0, 70), joined(1, 71)};
+    CHECK(first.hear(2) == Heard{"joined 0", "joined 1"});
+    first.ask(0, 1);
+    network.time += seconds(4);
+    network.arriving = {answer(0, 1)};
+    CHECK(first.hear(1) == Heard{"update 0"});
+    // A deadline at 10 s passes.
+    CHECK_FALSE(wait_for(first.endpoint.receive(began + seconds(10))));
+  }
+  network.time += seconds(10'000);
+  Process next(network, folder.path);
+  next.endpoint.begin(1);
+  began = next.endpoint.now();
+  const auto elapsed = [&] { return to_ms(next.endpoint.now() - began) * 1e-3; };
+  CHECK(next.hear(2) == Heard{"joined 0", "joined 1"});
+  CHECK(elapsed() == 3);
+  next.ask(0, 1);
+  CHECK(next.hear(1) == Heard{"update 0"});
+  CHECK(elapsed() == 7);
+  CHECK_FALSE(wait_for(next.endpoint.receive(began + seconds(10))));
+  CHECK(elapsed() == 10);
+  // Live again: nothing more is there, and the time goes on from where it was.
+  CHECK_FALSE(wait_for(next.endpoint.receive(began + seconds(12))));
+  CHECK(elapsed() == 12);
+  network.time += seconds(1);
+  CHECK(elapsed() == 13);
+  next.endpoint.begin(2);
+  CHECK(elapsed() == 13);
+}
+
+namespace {
+void append(Spool& spool, const talk::Envelope& envelope) { spool.append(&envelope, seconds(2)); }
+}  // namespace
+
 TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durable]") {
   const Folder folder;
   const std::string path = folder.path + "/round-00000001";
@@ -205,11 +248,11 @@ TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durab
   {
     Spool spool(path);
     for (const PeerId peer : {0, 1, 2}) {
-      spool.append(answer(peer, 1));
+      append(spool, answer(peer, 1));
       ends.push_back(fs::file_size(path));
     }
-    spool.append(std::nullopt);
-    spool.append(lost(4));
+    spool.append(nullptr, seconds(3));
+    append(spool, lost(4));
     spool.sync();
   }
   CHECK(Spool(path).take().size() == 5);
@@ -225,7 +268,7 @@ TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durab
   }
   {
     Spool spool(path);
-    for (const PeerId peer : {0, 1, 2}) spool.append(answer(peer, 1));
+    for (const PeerId peer : {0, 1, 2}) append(spool, answer(peer, 1));
   }
   std::fstream(path, std::ios::in | std::ios::out | std::ios::binary).seekp(30).put('!');
   CHECK_THROWS_AS(Spool(path), RunDirectoryError);
@@ -233,7 +276,7 @@ TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durab
   fs::remove(path);
   {
     Spool spool(path);
-    spool.append(answer(0, 1));
+    append(spool, answer(0, 1));
   }
   fs::resize_file(path, fs::file_size(path) + 4096);
   CHECK(Spool(path).take().size() == 1);
