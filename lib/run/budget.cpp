@@ -24,6 +24,8 @@ void BudgetOptions::fields(config::Fields& fields) {
   fields.integer("per_client_bytes", per_client_bytes, {0, kMax},
                  "bytes of one client and both directions; 0: no bound");
   fields.real("wall_s", wall_s, {.min = 0}, "time of all rounds, s; 0: no bound");
+  fields.boolean("spread", spread,
+                 "total_bytes decides the bits of every codec auto that has none of its own");
 }
 
 void Budget::add(const std::map<talk::PeerId, talk::Crossing>& by_peer, double round_s) {

@@ -14,6 +14,7 @@ namespace fedctl::run {
 struct BudgetOptions final : config::Options {
   std::int64_t total_bytes = 0, per_client_bytes = 0;  // both directions; 0: no bound
   double wall_s = 0;
+  bool spread = false;
   void fields(config::Fields& fields) override;
 };
 

@@ -27,7 +27,11 @@ constexpr double kOuterLr = 0.3, kOuterBeta = 0.5;
 constexpr const char* kDenseLora = "dense_lora";
 constexpr double kDenseKeep = 0.3, kDenseBitsDown = 2;
 
-constexpr double kBitsMin = 0.02;
+constexpr double kBitsMin = 0.02, kBitsMax = 12;
+
+// What a budget is spent on beside codes: bytes of a client's handshakes, of a message's frame; and
+// the share that is planned with.
+constexpr double kHandshakeBytes = 6000, kFramingBytes = 120, kSpreadShare = 0.98;
 
 // Replaces one plugin of an options struct.
 class PluginSetter final : public Fields {
@@ -88,32 +92,61 @@ void use_dense_lora(Experiment& experiment, const Places& places) {
   fill_in(experiment.codec, places, profile);
 }
 
-void set_bits(CodecOptions& codec, const Places& places) {
-  if (codec.bits_per_parameter < kBitsMin) {
-    throw ConfigError(place_of(places, "codec.bits_per_parameter") +
-                      "codec.bits_per_parameter is below 0.02, the least that auto can do");
-  }
-  bool used = false;
+void set_bits(config::Plugin& plugin, double bits) {
+  const std::string place = plugin.place;
+  plugin = config::make_plugin(codec::codec_kinds(), "auto", {{"bits_per_parameter", bits}});
+  plugin.place = place;
+}
+
+// The codecs auto without bits of their own.
+std::vector<config::Plugin*> open_autos(CodecOptions& codec, const Places& places) {
+  std::vector<config::Plugin*> found;
   for (const auto& [key, chain] : {std::pair("codec.up", &codec.up), {"codec.down", &codec.down}}) {
     for (std::size_t i = 0; i < chain->size(); ++i) {
-      config::Plugin& plugin = (*chain)[i];
-      if (plugin.kind != "auto") continue;
-      used = true;
       const std::string own = ".bits_per_parameter";
-      if (places.contains(key + own) ||
-          places.contains(key + ('[' + std::to_string(i) + ']' + own)))
-        continue;
-      const std::string place = plugin.place;
-      plugin = config::make_plugin(codec::codec_kinds(), "auto",
-                                   {{"bits_per_parameter", codec.bits_per_parameter}});
-      plugin.place = place;
+      if ((*chain)[i].kind == "auto" && !places.contains(key + own) &&
+          !places.contains(key + ('[' + std::to_string(i) + ']' + own))) {
+        found.push_back(&(*chain)[i]);
+      }
     }
   }
-  if (!used) {
-    throw ConfigError(place_of(places, "codec.bits_per_parameter") +
+  return found;
+}
+
+void use_bits_per_parameter(CodecOptions& codec, const Places& places) {
+  const std::string place = place_of(places, "codec.bits_per_parameter");
+  if (codec.bits_per_parameter < kBitsMin) {
+    throw ConfigError(place + "codec.bits_per_parameter is below 0.02, the least that auto can do");
+  }
+  const auto has_auto = [](const std::vector<config::Plugin>& chain) {
+    return std::ranges::any_of(chain, [](const auto& stage) { return stage.kind == "auto"; });
+  };
+  if (!has_auto(codec.up) && !has_auto(codec.down)) {
+    throw ConfigError(place +
                           "codec.bits_per_parameter is for the codec auto, but neither codec.up "
                           "nor codec.down has it",
                       "codec: {up: auto, bits_per_parameter: 0.3}");
+  }
+  for (config::Plugin* plugin : open_autos(codec, places)) {
+    set_bits(*plugin, codec.bits_per_parameter);
+  }
+}
+
+// Notes which codecs get their bits from the budget, once the size of an update is known.
+void prepare_spread(Experiment& experiment, const Places& places) {
+  const std::string place = place_of(places, "budget.spread");
+  if (experiment.budget.total_bytes == 0) {
+    throw ConfigError(place + "budget.spread is true, but budget.total_bytes is 0");
+  }
+  CodecOptions& codec = experiment.codec;
+  const std::vector<config::Plugin*> open = open_autos(codec, places);
+  codec.spread_up = codec.up.size() == 1 && std::ranges::count(open, codec.up.data()) == 1;
+  codec.spread_down = codec.down.size() == 1 && std::ranges::count(open, codec.down.data()) == 1;
+  if (!codec.spread_up && !codec.spread_down) {
+    throw ConfigError(place +
+                          "budget.spread is true, but neither codec.up nor codec.down is an auto "
+                          "alone without bits of its own",
+                      "codec: {up: auto, down: auto}");
   }
 }
 
@@ -179,7 +212,32 @@ void CodecOptions::fields(Fields& fields) {
 void complete_codec(Experiment& experiment, const Places& places) {
   if (experiment.codec.profile == kSparseLora) use_sparse_lora(experiment, places);
   if (experiment.codec.profile == kDenseLora) use_dense_lora(experiment, places);
-  if (experiment.codec.bits_per_parameter > 0) set_bits(experiment.codec, places);
+  if (experiment.codec.bits_per_parameter > 0) use_bits_per_parameter(experiment.codec, places);
+  if (experiment.budget.spread) prepare_spread(experiment, places);
+}
+
+void spread_budget(Experiment& experiment, std::size_t parameters) {
+  CodecOptions& codec = experiment.codec;
+  if (!experiment.budget.spread) return;
+  experiment.budget.spread = false;  // whoever reads the plan finds the bits in it
+  const auto messages = static_cast<double>(experiment.rounds * experiment.cohort());
+  const auto total = static_cast<double>(experiment.budget.total_bytes);
+  const double beside = static_cast<double>(experiment.clients.count) * kHandshakeBytes +
+                        messages * 2 * kFramingBytes;
+  double bits = kSpreadShare * (total - beside) * 8 / (messages * static_cast<double>(parameters));
+  if (!codec.spread_up) bits -= codec.up.empty() ? 32 : measure(codec.up).bits;
+  if (!codec.spread_down) bits -= codec.down.empty() ? 32 : measure(codec.down).bits;
+  bits /= (codec.spread_up ? 1 : 0) + (codec.spread_down ? 1 : 0);
+  if (bits < kBitsMin) {
+    throw ConfigError("budget.total_bytes is " + std::to_string(experiment.budget.total_bytes) +
+                          ": too few for " + std::to_string(experiment.rounds) + " rounds of " +
+                          std::to_string(experiment.cohort()) + " clients and " +
+                          std::to_string(parameters) + " parameters",
+                      "auto needs 0.02 bit a parameter; fewer rounds, a smaller cohort or adapter");
+  }
+  bits = std::min(bits, kBitsMax);
+  if (codec.spread_up) set_bits(codec.up[0], bits);
+  if (codec.spread_down) set_bits(codec.down[0], bits);
 }
 
 void check_codec(const CodecOptions& codec, const Places& places) {

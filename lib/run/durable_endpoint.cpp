@@ -76,7 +76,13 @@ void DurableEndpoint::count(const Message& message, PeerId peer, talk::Direction
 
 talk::Task<void> DurableEndpoint::send(PeerId to, talk::ExchangeId exchange,
                                        talk::SharedMessage message) {
-  close(to);
+  // Asked once more, a question is counted once.
+  const auto before = questions_.find(to);
+  if (before != questions_.end() && before->second.exchange == exchange) {
+    questions_.erase(before);
+  } else {
+    close(to);
+  }
   // What the spool has no answer to is sent when the spool has been read.
   questions_[to] = {exchange, message, !replay_.empty()};
   if (replaying_ || !connected_.contains(to)) co_return;
@@ -154,7 +160,8 @@ talk::Task<void> DurableEndpoint::hear(Envelope envelope) {
         co_await ask_again(peer);
         co_return;
       }
-      close(peer);  // another process: the method hears that it has come, and asks anew
+      // Another process: the method hears that it has come, and asks anew; counted then.
+      questions_.erase(peer);
     }
     sessions_[peer] = joined->session;
   }

@@ -39,8 +39,9 @@ struct CodecOptions final : config::Options {
   std::vector<config::Plugin> up, down;
   std::string error_feedback = "none";  // of the uplink
   std::string error_feedback_down = "none";
-  std::string profile = "none";   // values for the keys that were not written
-  double bits_per_parameter = 0;  // of every "auto" without its own; 0: its default
+  std::string profile = "none";                 // values for the keys that were not written
+  double bits_per_parameter = 0;                // of every "auto" without its own; 0: its default
+  bool spread_up = false, spread_down = false;  // budget.spread decides the bits of this chain
   void fields(config::Fields& fields) override;
 };
 struct NetworkOptions final : config::Options {
@@ -113,6 +114,9 @@ std::string place_of(const Places& places, const std::string& key);
 
 // Sets what codec.profile and codec.bits_per_parameter stand for.
 void complete_codec(Experiment& experiment, const Places& places);
+// Sets the bits that budget.spread asks for, for updates of so many parameters. Throws ConfigError
+// if the budget is too small.
+void spread_budget(Experiment& experiment, std::size_t parameters);
 // Throws ConfigError on chains and error feedback that do not go together.
 void check_codec(const CodecOptions& codec, const Places& places);
 // What is allowed, but seldom meant: one line each, naming the keys.

@@ -164,6 +164,7 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
   job.learners = std::make_unique<learn::LearnerPool>(learn::make_factory(spec), threads);
   {
     learn::LearnerPool::Lease learner = job.learners->acquire();
+    spread_budget(experiment, learner->layout().size());
     job.plan = plan_of(experiment, learner->layout());
     job.initial.assign(learner->weights().begin(), learner->weights().end());
     job.digests.base = learner->base_digest();

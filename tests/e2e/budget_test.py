@@ -42,6 +42,23 @@ class Budget(Case):
         self.ended(directory, status, err, 0, f"budget.per_client_bytes is {limit}")
         self.assertEqual(len(rounds(directory)), 4)
 
+    def test_a_budget_spread_over_the_rounds(self):
+        spread = ("--set", "budget.spread=true", "--set", "codec.up=auto", "--set", "rounds=12", "--set", "data.rows=240", "--set", "data.cols=320")
+        both = ("--set", "codec.down=auto")
+        for name, total, more in (("both", 2_000_000, both), ("up", 24_000_000, ()), ("few", 300_000, both)):
+            directory, status, err = self.simulate(name, *spread, *more, "--set", f"budget.total_bytes={total}")
+            self.assertEqual(status, 0, err)
+            lines = rounds(directory)
+            self.assertEqual(lines[-1]["round"], 12, err)
+            self.assertLessEqual(self.spent(lines[-1]), total)
+            self.assertGreater(self.spent(lines[-1]), 0.9 * total - 6 * 6000 - 12 * 6 * 2 * 120, name)
+        directory, status, err = self.simulate("none", *spread, "--set", "budget.total_bytes=1000", *both)
+        self.assertEqual(status, 2, err)
+        self.assertIn("budget.total_bytes is 1000: too few for 12 rounds of 6 clients and 76800 parameters", err)
+        _, status, err = self.simulate("own", "--set", "budget.spread=true", "--set", "budget.total_bytes=100000")
+        self.assertEqual(status, 2, err)
+        self.assertIn("budget.spread is true, but neither codec.up nor codec.down is an auto", err)
+
     def test_a_resumed_run_remembers_what_it_has_spent(self):
         limit = self.spent(self.lines[4]) + 100
         directory, status, err = self.simulate("part", "--set", "rounds=5", "--set", f"budget.total_bytes={self.spent(self.lines[2]) + 10}")

@@ -32,7 +32,8 @@ class Site {
              std::filesystem::temp_directory_path() /
                  ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")) {}
   // The journal's file; empty: none.
-  Site(std::int64_t clients, double idle_s, const std::filesystem::path& path)
+  Site(std::int64_t clients, double idle_s, const std::filesystem::path& path,
+       std::shared_ptr<Credentials> tls = nullptr)
       : path_(path),
         journal_((std::filesystem::remove(path_),
                   std::filesystem::remove(journal::chain_path(path_.string())), path_.string()),
@@ -43,6 +44,7 @@ class Site {
     options.idle_s = idle_s;
     options.frame_bytes_max = 4 << 20;
     options.plan = "name: test";
+    options.tls = std::move(tls);
     options.admit = [](const Message& ready) {
       if (wire::Expect(ready, "ready").text("base") != "right") {
         throw ProtocolError("base model differs: the client has wrong, the server right");
@@ -93,12 +95,14 @@ inline Task<void> echo(talk::Endpoint& net) {
 
 class Echoers {
  public:
-  Echoers(std::uint16_t port, std::vector<talk::PeerId> ids, const std::string& base = "right") {
+  Echoers(std::uint16_t port, std::vector<talk::PeerId> ids, const std::string& base = "right",
+          const std::shared_ptr<Credentials>& tls = nullptr) {
     for (const talk::PeerId id : ids) {
       TcpClient::Options options;
       options.server = {"127.0.0.1", port};
       options.id = id;
       options.version = "test";
+      options.tls = tls;
       options.prepare = [base](const std::string&, std::int64_t) {
         return Message("ready").with("base", base);
       };

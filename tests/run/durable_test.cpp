@@ -155,6 +155,32 @@ TEST_CASE("what a server has heard, the next process hears again", "[run][durabl
   CHECK(second.endpoint.sessions() == std::map<PeerId, std::int64_t>{{0, 70}, {1, 71}});
 }
 
+TEST_CASE("a question is counted once, also if server and client are new", "[run][durable]") {
+  const Folder folder;
+  {
+    Network network;
+    Process first(network, folder.path);
+    first.endpoint.begin(1);
+    network.arriving = {joined(0, 70), joined(1, 71)};
+    first.hear(2);
+    for (const PeerId peer : {0, 1}) first.ask(peer, 1);
+    network.arriving = {answer(1, 1)};
+    first.hear(1);
+  }
+  Network network;
+  Process second(network, folder.path);
+  second.endpoint.begin(1);
+  second.hear(2);
+  for (const PeerId peer : {0, 1}) second.ask(peer, 1);
+  CHECK(second.hear(1) == Heard{"update 1"});
+  second.ledger.take();
+  network.arriving = {joined(0, 99)};
+  CHECK(second.hear(1) == Heard{"joined 0"});
+  second.ask(0, 1);
+  REQUIRE(network.sent.size() == 1);  // and counted by the network
+  CHECK(talk::total(second.ledger.take()).down.sum() == 0);
+}
+
 TEST_CASE("a client that comes back in time has never been away", "[run][durable]") {
   const Folder folder;
   Network network;
