@@ -23,7 +23,10 @@ inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
 inline constexpr std::int64_t kClientsMax = 1'000'000;
 inline constexpr std::int64_t kExamplesMax = 1'000'000'000'000;  // that a client trains on
 inline constexpr std::size_t kMailboxDepthMax = 64;  // envelopes a peer may have undelivered
-inline constexpr std::size_t kStrangersMax = 256;    // connections without a hello yet
+inline constexpr std::size_t kWaitingBytesMax = std::size_t{256}
+                                                << 20;  // of all peers, undelivered
+inline constexpr int kHoldMs = 20;  // between looks whether one may be read from again
+inline constexpr std::size_t kStrangersMax = 256;  // connections without a hello yet
 inline constexpr std::ptrdiff_t kStrangersPerAddressMax = 128;
 inline constexpr double kRefusalsPerSecond = 1;    // in the journal,
 inline constexpr double kRefusalsAtOnce = 100;     // once it has been quiet

@@ -1,8 +1,9 @@
 // Allowance: the bytes, both ways, that a site lets cross for one client (docs/experiment.md, "Site
-// file"), of one round and since the start. Lives on the network thread.
+// file"), of one round and in all. Lives on the network thread.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -13,9 +14,11 @@ namespace fedctl::net {
 
 class Allowance {
  public:
-  // 0: no limit.
-  Allowance(std::uint64_t round_max, std::uint64_t total_max)
-      : round_max_(round_max), total_max_(total_max) {}
+  // 0: no limit. `spent`: in all, by processes before this one.
+  Allowance(std::uint64_t round_max, std::uint64_t total_max, std::uint64_t spent)
+      : round_max_(round_max), total_max_(total_max), in_all_(spent) {}
+  // From any thread.
+  std::uint64_t in_all() const { return in_all_; }
 
   void spend(std::uint64_t bytes) {
     last_ = bytes;
@@ -45,7 +48,8 @@ class Allowance {
   }
 
   std::uint64_t round_max_, total_max_;
-  std::uint64_t in_round_ = 0, in_all_ = 0, last_ = 0;
+  std::uint64_t in_round_ = 0, last_ = 0;
+  std::atomic<std::uint64_t> in_all_ = 0;
   talk::ExchangeId round_ = 0;
 };
 

@@ -42,6 +42,8 @@ std::exception_ptr TcpClient::failure() const {
   return link_->failure;
 }
 
+std::uint64_t TcpClient::bytes_spent() const { return link_->allowance->in_all(); }
+
 std::optional<std::string> TcpClient::end_status() const {
   const std::scoped_lock lock(link_->mutex);
   return link_->end_status;

@@ -38,9 +38,9 @@ class TcpClient final : public talk::Endpoint {
     std::string version;
     std::shared_ptr<Credentials> tls =
         nullptr;  // shared by the clients of one loop; null: plaintext
-    // Bytes both ways that the site allows, of one round and since the start; beyond them the
-    // client leaves. 0: no limit.
-    std::uint64_t round_bytes_max = 0, total_bytes_max = 0;
+    // Bytes both ways that the site allows, of one round and in all, of which some were spent by
+    // processes before this one; beyond them the client leaves. 0: no limit.
+    std::uint64_t round_bytes_max = 0, total_bytes_max = 0, bytes_spent = 0;
     double first_retry_s = 1;   // how long to try to connect at first
     double later_retry_s = 60;  // and after having been connected
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take
@@ -57,6 +57,8 @@ class TcpClient final : public talk::Endpoint {
   void stop();
   // Why the conversation ended, when it was not the server's end of the run: to be rethrown.
   std::exception_ptr failure() const;
+  // Both ways, in all. From any thread.
+  std::uint64_t bytes_spent() const;
   // The server's word at the end of the run, if it came.
   std::optional<std::string> end_status() const;
 

@@ -182,7 +182,7 @@ talk::Task<void> TcpClient::Link::converse() {
     bool refused = false;
     try {
       received = co_await connection->read(allowed, &question);
-    } catch (const WireError&) {
+    } catch (const wire::TooLarge&) {
       if (allowed >= limits::kFrameBytesMax) throw;
       refused = true;
     }

@@ -7,11 +7,24 @@
 
 namespace fedctl::net {
 
+namespace {
+std::size_t bytes_of(const talk::Envelope& envelope) {
+  const auto* message = std::get_if<talk::Message>(&envelope.event);
+  return message != nullptr ? wire::payload_bytes(*message) : 0;
+}
+}  // namespace
+
+std::size_t Mailbox::bytes() const {
+  const std::scoped_lock lock(mutex_);
+  return bytes_;
+}
+
 void Mailbox::push(talk::Envelope envelope) {
   {
     const std::scoped_lock lock(mutex_);
     if (closed_) return;
     closed_ = std::holds_alternative<talk::Closed>(envelope.event);
+    bytes_ += bytes_of(envelope);
     waiting_.push_back(std::move(envelope));
   }
   // Posted: receive() looks and starts to wait in one go on its executor, so no wake-up falls in
@@ -23,6 +36,7 @@ std::optional<talk::Envelope> Mailbox::take() {
   const std::scoped_lock lock(mutex_);
   if (waiting_.empty()) return std::nullopt;
   talk::Envelope envelope = std::move(waiting_.front());
+  bytes_ -= bytes_of(envelope);
   if (std::holds_alternative<talk::Closed>(envelope.event)) {
     waiting_.front() = envelope;  // stays for the next call
   } else {

@@ -24,6 +24,8 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until);
   // Messages (not news) from this peer that nobody has taken yet.
   std::size_t messages_from(talk::PeerId peer) const;
+  // Of all of them, their tensors.
+  std::size_t bytes() const;
 
  private:
   std::optional<talk::Envelope> take();
@@ -32,6 +34,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   boost::asio::steady_timer timer_;  // touched on executor_ only
   mutable std::mutex mutex_;
   std::deque<talk::Envelope> waiting_;
+  std::size_t bytes_ = 0;
   bool closed_ = false;
 };
 

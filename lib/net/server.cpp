@@ -222,6 +222,12 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
                           " messages wait");
     }
     mailbox_->push({session->peer, received.header.exchange, std::move(received.message)});
+    // Who is not read from is held back by TCP.
+    while (mailbox_->bytes() > options_.waiting_bytes_max && !connection.closed()) {
+      connection.excuse_silence();
+      asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kHoldMs));
+      co_await pause.async_wait(asio::as_tuple(use_awaitable));
+    }
   }
 }
 

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/limits.hpp"
 #include "journal/journal.hpp"
 #include "net/connection.hpp"
 #include "net/mailbox.hpp"
@@ -32,7 +33,8 @@ class TcpServer final : public talk::Endpoint {
     std::uint16_t port = 0;  // 0: a free one
     std::int64_t clients = 1;
     double idle_s = 30;
-    std::size_t frame_bytes_max = 0;             // after the handshake
+    std::size_t frame_bytes_max = 0;                           // after the handshake
+    std::size_t waiting_bytes_max = limits::kWaitingBytesMax;  // beyond it nothing is read
     std::string plan;                            // the effective experiment, sent to every client
     std::int64_t run = 0;                        // this run's number
     std::shared_ptr<Credentials> tls = nullptr;  // null: plaintext

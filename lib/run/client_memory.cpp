@@ -42,6 +42,7 @@ ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
     run_ = fields.integer("run", 0, INT64_MAX);
     session_ = fields.integer("session", 1, INT64_MAX);
     exchange_ = static_cast<talk::ExchangeId>(fields.integer("exchange", 1, INT64_MAX));
+    bytes_spent_ = static_cast<std::uint64_t>(fields.integer("bytes", 0, INT64_MAX));
     auto answer = parts_.extract(kAnswer);
     if (answer.empty()) throw WireError("no answer is in it");
     answer_ = wire::share(std::move(answer.mapped()));
@@ -77,7 +78,8 @@ void ClientMemory::keep(talk::ExchangeId exchange, talk::SharedMessage answer,
   const wire::Message state = wire::Message("client")
                                   .with("run", run_)
                                   .with("session", session_)
-                                  .with("exchange", static_cast<std::int64_t>(exchange));
+                                  .with("exchange", static_cast<std::int64_t>(exchange))
+                                  .with("bytes", static_cast<std::int64_t>(spent_()));
   write_atomically(path_, encode_parts(state, parts));
 }
 

@@ -37,6 +37,11 @@ class ClientMemory {
   void keep(talk::ExchangeId exchange, talk::SharedMessage answer,
             const std::function<Parts()>& gather);
 
+  // Bytes both ways that processes before this one had spent, in this run and others; and how to
+  // ask what has been spent by now, for the file.
+  std::uint64_t bytes_spent() const { return bytes_spent_; }
+  void count_bytes(std::function<std::uint64_t()> spent) { spent_ = std::move(spent); }
+
  private:
   std::string path_;
   std::optional<FileLock> lock_;
@@ -45,6 +50,8 @@ class ClientMemory {
   talk::ExchangeId exchange_ = 0;
   talk::SharedMessage answer_;
   Parts parts_;
+  std::uint64_t bytes_spent_ = 0;
+  std::function<std::uint64_t()> spent_ = [this] { return bytes_spent_; };
 };
 
 // The memories that the server's codecs have of each client, among the parts of a checkpoint.

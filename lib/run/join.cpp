@@ -34,7 +34,7 @@ struct PolicyOptions final : config::Options {
     fields.integer("max_bytes_per_round", max_bytes_per_round, {.min = 0},
                    "of each client, both ways; 0: any number");
     fields.integer("max_bytes", max_bytes, {.min = 0},
-                   "of each client, both ways, since this process began; 0: any number");
+                   "of each client, both ways, since its state began; 0: any number");
     fields.boolean("plaintext", plaintext, "whether TLS may be missing");
   }
 
@@ -129,7 +129,9 @@ class Guest {
         seat_(seat),
         memory_(state_dir, options.id),
         printer_(printer),
-        tcp_(with_session(std::move(options)), loop, seat) {}
+        tcp_(with_memory(std::move(options)), loop, seat) {
+    memory_.count_bytes([this] { return tcp_.bytes_spent(); });
+  }
 
   void start() {
     tcp_.start();
@@ -141,7 +143,8 @@ class Guest {
   std::exception_ptr error() const { return error_ ? error_ : tcp_.failure(); }
 
  private:
-  net::TcpClient::Options with_session(net::TcpClient::Options options) {
+  net::TcpClient::Options with_memory(net::TcpClient::Options options) {
+    options.bytes_spent = memory_.bytes_spent();
     options.prepare = [this](const std::string& plan, std::int64_t run) {
       return shared_.prepare(plan).with("session", memory_.session(run));
     };

@@ -43,9 +43,12 @@ Transfer::Piece Transfer::add(const Header& header, ByteView body, std::size_t b
   const std::size_t count = reader.number<std::uint32_t>();
   const std::size_t framing = reader.number<std::uint32_t>();
   const ByteView piece = reader.raw(reader.left());
-  if (count < 2 || index >= count || count > chunk_count(bytes_max)) {
-    throw WireError("chunk " + std::to_string(index) + " of " + std::to_string(count) +
-                    ", at most " + std::to_string(bytes_max) + " bytes are accepted here");
+  if (count > chunk_count(bytes_max)) {
+    throw TooLarge("chunk " + std::to_string(index) + " of " + std::to_string(count) +
+                   ", at most " + std::to_string(bytes_max) + " bytes are accepted here");
+  }
+  if (count < 2 || index >= count) {
+    throw WireError("chunk " + std::to_string(index) + " of " + std::to_string(count));
   }
   if (index == 0) {
     *this = Transfer();

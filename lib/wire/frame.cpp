@@ -64,8 +64,8 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
   header.type = static_cast<FrameType>(type);
   header.body_bytes = reader.number<std::uint32_t>();
   if (header.body_bytes > bytes_max) {
-    throw WireError("frame claims " + std::to_string(header.body_bytes) + " bytes, at most " +
-                    std::to_string(bytes_max) + " are accepted here");
+    throw TooLarge("frame claims " + std::to_string(header.body_bytes) + " bytes, at most " +
+                   std::to_string(bytes_max) + " are accepted here");
   }
   header.exchange = reader.number<std::uint64_t>();
   header.crc = reader.number<std::uint32_t>();

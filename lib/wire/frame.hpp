@@ -21,6 +21,11 @@
 
 namespace fedctl::wire {
 
+// A frame, or the whole of its chunks, is longer than the reader accepts.
+struct TooLarge : WireError {
+  using WireError::WireError;
+};
+
 inline constexpr std::size_t kHeaderBytes = 20;
 inline constexpr std::uint8_t kVersion = 1;
 
@@ -40,7 +45,7 @@ void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> fra
 Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& message);
 
 // Throws WireError on another magic (a stranger), another version (naming both), an unknown type,
-// or a body longer than bytes_max. Nothing is allocated.
+// or (TooLarge) a body longer than bytes_max. Nothing is allocated.
 Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max);
 // Throws WireError if the checksum of a frame whose header was `raw`, or its length, is wrong.
 void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body);

@@ -10,7 +10,7 @@ import threading
 import unittest
 import zlib
 
-from fedctl import TOY, Case, CountingProxy, ca, digests, journal, rounds, wait_until
+from fedctl import GLYPHS, TOY, Case, CountingProxy, ca, digests, journal, rounds, wait_until
 
 CONNECTIONS = int(os.environ.get("ATTACK_CONNECTIONS", "1000"))
 # What 128 strangers and their handshakes may cost: 2.7 MB were measured (docs/security.md).
@@ -18,6 +18,7 @@ MORE_KIB = 4096
 EVIL = 4  # a client with a good certificate and bad intentions
 EXPERIMENT = (TOY.replace("quorum: 1.0", "quorum: 0.8").replace("steps: 5", "steps: 20000").replace("rounds: 5", "rounds: 20")
               + "codec: {up: [], down: []}\n")
+MODEL = (GLYPHS.replace("count: 8, quorum: 1.0", "count: 6, quorum: 0.8").replace("rounds: 3", "rounds: 20").replace("epochs: 1", "epochs: 3"))
 SIZE = 24 * 32
 FLOOD = "127.0.0.2"  # the address the strangers come from
 
@@ -91,9 +92,9 @@ class Attack(Case):
         raw = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(FLOOD, 0))
         return context.wrap_socket(raw) if context else raw
 
-    def ready_frame(self):
+    def ready_frame(self, experiment=EXPERIMENT):
         """What a client of this experiment says to be let in, seen on the wire of a plaintext run that is not waited for."""
-        server, port, _ = self.server(self.write("plain.yaml", EXPERIMENT), "plain")
+        server, port, _ = self.server(self.write("plain.yaml", experiment), "plain")
         proxy = CountingProxy(port)
         self.addCleanup(proxy.close)
         client = self.client(str(EVIL), proxy.port)
@@ -130,8 +131,8 @@ class Attack(Case):
         except OSError:
             pass
 
-    def run_once(self, run, section, said, answers, attack=None):
-        config = self.write("exp.yaml", EXPERIMENT + section)
+    def run_once(self, run, section, said, answers, attack=None, experiment=EXPERIMENT):
+        config = self.write("exp.yaml", experiment + section)
         server, port, directory = self.server(config, run, "--set", "server.max_update_norm=1e6", "--threads", "1")
         evil = threading.Thread(target=self.evil, args=(port, said, answers), daemon=True)
         evil.start()
@@ -209,12 +210,23 @@ class Attack(Case):
             thread.start()
         return threads
 
+    @staticmethod
+    def failed(round_):
+        return [frame(0, round_, text("failed") + b"\1" + text("reason") + b"\3" + text("no") + b"\0")]
+
+    def test_the_memory_of_a_server_with_a_model(self):
+        section = self.certificates()
+        said = self.ready_frame(MODEL)
+        quiet, quiet_peak = self.run_once("quiet", section, said, self.failed, experiment=MODEL)
+        attacked, peak = self.run_once("attacked", section, said, self.failed, self.strangers, MODEL)
+        print(f"server's peak {quiet_peak} KiB quiet, {peak} KiB attacked: {100 * (peak / quiet_peak - 1):+.1f} %; {self.done}", flush=True)
+        self.assertEqual(digests(attacked), digests(quiet))
+        self.assertEqual(self.done["idle"], CONNECTIONS)
+        self.assertLess(peak, 1.1 * quiet_peak)
+
     def test_the_run_ends_as_a_quiet_one(self):
         section = self.certificates()
         said = self.ready_frame()
-
-        def failed(round_):
-            return [frame(0, round_, text("failed") + b"\1" + text("reason") + b"\3" + text("no") + b"\0")]
 
         def hostile(round_):
             replayed = [update(round_ - 1, 0.25), update(round_ - 1, 0.25)] if round_ > 1 else []
@@ -222,7 +234,7 @@ class Attack(Case):
                    frame(0, round_, message("train")), frame(0, round_, message("update"))][round_ % 6]
             return [*replayed, bad]
 
-        quiet, quiet_peak = self.run_once("quiet", section, said, failed)
+        quiet, quiet_peak = self.run_once("quiet", section, said, self.failed)
         attacked, peak = self.run_once("attacked", section, said, hostile, self.strangers)
         print(f"server's peak {quiet_peak} KiB quiet, {peak} KiB attacked; {self.done}", flush=True)
         self.assertEqual(digests(attacked), digests(quiet))

@@ -51,6 +51,19 @@ class Policy(Case):
         self.assertEqual([line["replied"] for line in rounds(directory)[1:3]], [6, 6])
         self.assertEqual(rounds(directory)[-1]["replied"], 5)
 
+    def test_bytes_in_all_are_remembered(self):
+        config = self.write("exp.yaml", FIVE)
+        site = self.write("site.yaml", "policy: {max_bytes: 60000}\n")  # a run of five rounds takes 37 kB
+        for run, status, replied in (("first", 0, 6), ("second", 3, 5)):
+            server, port, directory = self.server(config, run)
+            strict = self.client("5", port, "--site", site, "--state-dir", self.folder / "state")
+            others = self.client("0-4", port)
+            self.finish(server)
+            self.finish(others)
+            _, err = strict.communicate(timeout=60)
+            self.assertEqual(strict.returncode, status, err)
+            self.assertEqual(rounds(directory)[-1]["replied"], replied)
+
     def test_a_policy_that_is_met_changes_nothing(self):
         status, _, directory = self.one_with("methods: [fedavg, fedprox], max_bytes_per_round: 1000000, plaintext: true")
         self.assertEqual(status, 0)

@@ -144,6 +144,36 @@ TEST_CASE("idle clients stay connected by their heartbeat", "[net]") {
   clients.join();
 }
 
+TEST_CASE("what nobody takes is not read: the peer is held back, and not lost", "[net][hostile]") {
+  Site site(1, 0.6, "", nullptr, 1 << 20);
+  asio::io_context io;
+  asio::ip::tcp::socket socket(io);
+  socket.connect({asio::ip::make_address("127.0.0.1"), site.server->port()});
+  const auto frame = [](wire::FrameType type, const Message& message) {
+    return wire::encode_frame(type, type == wire::FrameType::data ? 1 : 0, message);
+  };
+  const std::vector<float> values(100'000);
+  Bytes all = frame(wire::FrameType::control, Message("hello").with("client", std::int64_t{0}));
+  ByteWriter(all).raw(
+      frame(wire::FrameType::control, Message("ready").with("base", std::string("right"))));
+  const Bytes update =
+      frame(wire::FrameType::data, Message("echo").with("w", Tensor::of(values, {})));
+  constexpr std::size_t kUpdates = 60;
+  for (std::size_t i = 0; i < kUpdates; ++i) ByteWriter(all).raw(update);
+  // 24 MB; the kernel's buffers hold less.
+  std::future<void> writing = std::async(
+      std::launch::async, [&] { asio::write(socket, asio::buffer(all.data(), all.size())); });
+  CHECK(site.run(await_events<talk::Joined>(*site.server, 1)) == 1);
+  // Longer than idle_s: 1 MiB is read, and one message more.
+  CHECK(writing.wait_for(std::chrono::milliseconds(1500)) == std::future_status::timeout);
+  CHECK(talk::total(site.ledger.take()).up.payload <= (1U << 20) + 4 * values.size());
+  CHECK(site.run(await_events<Message>(*site.server, kUpdates)) == kUpdates);
+  writing.get();
+  CHECK(site.events("leave") == 0);
+  socket.close();
+  site.server->finish("done");
+}
+
 TEST_CASE("one id connects once", "[net]") {
   Site site(1);
   Echoers first(site.server->port(), {0});

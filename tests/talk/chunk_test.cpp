@@ -90,6 +90,8 @@ TEST_CASE("chunks out of order, of something else, or that lie are refused",
   CHECK_THROWS_WITH(add(transfer, cut.chunks[0], 3 * limits::kChunkBytes),
                     Catch::Contains("chunk 0 of 4"));
 
+  CHECK_THROWS_AS(add(transfer, cut.chunks[0], 3 * limits::kChunkBytes), TooLarge);
+
   const auto changed = [&](std::size_t at) {
     Bytes chunk = cut.chunks[3];
     chunk[at] ^= std::byte{1};

@@ -15,7 +15,8 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
         io(io_),
         executor(executor_),
         mailbox(std::make_shared<Mailbox>(executor_)),
-        allowance(std::make_shared<Allowance>(options.round_bytes_max, options.total_bytes_max)) {}
+        allowance(std::make_shared<Allowance>(options.round_bytes_max, options.total_bytes_max,
+                                              options.bytes_spent)) {}
 
   talk::Task<void> run();
   talk::Task<void> connect();
