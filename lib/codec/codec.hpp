@@ -38,6 +38,10 @@ class Codec {
   virtual void received(ByteView, std::span<const float>) {}
   virtual std::uint32_t stamp() const { return 0; }
   virtual void synchronise(std::uint32_t) {}
+  // For codecs that count on their messages being used: the last one, with these bytes, was not.
+  // What was in it is sent later. Throws WireError on bytes that are not of this codec.
+  virtual bool takes_back() const { return false; }
+  virtual void take_back(ByteView) {}
   // What both sides know before the first message, in place of 0.
   virtual void start_from(std::span<const float>) {}
 };

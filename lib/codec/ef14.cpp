@@ -5,6 +5,7 @@
 // With a residual e, zero at first, and x the values to be sent:
 //   send C(x + e),   e <- x + e - decoded
 // so what has been sent so far is the sum of all x less the present e: nothing is lost, only late.
+// A message that was not used (its round was over) is taken back into e.
 // Bytes: those of C. Memory: 4 bytes a value at the sender, none at the receiver.
 
 #include <cmath>
@@ -39,6 +40,14 @@ class Ef14 final : public Codec {
 
   void decode(ByteView encoded, std::span<float> out) const override {
     inner_->decode(encoded, out);
+  }
+
+  // e <- e + decoded, which is x + e of then.
+  bool takes_back() const override { return true; }
+  void take_back(ByteView encoded) override {
+    std::vector<float> decoded(residual_.size());
+    inner_->decode(encoded, decoded);
+    for (std::size_t i = 0; i < decoded.size(); ++i) residual_[i] += decoded[i];
   }
 
   std::vector<float> state() const override { return residual_; }

@@ -3,6 +3,7 @@
 
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
+#include "talk/codec_endpoint.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -131,7 +132,13 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   talk::Requests requests;
   const std::vector<PeerId> cohort = sample_cohort(plan, ctx.stragglers.to_ask(plan.per_round),
                                                    ctx.rng.stream("sampling", round), present);
-  for (const PeerId peer : cohort) requests.emplace(peer, instruct(round, peer, ctx));
+  for (const PeerId peer : cohort) {
+    SharedMessage task = instruct(round, peer, ctx);
+    if (const std::int64_t unused = ctx.stragglers.unused(peer); unused > 0) {
+      task = wire::share(Message(*task).with(talk::kUnused, unused));
+    }
+    requests.emplace(peer, std::move(task));
+  }
   report.clients = static_cast<std::int64_t>(requests.size());
 
   const TimePoint asked = net.now();
@@ -154,6 +161,8 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   const TimePoint answered = net.now();
   report.train_ms = to_ms(answered - asked);
 
+  inspect_all(answers, report, ctx);
+  for (const auto& [peer, reason] : answers.rejected) seen.rejected.push_back(peer);
   for (const talk::Answers::Late& late : answers.late) hear_late(late.answer, late.at);
   for (const auto& [peer, at] : answers.arrived) {
     seen.answered.emplace(peer, seconds_of(at - asked));
@@ -165,7 +174,6 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   closed_ = answered;
   for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
 
-  inspect_all(answers, report, ctx);
   report.replied = static_cast<std::int64_t>(answers.replies.size());
   report.rejected = static_cast<std::int64_t>(answers.rejected.size());
   report.lost = report.clients - report.replied - report.rejected;

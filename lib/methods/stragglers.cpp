@@ -1,10 +1,7 @@
 #include "methods/stragglers.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
-
-#include "base/limits.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -28,10 +25,7 @@ constexpr double kDropShareMax = 0.5;
 // Deviation from the paper: a client is dropped when it is lost, or at work for 1.5 times the
 // deadline: one at 1.5 times the usual cuts off 4 % of answers that are nobody's fault.
 constexpr double kDropFactor = 1.5;
-constexpr std::size_t kDropsMax = 3;
-constexpr std::size_t kOpenMax = 4;  // questions of a client that are remembered
 constexpr std::int64_t kDropRounds = 10;
-constexpr std::int64_t kIsolationsMax = 6;  // 2^6 rounds
 
 // The value that a share of them is at most. Precondition: not empty.
 double quantile(std::vector<double> values, double share) {
@@ -86,6 +80,11 @@ std::int64_t Stragglers::to_ask(std::int64_t wanted) const {
 bool Stragglers::isolated(PeerId peer, std::int64_t round) const {
   const auto found = clients_.find(peer);
   return adaptive_ && found != clients_.end() && round <= found->second.until;
+}
+
+std::int64_t Stragglers::unused(PeerId peer) const {
+  const auto found = clients_.find(peer);
+  return found == clients_.end() ? 0 : found->second.unused;
 }
 
 // One more round in which the client is beyond its bound.
@@ -154,6 +153,10 @@ void Stragglers::find_chronic(const std::vector<PeerId>& heard_from, Events& eve
 
 std::vector<Event> Stragglers::close(const Round& round) {
   Events events;
+  for (const auto& [peer, took] : round.answered) clients_[peer].unused = 0;
+  for (const auto* peers : {&round.silent, &round.lost, &round.rejected}) {
+    for (const PeerId peer : *peers) clients_[peer].unused = round.round;
+  }
   std::vector<PeerId> heard_from;
   // When work on this round's question began, from when it was sent: behind an older one.
   std::map<PeerId, double> begun;
@@ -206,100 +209,6 @@ std::vector<Event> Stragglers::close(const Round& round) {
   }
   find_chronic(heard_from, events);
   return events;
-}
-
-namespace {
-
-// Numbers of one client in save(), doubles by their bits.
-constexpr std::size_t kColumns = 13 + kDropsMax + 4 * kOpenMax;
-
-std::int64_t bits(double value) { return std::bit_cast<std::int64_t>(value); }
-
-// Reads one row. Throws WireError.
-class Row {
- public:
-  explicit Row(std::span<const std::int64_t> row) : row_(row) {}
-  std::int64_t integer(std::int64_t max = INT64_MAX) {
-    const std::int64_t value = row_[at_++];
-    if (value < 0 || value > max) throw WireError("stragglers: " + std::to_string(value));
-    return value;
-  }
-  bool flag() { return integer(1) == 1; }
-  double real() {
-    const auto value = std::bit_cast<double>(row_[at_++]);
-    if (!(value >= 0) || std::isinf(value)) throw WireError("stragglers: no time");
-    return value;
-  }
-
- private:
-  std::span<const std::int64_t> row_;
-  std::size_t at_ = 0;
-};
-
-}  // namespace
-
-talk::Message Stragglers::save() const {
-  std::vector<std::int64_t> rows;
-  for (const auto& [peer, client] : clients_) {
-    rows.insert(rows.end(),
-                {peer, client.answers, bits(client.usual), bits(client.spread), client.strikes,
-                 bits(client.held), client.anew, client.slow_rounds, client.chronic,
-                 client.isolations, client.until, client.probe, client.clean});
-    for (std::size_t i = 0; i < kDropsMax; ++i) {
-      rows.push_back(i < client.drops.size() ? client.drops[i] : 0);
-    }
-    auto question = client.open.begin();
-    for (std::size_t i = 0; i < kOpenMax; ++i) {
-      if (question == client.open.end()) {
-        rows.insert(rows.end(), {0, 0, 0, 0});
-        continue;
-      }
-      const Open& open = question->second;
-      rows.insert(rows.end(), {question->first, bits(open.age), bits(open.limit),
-                               (open.excused ? 1 : 0) + (open.struck ? 2 : 0)});
-      ++question;
-    }
-  }
-  const auto count = static_cast<std::int64_t>(clients_.size());
-  return talk::Message("stragglers")
-      .with("drop_share", drop_share_)
-      .with("clients", Tensor::of(rows, {count, static_cast<std::int64_t>(kColumns)}));
-}
-
-void Stragglers::load(const talk::Message& state) {
-  drop_share_ = wire::Expect(state, "stragglers").real("drop_share");
-  const auto found = state.tensors.find("clients");
-  if (found == state.tensors.end() || found->second.dtype != DType::i64 ||
-      found->second.i64().size() % kColumns != 0) {
-    throw WireError("stragglers: no clients");
-  }
-  const std::span<const std::int64_t> rows = found->second.i64();
-  clients_.clear();
-  for (std::size_t at = 0; at < rows.size(); at += kColumns) {
-    Row row(rows.subspan(at, kColumns));
-    Client& client = clients_[row.integer(limits::kClientsMax)];
-    client.answers = row.integer();
-    client.usual = row.real();
-    client.spread = row.real();
-    client.strikes = row.integer();
-    client.held = row.real();
-    client.anew = row.flag();
-    client.slow_rounds = row.integer();
-    client.chronic = row.flag();
-    client.isolations = row.integer(kIsolationsMax);
-    client.until = row.integer();
-    client.probe = row.flag();
-    client.clean = row.integer();
-    for (std::size_t i = 0; i < kDropsMax; ++i) {
-      if (const std::int64_t round = row.integer(); round > 0) client.drops.push_back(round);
-    }
-    for (std::size_t i = 0; i < kOpenMax; ++i) {
-      const std::int64_t round = row.integer();
-      const double age = row.real(), limit = row.real();
-      const std::int64_t flags = row.integer(3);
-      if (round > 0) client.open[round] = {age, limit, (flags & 1) != 0, (flags & 2) != 0};
-    }
-  }
 }
 
 }  // namespace fedctl::methods

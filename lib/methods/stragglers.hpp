@@ -27,6 +27,8 @@ class Stragglers {
   // How many to ask so that about `wanted` answer, by the share that did not in earlier rounds.
   std::int64_t to_ask(std::int64_t wanted) const;
   bool isolated(talk::PeerId peer, std::int64_t round) const;
+  // The last round that the client was asked in, if its answer was not used; else 0.
+  std::int64_t unused(talk::PeerId peer) const;
 
   // What came of a round; times in seconds.
   struct Round {
@@ -42,6 +44,7 @@ class Stragglers {
     };
     std::vector<Late> late;
     std::vector<talk::PeerId> silent, lost;  // of those asked
+    std::vector<talk::PeerId> rejected;      // of those that answered
     bool servers_fault = false;              // most were late: nothing is held against them
   };
   // The journal's lines about it: `straggler` (docs/journal.md).
@@ -71,10 +74,15 @@ class Stragglers {
     std::int64_t clean = 0;                  // answers since the last drop
     std::vector<std::int64_t> drops;         // rounds, within the last kDropRounds
     std::map<std::int64_t, Open> open;       // by round
+    std::int64_t unused = 0;                 // round
 
     double bound() const;
     void learn(double took);
   };
+  static constexpr std::size_t kDropsMax = 3;        // in kDropRounds, then it is isolated
+  static constexpr std::size_t kOpenMax = 4;         // questions of a client that are remembered
+  static constexpr std::int64_t kIsolationsMax = 6;  // for 2^6 rounds
+  static constexpr std::size_t kColumns = 14 + kDropsMax + 4 * kOpenMax;  // of a client in save()
   using Events = std::vector<journal::Event>;
   void heard(talk::PeerId peer, Client& client, double took, bool struck, Events& events);
   void strike(talk::PeerId peer, Client& client, double took, Events& events);

@@ -18,7 +18,7 @@ constexpr std::ptrdiff_t kStatelessMax = 4096;
 constexpr std::string_view kStampPrefix = "coded:";
 
 // Of names in save().
-const std::string kIn = "in/", kOut = "out/", kKnown = "known/";
+const std::string kIn = "in/", kOut = "out/", kKnown = "known/", kSent = "sent", kSentOf = "sent/";
 
 }  // namespace
 
@@ -74,7 +74,13 @@ Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& me
       codec->synchronise(0);
     }
     Rng rng = options_.rng.stream(name, static_cast<std::int64_t>(exchange));
-    out.tensors.emplace(name, Tensor{DType::coded, tensor.shape, codec->encode(tensor.f32(), rng)});
+    const auto at = out.tensors.emplace(
+        name, Tensor{DType::coded, tensor.shape, codec->encode(tensor.f32(), rng)});
+    if (codec->takes_back()) {
+      Sent& sent = sent_[to];
+      if (std::exchange(sent.exchange, exchange) != exchange) sent.tensors.clear();
+      sent.tensors.insert_or_assign(name, at.first->second);
+    }
   }
   return out;
 }
@@ -125,7 +131,20 @@ Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage mes
   co_await inner_.send(to, exchange, std::move(out));
 }
 
+void CodecEndpoint::take_back(PeerId to, Message& question) {
+  const auto unused = question.scalars.extract(kUnused);
+  const auto sent = sent_.find(to);
+  if (unused.empty() || sent == sent_.end()) return;
+  const auto* exchange = std::get_if<std::int64_t>(&unused.mapped());
+  if (exchange == nullptr || static_cast<ExchangeId>(*exchange) != sent->second.exchange) return;
+  for (const auto& [name, tensor] : sent->second.tensors) {
+    out_.at(Key(to, name)).codec->take_back(tensor.bytes);
+  }
+  sent_.erase(sent);
+}
+
 void CodecEndpoint::decode(PeerId from, Message& message) {
+  take_back(from, message);
   hear_stamps(from, message);
   const PeerId peer = options_.in_has_state ? from : kAnyPeer;
   for (auto& [name, tensor] : message.tensors) {
@@ -185,6 +204,11 @@ std::map<PeerId, Message> CodecEndpoint::save() const {
       of(key.first).scalars.emplace(name, static_cast<std::int64_t>(stream.count));
     }
   }
+  for (const auto& [peer, sent] : sent_) {
+    of(peer).scalars.emplace(kSent, static_cast<std::int64_t>(sent.exchange));
+    for (const auto& [name, tensor] : sent.tensors)
+      of(peer).tensors.emplace(kSentOf + name, tensor);
+  }
   for (const auto& [key, stamp] : known_) {
     of(key.first).scalars.emplace(kKnown + key.second, static_cast<std::int64_t>(stamp));
   }
@@ -194,6 +218,7 @@ std::map<PeerId, Message> CodecEndpoint::save() const {
 void CodecEndpoint::load(PeerId peer, const Message& saved) {
   const wire::Expect fields(saved, "memory");
   for (const auto& [name, value] : saved.scalars) {
+    if (name == kSent) continue;  // below, when the codecs are there
     if (name.starts_with(kKnown)) {
       known_[Key(peer, name.substr(kKnown.size()))] = static_cast<std::uint32_t>(
           fields.integer(name, 0, std::numeric_limits<std::uint32_t>::max()));
@@ -210,6 +235,17 @@ void CodecEndpoint::load(PeerId peer, const Message& saved) {
       throw WireError("memory of \"" + name + "\" that no codec has");
     }
     codec->restore(tensor->second.f32());
+  }
+  if (!saved.scalars.contains(kSent)) return;
+  Sent& sent = sent_[peer];
+  sent.exchange = static_cast<ExchangeId>(fields.integer(kSent, 1, INT64_MAX));
+  for (const auto& [name, tensor] : saved.tensors) {
+    if (!name.starts_with(kSentOf)) continue;
+    const std::string of = name.substr(kSentOf.size());
+    if (tensor.dtype != DType::coded || !out_.contains(Key(peer, of))) {
+      throw WireError("memory of \"" + name + "\" that no codec has");
+    }
+    sent.tensors.emplace(of, tensor);
   }
 }
 

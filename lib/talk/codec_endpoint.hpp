@@ -22,6 +22,10 @@
 
 namespace fedctl::talk {
 
+// A scalar that the asking side may add to a question: the exchange whose answer by this peer it
+// did not use. CodecEndpoint takes it out, and error feedback sends later what was in that answer.
+inline constexpr const char* kUnused = "unused";
+
 class CodecEndpoint final : public Endpoint {
  public:
   // Makes a chain for a vector of these blocks; nullptr: values travel as float32.
@@ -44,8 +48,9 @@ class CodecEndpoint final : public Endpoint {
   Task<std::optional<Envelope>> receive(TimePoint until) override;
 
   // What codecs remember of each peer, at a point where nothing is under way: {f32 "in/NAME" and
-  // "out/NAME", states; i64 of the same names, counts of values; i64 "known/NAME", stamps}. Peers
-  // without any are left out.
+  // "out/NAME", states; i64 of the same names, counts of values; i64 "known/NAME", stamps; i64
+  // "sent" and coded "sent/NAME", the last message, if it may be taken back}. Peers without any are
+  // left out.
   std::map<PeerId, Message> save() const;
   // Into a new instance with the same options. Throws WireError on what save() cannot have written.
   void load(PeerId peer, const Message& saved);
@@ -71,6 +76,14 @@ class CodecEndpoint final : public Endpoint {
   std::map<Key, std::uint32_t> known_;  // what the peer has decoded from this side, by its word
   SharedMessage last_in_, last_out_;
   ExchangeId last_exchange_ = 0;
+  void take_back(PeerId to, Message& question);
+
+  // The last message to each peer, of tensors whose codecs take back.
+  struct Sent {
+    ExchangeId exchange = 0;
+    TensorMap tensors;
+  };
+  std::map<PeerId, Sent> sent_;
 };
 
 }  // namespace fedctl::talk

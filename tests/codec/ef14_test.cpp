@@ -86,3 +86,17 @@ TEST_CASE("ef14 refuses a state that is not its own", "[codec][ef14]") {
       WireError);
   CHECK(codec->state() == std::vector<float>{0, 0, 0, 0});
 }
+
+TEST_CASE("ef14 takes back a message that was not used", "[codec][ef14]") {
+  const auto codec = topk_with_ef14(0.25).make({4});
+  Rng rng(1);
+  const Bytes first = codec->encode(std::vector<float>{4, 3, 2, 1}, rng);
+  CHECK(codec->state() == std::vector<float>{0, 3, 2, 1});
+  REQUIRE(codec->takes_back());
+  codec->take_back(first);
+  CHECK(codec->state() == std::vector<float>{4, 3, 2, 1});
+  std::vector<float> decoded(4);
+  codec->decode(codec->encode(std::vector<float>{1, 0, 0, 0}, rng), decoded);
+  CHECK(decoded == std::vector<float>{5, 0, 0, 0});
+  CHECK_THROWS_AS(codec->take_back(Bytes(1)), WireError);
+}
