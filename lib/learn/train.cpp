@@ -121,6 +121,22 @@ std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t>
   return batches_of(order, batch_size);
 }
 
+bool is_plain_sgd(const TrainOptions& options) {
+  if (options.clip > 0) return false;
+  // Seen from outside, so that it holds for optimizers that are not written yet.
+  Layout one;
+  one.add("w", "all", {1});
+  const auto optimizer = make_optimizer(options, one);
+  std::vector<float> weight = {1};
+  for (const float gradient : {1.0F, -0.5F, 2.0F}) {
+    const float before = weight[0];
+    const std::vector<float> slope = {gradient};
+    optimizer->step(weight, slope, 0.25);
+    if (weight[0] != before - 0.25F * gradient) return false;
+  }
+  return true;
+}
+
 TrainReport train(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
                   const TrainOptions& options, const GradientHook& hook, const Rng& rng,
                   Place place) {
@@ -145,8 +161,9 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
     for (std::size_t at = 0; at < batches.size() && report.steps < steps; at += together) {
       const auto step = std::span(batches).subspan(at, std::min(together, batches.size() - at));
       report.loss += gradient.of(step);
-      optimizer->step(learner.weights(), learner.gradient(),
-                      lr * rate_factor(options, report.steps, steps, place));
+      const double rate = lr * rate_factor(options, report.steps, steps, place);
+      optimizer->step(learner.weights(), learner.gradient(), rate);
+      report.path += rate;
       ++report.steps;
     }
   }

@@ -74,6 +74,7 @@ struct TrainReport {
   std::int64_t steps = 0;
   std::int64_t examples = 0;  // in the client's training share (the weight of its update)
   double loss = 0;            // mean over the steps
+  double path = 0;            // sum of the steps' learning rates
 };
 
 // Edits the gradient before the optimiser sees it (FedProx: gradient += mu * (weights - start)).
@@ -83,6 +84,9 @@ using GradientHook = std::function<void(std::span<const float> weights, std::spa
 // behind the other, so different lengths cost nothing.
 std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t> indices,
                                                     std::size_t batch_size, Rng rng);
+
+// Whether a step is w <- w - lr * (gradient as the hook leaves it), and nothing else.
+bool is_plain_sgd(const TrainOptions& options);
 
 // Where in the run a local training stands, for schedules that go over the run.
 struct Place {

@@ -134,6 +134,8 @@ class RoundServer : public ServerMethod {
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
   // Throws ProtocolError if the reply cannot be used; the round goes on without it.
   virtual void inspect(const Message& reply, const ServerContext& ctx) const = 0;
+  // The same for what depends on who sent it; after inspect().
+  virtual void inspect_from(PeerId, const Message&) const {}
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
@@ -160,6 +162,13 @@ class RoundClient : public ClientMethod {
     std::int64_t steps = 0;  // training steps, for the modelled time
   };
   virtual Work work(const Message& task, ClientContext& ctx) = 0;
+  // For clients whose state follows what the server has of them.
+  virtual bool follows() const { return false; }
+  // An answer is about to be sent, and will be read like this. Not called for kFailed.
+  virtual void answered(ExchangeId, const Message& /*as_read*/) {}
+  // The server did not use the answer of that exchange. Called before the next work(), perhaps for
+  // an answer that was never given.
+  virtual void unused(ExchangeId) {}
   Task<void> run(Endpoint& net, ClientContext& ctx) final;
 };
 
@@ -173,6 +182,10 @@ struct MethodEntry {
   std::string needs;    // of the learner: loss | gradients | parts
   std::string payload;  // linear: updates add | needs_each_update | scalars | activations
   int rung = 2;         // of the ladder in docs/adding.md
+  // What it asks of other keys: "" or
+  bool plain_sgd = false;     // of train: SGD without momentum, decay and clipping
+  bool own_feedback = false;  // of codec: no error feedback on the uplink, it has its own
+  std::string up_codec = "";  // "none", "unbiased": of codec.up
   std::function<std::unique_ptr<ServerMethod>(const config::Options&, const JobPlan&)> make_server;
   std::function<std::unique_ptr<ClientMethod>(const config::Options&, const JobPlan&)> make_client;
 };

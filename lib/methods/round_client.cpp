@@ -23,6 +23,10 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
       throw ProtocolError("the server's message cannot be read: " + rejected->reason);
     }
     if (const auto* task = std::get_if<Message>(&envelope->event)) {
+      if (task->scalars.contains(talk::kUnused)) {
+        unused(static_cast<ExchangeId>(
+            wire::Expect(*task, task->kind).integer(talk::kUnused, 1, INT64_MAX)));
+      }
       const auto scores = score_holdout(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
       Work done = work(*task, ctx);
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms * 1e-3));
@@ -33,7 +37,16 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
             std::string("training diverged: the update is not finite; lower the learning rate"));
       }
       if (scores && done.answer.kind != kFailed) add_holdout(done.answer, *scores);
-      co_await talk::reply(net, *envelope, std::move(done.answer));
+      if (!follows() || done.answer.kind == kFailed) {
+        co_await talk::reply(net, *envelope, std::move(done.answer));
+        continue;
+      }
+      const ExchangeId exchange = envelope->exchange;
+      talk::Endpoint::Seen seen = [this, exchange](const Message& as_read) {
+        answered(exchange, as_read);
+      };
+      co_await net.send_seen(envelope->from, exchange, wire::share(std::move(done.answer)),
+                             std::move(seen));
     }
   }
 }

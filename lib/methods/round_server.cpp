@@ -3,7 +3,6 @@
 
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
-#include "talk/codec_endpoint.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -94,6 +93,7 @@ void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report,
         throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
       }
       inspect(at->second, ctx);
+      inspect_from(at->first, at->second);
       check_norm(at->second, ctx.plan);
       if (const auto scores = reported_holdout(at->second)) {
         report.client_scores.push_back(*scores);

@@ -4,6 +4,7 @@
 
 #include "base/digest.hpp"
 #include "base/limits.hpp"
+#include "codec/codec.hpp"
 #include "data/registry.hpp"
 
 namespace fedctl::run {
@@ -70,11 +71,41 @@ void check_evaluation(const Experiment& experiment, const Places& places) {
   }
 }
 
+// What the method asks of other keys.
+void check_method(const Experiment& experiment, const Places& places) {
+  const std::string& kind = experiment.method.kind;
+  const methods::MethodEntry& method = methods::method(kind);
+  const CodecOptions& chains = experiment.codec;
+  const auto refuse = [&](const std::string& key, const std::string& what,
+                          const std::string& hint) {
+    throw ConfigError(place_of(places, key) + key + ' ' + what + ", but method.kind is " + kind,
+                      hint);
+  };
+  if (method.plain_sgd && !learn::is_plain_sgd(experiment.train)) {
+    refuse("train.optimizer", "is not plain SGD",
+           "train: {optimizer: {kind: sgd, momentum: 0, weight_decay: 0}}, and no train.clip: its "
+           "control variates are means of gradients");
+  }
+  if (method.own_feedback && chains.error_feedback != "none") {
+    refuse("codec.error_feedback", "is " + chains.error_feedback,
+           "the method remembers itself what was lost; leave error_feedback out");
+  }
+  if (method.up_codec == "none" && !chains.up.empty()) {
+    refuse("codec.up", "is not empty", "scallion takes an unbiased codec, scafcom any");
+  }
+  if (method.up_codec == "unbiased" && !chains.up.empty() &&
+      !codec::promises_of(chains.up).unbiased) {
+    refuse("codec.up", "is not right on average",
+           "eden, drive, qsgd and randk are; scafcom takes any codec");
+  }
+}
+
 // Faults that show only when two keys are seen together.
 void check_together(const Experiment& experiment, const Places& places) {
   const ClientsOptions& clients = experiment.clients;
   check_evaluation(experiment, places);
   check_codec(experiment.codec, places);
+  check_method(experiment, places);
   if (clients.per_round > clients.count) {
     throw ConfigError(place_of(places, "clients.per_round") + "clients.per_round is " +
                           std::to_string(clients.per_round) + ", but clients.count is " +

@@ -14,8 +14,19 @@ UpdateRecorder::UpdateRecorder(talk::Endpoint& inner, talk::PeerId id, const Lay
 
 talk::Task<void> UpdateRecorder::send(talk::PeerId to, talk::ExchangeId exchange,
                                       talk::SharedMessage message) {
+  record(exchange, *message);
+  return inner_.send(to, exchange, std::move(message));
+}
+
+talk::Task<void> UpdateRecorder::send_seen(talk::PeerId to, talk::ExchangeId exchange,
+                                           talk::SharedMessage message, Seen seen) {
+  record(exchange, *message);
+  return inner_.send_seen(to, exchange, std::move(message), std::move(seen));
+}
+
+void UpdateRecorder::record(talk::ExchangeId exchange, const talk::Message& message) const {
   TensorMap kept;
-  for (const auto& [name, tensor] : message->tensors) {
+  for (const auto& [name, tensor] : message.tensors) {
     if (tensor.dtype != DType::f32) continue;
     const std::span<const float> values = tensor.f32();
     if (values.size() != layout_.size()) {
@@ -31,9 +42,8 @@ talk::Task<void> UpdateRecorder::send(talk::PeerId to, talk::ExchangeId exchange
     std::array<char, 64> name{};
     std::snprintf(name.data(), name.size(), "/exchange-%06llu-client-%06lld.safetensors",
                   static_cast<unsigned long long>(exchange), static_cast<long long>(id_));
-    data::write_safetensors(folder_ + name.data(), kept, {{"kind", message->kind}});
+    data::write_safetensors(folder_ + name.data(), kept, {{"kind", message.kind}});
   }
-  return inner_.send(to, exchange, std::move(message));
 }
 
 }  // namespace fedctl::run

@@ -21,6 +21,8 @@ class UpdateRecorder final : public talk::Endpoint {
   std::vector<talk::PeerId> peers() const override { return inner_.peers(); }
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Task<void> send_seen(talk::PeerId to, talk::ExchangeId exchange,
+                             talk::SharedMessage message, Seen seen) override;
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override;
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
@@ -28,6 +30,8 @@ class UpdateRecorder final : public talk::Endpoint {
   }
 
  private:
+  void record(talk::ExchangeId exchange, const talk::Message& message) const;
+
   talk::Endpoint& inner_;
   talk::PeerId id_;
   const Layout& layout_;

@@ -114,6 +114,22 @@ void CodecEndpoint::hear_stamps(PeerId from, Message& message) {
   }
 }
 
+Task<void> CodecEndpoint::send_seen(PeerId to, ExchangeId exchange, SharedMessage message,
+                                    Seen seen) {
+  Message coded = encoded(to, exchange, *message);
+  const PeerId peer = options_.out_has_state ? to : kAnyPeer;
+  Message as_read = *message;
+  for (auto& [name, tensor] : as_read.tensors) {
+    const Tensor& sent = coded.tensors.at(name);
+    if (sent.dtype == DType::coded) {
+      out_.at(Key(peer, name)).codec->decode(sent.bytes, tensor.f32());
+    }
+  }
+  seen(as_read);
+  if (options_.in_has_state) add_stamps(to, coded);
+  co_await inner_.send(to, exchange, wire::share(std::move(coded)));
+}
+
 Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage message) {
   const bool repeated =
       !options_.out_has_state && message == last_in_ && exchange == last_exchange_;
@@ -131,11 +147,11 @@ Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage mes
   co_await inner_.send(to, exchange, std::move(out));
 }
 
-void CodecEndpoint::take_back(PeerId to, Message& question) {
-  const auto unused = question.scalars.extract(kUnused);
+void CodecEndpoint::take_back(PeerId to, const Message& question) {
+  const auto unused = question.scalars.find(kUnused);
   const auto sent = sent_.find(to);
-  if (unused.empty() || sent == sent_.end()) return;
-  const auto* exchange = std::get_if<std::int64_t>(&unused.mapped());
+  if (unused == question.scalars.end() || sent == sent_.end()) return;
+  const auto* exchange = std::get_if<std::int64_t>(&unused->second);
   if (exchange == nullptr || static_cast<ExchangeId>(*exchange) != sent->second.exchange) return;
   for (const auto& [name, tensor] : sent->second.tensors) {
     out_.at(Key(to, name)).codec->take_back(tensor.bytes);

@@ -22,10 +22,6 @@
 
 namespace fedctl::talk {
 
-// A scalar that the asking side may add to a question: the exchange whose answer by this peer it
-// did not use. CodecEndpoint takes it out, and error feedback sends later what was in that answer.
-inline constexpr const char* kUnused = "unused";
-
 class CodecEndpoint final : public Endpoint {
  public:
   // Makes a chain for a vector of these blocks; nullptr: values travel as float32.
@@ -43,6 +39,8 @@ class CodecEndpoint final : public Endpoint {
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
   Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) override;
+  // Precondition: no error feedback that codes differences.
+  Task<void> send_seen(PeerId to, ExchangeId exchange, SharedMessage message, Seen seen) override;
   // A message that does not decode, or that holds a coded tensor larger than the layout, arrives as
   // Rejected.
   Task<std::optional<Envelope>> receive(TimePoint until) override;
@@ -76,7 +74,7 @@ class CodecEndpoint final : public Endpoint {
   std::map<Key, std::uint32_t> known_;  // what the peer has decoded from this side, by its word
   SharedMessage last_in_, last_out_;
   ExchangeId last_exchange_ = 0;
-  void take_back(PeerId to, Message& question);
+  void take_back(PeerId to, const Message& question);
 
   // The last message to each peer, of tensors whose codecs take back.
   struct Sent {

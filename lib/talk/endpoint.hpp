@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -57,9 +58,20 @@ class Endpoint {
   // Hands the message over; does not wait for delivery. To a peer that is gone: no effect, its Lost
   // arrives or has arrived.
   virtual Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) = 0;
+  // The same for a side that goes on from the very values the other one has: `seen` is called
+  // first, with the message as it will be read, its float32 tensors as decoded.
+  using Seen = std::function<void(const Message& as_read)>;
+  virtual Task<void> send_seen(PeerId to, ExchangeId exchange, SharedMessage message, Seen seen) {
+    seen(*message);
+    return send(to, exchange, std::move(message));
+  }
   // The next envelope; nullopt when `until` has passed first. After Closed, always Closed.
   virtual Task<std::optional<Envelope>> receive(TimePoint until) = 0;
 };
+
+// A scalar that the asking side may add to a question: the exchange whose answer by this peer it
+// did not use. Error feedback then sends later what was in that answer.
+inline constexpr const char* kUnused = "unused";
 
 using Requests = std::map<PeerId, SharedMessage>;
 using Replies = std::map<PeerId, Message>;  // ordered by peer, never by arrival

@@ -34,7 +34,8 @@ void speak(asio::ip::tcp::socket& socket, ByteView bytes) {
   asio::write(socket, asio::buffer(bytes.data(), bytes.size()), error);
   socket.shutdown(asio::ip::tcp::socket::shutdown_send, error);
   std::array<char, 4096> heard{};
-  while (!error) socket.read_some(asio::buffer(heard), error);
+  // The fuzzer's own timer interrupts system calls.
+  while (!error || error == asio::error::interrupted) socket.read_some(asio::buffer(heard), error);
 }
 
 void to_server(ByteView bytes) {
@@ -62,7 +63,11 @@ void to_client(ByteView bytes) {
   TcpClient client(std::move(options), loop, pool.get_executor());
   client.start();
   std::future<void> conversation = asio::co_spawn(pool, echo(client), asio::use_future);
-  asio::ip::tcp::socket socket = acceptor.accept();
+  asio::ip::tcp::socket socket(io);
+  boost::system::error_code error;
+  do {
+    acceptor.accept(socket, error);
+  } while (error == asio::error::interrupted);
   speak(socket, bytes);
   client.stop();
   conversation.get();

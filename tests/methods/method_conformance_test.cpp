@@ -59,6 +59,8 @@ struct Toy {
     plan.train.batch_size = 1;
     plan.train.optimizer = config::make_plugin(learn::optimizer_kinds(), "sgd");
     method = config::make_plugin(method_kinds(), method_kind);
+    if (fedctl::methods::method(method_kind).plain_sgd)
+      set(*plan.train.optimizer.options, "momentum", 0);
   }
 
   data::Source source;
@@ -72,7 +74,10 @@ struct Recorder final : RoundSink {
   bool commit(const RoundReport& report, const ServerMethod& method) override {
     reports.push_back(report);
     weights_after.push_back(*weights);
-    if (report.round == save_at) saved.emplace(method.save());
+    if (report.round == save_at) {
+      saved.emplace(method.save());
+      clients_saved = save_clients();
+    }
     return report.round != stop_after;
   }
   std::vector<RoundReport> reports;
@@ -80,6 +85,8 @@ struct Recorder final : RoundSink {
   const std::vector<float>* weights = nullptr;
   std::int64_t stop_after = -1, save_at = -1;
   std::optional<Message> saved;
+  std::function<std::vector<Message>()> save_clients;  // who are idle at a boundary
+  std::vector<Message> clients_saved;
 };
 
 struct Outcome {
@@ -95,6 +102,7 @@ struct Setting {
   std::int64_t first_round = 1, stop_after = -1, save_at = -1;
   std::vector<float> weights = {};
   const Message* state = nullptr;
+  const std::vector<Message>* client_states = nullptr;
   const Message* liar = nullptr;  // what client 0 answers instead of working
 };
 
@@ -129,6 +137,16 @@ Outcome play(Toy& toy, Setting setting = {}) {
                seat,
                &mesh.attach(id, seat)}));
   }
+  if (setting.client_states != nullptr) {
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      clients[i]->method->load((*setting.client_states)[i]);
+    }
+  }
+  outcome.recorder.save_clients = [&clients] {
+    std::vector<Message> states;
+    for (const auto& client : clients) states.push_back(client->method->save());
+    return states;
+  };
   const asio::any_io_executor home = asio::make_strand(pool);
   Endpoint& server = mesh.attach(talk::kServer, home);
   const auto server_method = entry.make_server(*toy.method.options, toy.plan);
@@ -215,8 +233,10 @@ TEST_CASE("every method goes on from a saved boundary as if nothing had happened
     const Outcome whole = play(toy);
     const Outcome half = play(toy, {.stop_after = 3, .save_at = 3});
     REQUIRE(half.recorder.saved);
-    const Outcome rest =
-        play(toy, {.first_round = 4, .weights = half.weights, .state = &*half.recorder.saved});
+    const Outcome rest = play(toy, {.first_round = 4,
+                                    .weights = half.weights,
+                                    .state = &*half.recorder.saved,
+                                    .client_states = &half.recorder.clients_saved});
     CHECK(rest.weights == whole.weights);
   }
 }
