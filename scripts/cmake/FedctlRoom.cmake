@@ -9,6 +9,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(fedctl_options INTERFACE
     -Wno-error=stringop-overflow -Wno-error=array-bounds -Wno-error=restrict -Wno-error=maybe-uninitialized
     -Wno-error=mismatched-new-delete)
+else()
+  target_compile_options(fedctl_options INTERFACE -Wno-sign-conversion)  # GCC's -Wconversion is without it, too
 endif()
 if(FEDCTL_SANITIZE)
   target_compile_options(fedctl_options INTERFACE -fsanitize=${FEDCTL_SANITIZE} -fno-omit-frame-pointer)
