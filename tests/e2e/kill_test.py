@@ -23,6 +23,7 @@ CODECS = [
     "codec: {up: {kind: auto, bits_per_parameter: 2}, error_feedback: ef21, down: {kind: auto, bits_per_parameter: 4}, error_feedback_down: ef21}\n",
     "codec: {up: [{kind: topk, ratio: 0.1}, {kind: sign}], error_feedback: ef14}\n",
     "codec: {up: [{kind: topk, ratio: 0.3}], error_feedback: econtrol}\nmethod: {kind: fedavg, server_optimizer: {kind: adam}}\n",
+    "codec: {up: [{kind: topk, ratio: 0.2}]}\nmethod: {kind: scafcom}\n",
 ]
 
 

@@ -68,6 +68,15 @@ class Mistakes(Case):
     def test_feedback_without_codec(self):
         self.check(TOY + "codec: {error_feedback: ef14}\n", 2, "codec.error_feedback is ef14")
 
+    def test_what_a_method_asks_of_other_keys(self):
+        momentum = TOY.replace("momentum: 0", "momentum: 0.9")
+        self.check(momentum + "method: {kind: scaffold}\n", 2, "train.optimizer is not plain SGD, but method.kind is scaffold", "momentum: 0")
+        self.check(TOY.replace("steps: 5", "steps: 5, clip: 1") + "method: {kind: scafcom}\n", 2, "train.optimizer is not plain SGD")
+        topk = "codec: {up: [{kind: topk, ratio: 0.1}]%s}\n"
+        self.check(TOY + topk % "" + "method: {kind: scaffold}\n", 2, "codec.up is not empty, but method.kind is scaffold", "scallion takes an unbiased codec")
+        self.check(TOY + topk % "" + "method: {kind: scallion}\n", 2, "codec.up is not right on average, but method.kind is scallion", "eden")
+        self.check(TOY + topk % ", error_feedback: ef14" + "method: {kind: scafcom}\n", 2, "codec.error_feedback is ef14, but method.kind is scafcom")
+
     def test_adapter_that_does_not_fit(self):
         self.check(TOY.replace("adapter: {kind: full}", "adapter: {kind: lora}"), 2, "adapter.kind is lora", "model.kind is quadratic")
 
