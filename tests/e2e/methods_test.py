@@ -1,0 +1,39 @@
+"""Every file of configs/methods: accepted, the same over TCP as simulated, and as many bytes as planned."""
+import json
+import unittest
+
+from fedctl import ROOT, Case, digests, rounds
+
+CONFIGS = sorted((ROOT / "configs" / "methods").glob("*.yaml"))
+
+
+class Methods(Case):
+    def test_simulation_tcp_and_plan_agree(self):
+        self.assertGreater(len(CONFIGS), 4)
+        for config in CONFIGS:
+            with self.subTest(config.stem):
+                status, _, err = self.run_fedctl("check", "--config", config)
+                self.assertEqual(status, 0, err)
+                simulated = self.folder / f"{config.stem}-simulated"
+                status, _, err = self.run_fedctl("simulate", "--config", config, "--run-dir", simulated, "--quiet")
+                self.assertEqual(status, 0, err)
+                server, port, directory = self.server(config, config.stem, "--quiet")
+                clients = [self.client("0-2", port), self.client("3-5", port)]
+                for process in (server, *clients):
+                    self.finish(process)
+                self.assertEqual(digests(directory), digests(simulated))
+                self.assertLess(rounds(simulated)[-1]["loss"], 0.1 * rounds(simulated)[0]["loss"])
+                for mine, theirs in zip(rounds(directory), rounds(simulated)):
+                    for way in ("up", "down"):
+                        for part in ("payload", "framing"):
+                            self.assertEqual(mine["bytes"][way][part], theirs["bytes"][way][part])
+                status, out, err = self.run_fedctl("plan", "--config", config, "--format", "json")
+                self.assertEqual(status, 0, err)
+                plan = json.loads(out)["bytes"]
+                for way in ("up", "down"):
+                    measured = rounds(simulated)[-1][f"bytes_{way}_total"]
+                    self.assertAlmostEqual(plan[way]["total"], measured, delta=0.01 * measured, msg=f"{config.stem} {way}")
+
+
+if __name__ == "__main__":
+    unittest.main()
