@@ -25,6 +25,10 @@ CODECS = [
     "codec: {up: [{kind: topk, ratio: 0.3}], error_feedback: econtrol}\nmethod: {kind: fedavg, server_optimizer: {kind: adam}}\n",
     "codec: {up: [{kind: topk, ratio: 0.2}]}\nmethod: {kind: scafcom}\n",
 ]
+EXPERIMENTS = [BASE + codec for codec in CODECS]
+# Messages of 1 MB, which travel in chunks.
+LARGE = BASE.replace("rows: 24, cols: 32", "rows: 500, cols: 520").replace("steps: 100000", "steps: 300")
+EXPERIMENTS.insert(1, LARGE)
 
 
 class Party:
@@ -114,17 +118,17 @@ class Kill(unittest.TestCase):
         calm, seconds = {}, {}
         done = run_number = 0
         while done < KILLS:
-            codec = CODECS[run_number % len(CODECS)]
-            if codec not in calm:
+            text = EXPERIMENTS[run_number % len(EXPERIMENTS)]
+            if text not in calm:
                 began = time.monotonic()
-                run, clients, _, _ = self.run_once(f"calm{run_number}", BASE + codec, 0, rng, 0)
-                seconds[codec] = time.monotonic() - began
-                calm[codec] = run
+                run, clients, _, _ = self.run_once(f"calm{run_number}", text, 0, rng, 0)
+                seconds[text] = time.monotonic() - began
+                calm[text] = run
             run, clients, killed, killed_clients = self.run_once(
-                f"run{run_number}", BASE + codec, min(PER_RUN, KILLS - done), rng, seconds[codec], tls=run_number % 2 == 1)
-            self.assertEqual(digests(run), digests(calm[codec]), f"seed {SEED}, run {run_number}")
+                f"run{run_number}", text, min(PER_RUN, KILLS - done), rng, seconds[text], tls=run_number % 2 == 1)
+            self.assertEqual(digests(run), digests(calm[text]), f"seed {SEED}, run {run_number}")
             self.assertEqual([line["round"] for line in rounds(run)], list(range(ROUNDS + 1)))
-            for line, quiet in zip(rounds(run), rounds(calm[codec])):
+            for line, quiet in zip(rounds(run), rounds(calm[text])):
                 self.assertEqual(line["replied"], quiet["replied"])
                 for way in ("up", "down"):
                     for part in ("payload", "framing"):
