@@ -24,8 +24,7 @@ class Explainer final : public Fields {
     row(key, std::to_string(value), range_text(range), meaning);
   }
   void real(std::string_view key, double& value, Range range, std::string_view meaning) override {
-    row(key, value == 0 && !range.zero.empty() ? range.zero : real_text(value), range_text(range),
-        meaning);
+    row(key, real_text(value, range), range_text(range), meaning);
   }
   void boolean(std::string_view key, bool& value, std::string_view meaning) override {
     row(key, value ? "true" : "false", "true or false", meaning);

@@ -68,6 +68,10 @@ bool contains(const Range& range, double value) {
          !(range.below && value >= *range.below) && !(range.max && value > *range.max);
 }
 
+std::string real_text(double value, const Range& range) {
+  return value == 0 && !range.zero.empty() ? range.zero : real_text(value);
+}
+
 std::string range_text(const Range& range) {
   if (!range.zero.empty()) {
     Range numbers = range;

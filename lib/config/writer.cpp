@@ -52,7 +52,7 @@ class Writer final : public Fields {
     line(key, std::to_string(value));
   }
   void real(std::string_view key, double& value, Range range, std::string_view) override {
-    line(key, value == 0 && !range.zero.empty() ? range.zero : real_text(value));
+    line(key, real_text(value, range));
   }
   void boolean(std::string_view key, bool& value, std::string_view) override {
     line(key, value ? "true" : "false");

@@ -32,21 +32,17 @@ class ControlledServer final : public RoundServer {
     return task_;
   }
 
-  void inspect(const Message& reply, const ServerContext& ctx) const override {
+  void inspect(PeerId from, const Message& reply, const ServerContext& ctx) const override {
     const wire::Expect update(reply, "update");
     update.f32("increment", {static_cast<std::int64_t>(ctx.weights.size())});
     update.integer("examples", 1, ctx.plan.examples_max);
     update.integer("steps", 1, kCountMax);
     update.real("loss");
     if (!(update.real("path") > 0)) throw ProtocolError("\"path\" is not above 0");
-    update.integer("used", 0, kCountMax);
-  }
-
-  // The mean of the control variates is only right with clients that have theirs.
-  void inspect_from(PeerId peer, const Message& reply) const override {
-    const auto known = used_.find(peer);
+    // The mean of the control variates is only right with clients that have theirs.
+    const std::int64_t theirs = update.integer("used", 0, kCountMax);
+    const auto known = used_.find(from);
     const std::int64_t ours = known == used_.end() ? 0 : known->second;
-    const std::int64_t theirs = std::get<std::int64_t>(reply.scalars.at("used"));
     if (ours == theirs) return;
     throw ProtocolError("its control variate has gone: " + std::to_string(ours) +
                         " of its updates are in the model, it knows of " + std::to_string(theirs) +

@@ -133,9 +133,7 @@ class RoundServer : public ServerMethod {
   // The message for one peer; the same pointer for all peers of a broadcast.
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
   // Throws ProtocolError if the reply cannot be used; the round goes on without it.
-  virtual void inspect(const Message& reply, const ServerContext& ctx) const = 0;
-  // The same for what depends on who sent it; after inspect().
-  virtual void inspect_from(PeerId, const Message&) const {}
+  virtual void inspect(PeerId from, const Message& reply, const ServerContext& ctx) const = 0;
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 

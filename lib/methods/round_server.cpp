@@ -92,8 +92,7 @@ void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report,
       if (at->second.kind == kFailed) {
         throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
       }
-      inspect(at->second, ctx);
-      inspect_from(at->first, at->second);
+      inspect(at->first, at->second, ctx);
       check_norm(at->second, ctx.plan);
       if (const auto scores = reported_holdout(at->second)) {
         report.client_scores.push_back(*scores);

@@ -147,8 +147,7 @@ talk::Task<void> Connection::write(talk::SharedFrame frame, std::size_t skip) {
     co_return;
   }
   for (std::size_t index = skip; index < frame->chunks && !closed(); ++index) {
-    const Bytes chunk = wire::encode_chunk(frame->bytes, frame->exchange, frame->id, index,
-                                           frame->bytes.size() - frame->parts.payload);
+    const Bytes chunk = frame->chunk(index);
     const Crossed crossed{frame->exchange, index + 1};
     if (!co_await write_frame(chunk, frame->parts_of(index), crossed)) co_return;
   }

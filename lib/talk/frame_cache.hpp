@@ -17,16 +17,23 @@ struct Frame {
   std::size_t chunks = 1;  // 1: it travels as it is
   wire::TransferId id{};   // of more than one, if asked for
 
-  // As chunk `index` travels.
+  // Chunk `index` for the wire. Precondition: chunks > 1, with an id.
+  Bytes chunk(std::size_t index) const {
+    return wire::encode_chunk(bytes, exchange, id, index, framing());
+  }
+  // As it travels.
   Traffic parts_of(std::size_t index) const {
     if (chunks == 1) return parts;
     const std::size_t before = index * limits::kChunkBytes;
     const std::size_t piece = std::min(limits::kChunkBytes, bytes.size() - before);
     Traffic traffic;
-    traffic.payload = wire::payload_of_piece(index, piece, bytes.size() - parts.payload);
+    traffic.payload = wire::payload_of_piece(index, piece, framing());
     traffic.framing = wire::chunk_overhead(chunks) / chunks + piece - traffic.payload;
     return traffic;
   }
+
+ private:
+  std::size_t framing() const { return bytes.size() - parts.payload; }  // of the whole frame
 };
 using SharedFrame = std::shared_ptr<const Frame>;
 

@@ -4,7 +4,7 @@ import threading
 import time
 import unittest
 
-from fedctl import Case, digests, events, rounds, without_times
+from fedctl import Case, digests, events, rounds
 
 CHUNK = 256 << 10
 # One update of 32 MiB, both ways.
@@ -92,7 +92,7 @@ class Chunks(Case):
         self.finish(server, limit_s=300)
         self.finish(client)
         line = rounds(directory)[1]
-        up, down = line["bytes"]["up"], line["bytes"]["down"]
+        up = line["bytes"]["up"]
         print(f"\n{link.cuts} cuts in {line['round_ms'] / 1e3:.1f} s; over the link: {link.up} bytes up, {link.down} down; {line['bytes']}")
         self.assertEqual(digests(directory), digests(self.folder / "quiet"))
         self.assertGreater(link.cuts, 8)

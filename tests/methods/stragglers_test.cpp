@@ -25,7 +25,7 @@ namespace {
 class Probe final : public RoundServer {
  public:
   SharedMessage instruct(std::int64_t, PeerId, ServerContext&) override { return task_; }
-  void inspect(const Message&, const ServerContext&) const override {}
+  void inspect(PeerId, const Message&, const ServerContext&) const override {}
   Merged merge(std::int64_t, const Replies&, ServerContext&) override { return {}; }
 
  private:

@@ -31,8 +31,7 @@ struct Cut {
   explicit Cut(const Message& message, talk::ExchangeId exchange = 3)
       : frame(talk::make_frame(exchange, message, true)) {
     for (std::size_t i = 0; i < frame->chunks; ++i) {
-      chunks.push_back(encode_chunk(frame->bytes, exchange, frame->id, i,
-                                    frame->bytes.size() - frame->parts.payload));
+      chunks.push_back(frame->chunk(i));
     }
   }
   talk::SharedFrame frame;

@@ -26,6 +26,8 @@ std::string shown(std::string_view text);
 // The shortest digits that read back as the same number; exponents (1.0e-07) only outside 1e-5 ..
 // 1e15.
 std::string real_text(double value);
+// The same where a word may stand for 0.
+std::string real_text(double value, const Range& range);
 
 bool contains(const Range& range, double value);
 std::string range_text(const Range& range);  // "in (0, 1]", "at least 0", "a number"
