@@ -33,6 +33,9 @@ class Rng {
     return Rng(child_key(name, path));
   }
 
+  // The stream in eight bytes: Rng(key()) is this one from its beginning.
+  std::uint64_t key() const { return key_; }
+
   std::uint32_t next_u32() {
     if (used_ == 4) refill();
     return block_[used_++];

@@ -121,6 +121,13 @@ std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t>
   return batches_of(order, batch_size);
 }
 
+std::int64_t steps_of(const TrainOptions& options, std::size_t examples) {
+  if (options.steps > 0) return options.steps;
+  const auto ceiling = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
+  const std::int64_t batches = ceiling(static_cast<std::int64_t>(examples), options.batch_size);
+  return options.epochs * ceiling(batches, options.accumulate);
+}
+
 bool is_plain_sgd(const TrainOptions& options) {
   if (options.clip > 0) return false;
   // Seen from outside, so that it holds for optimizers that are not written yet.
@@ -151,10 +158,7 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
   Gradient gradient(learner, data, hook, options.clip);
   const auto size = static_cast<std::size_t>(options.batch_size);
   const auto together = static_cast<std::size_t>(options.accumulate);
-  const auto ceiling = [](std::size_t a, std::size_t b) { return (a + b - 1) / b; };
-  const std::size_t per_epoch = ceiling(ceiling(indices.size(), size), together);
-  const std::int64_t steps =
-      options.steps > 0 ? options.steps : options.epochs * static_cast<std::int64_t>(per_epoch);
+  const std::int64_t steps = steps_of(options, indices.size());
   TrainReport report{.examples = static_cast<std::int64_t>(indices.size())};
   for (std::int64_t epoch = 0; report.steps < steps; ++epoch) {
     const auto batches = epoch_batches(indices, size, rng.stream("epoch", epoch));

@@ -85,6 +85,9 @@ using GradientHook = std::function<void(std::span<const float> weights, std::spa
 std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t> indices,
                                                     std::size_t batch_size, Rng rng);
 
+// Steps of one local training on so many examples.
+std::int64_t steps_of(const TrainOptions& options, std::size_t examples);
+
 // Whether a step is w <- w - lr * (gradient as the hook leaves it), and nothing else.
 bool is_plain_sgd(const TrainOptions& options);
 

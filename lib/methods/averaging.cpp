@@ -22,7 +22,7 @@ class AveragingServer final : public RoundServer {
     return task_;
   }
 
-  void inspect(PeerId, const Message& reply, const ServerContext& ctx) const override {
+  void inspect(PeerId, const Message& reply, const ServerContext& ctx) override {
     const wire::Expect update(reply, "update");
     update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
     update.integer("examples", 1, ctx.plan.examples_max);

@@ -4,18 +4,12 @@
 #include <limits>
 
 #include "math/vectors.hpp"
+#include "methods/detail/states.hpp"
 
 namespace fedctl::methods {
 namespace {
 
 constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
-
-// A vector of a saved state; of d values, or empty if there is none.
-std::vector<float> vector_in(const Message& state, const char* name, std::size_t size) {
-  if (!state.tensors.contains(name)) return {};
-  const auto values = wire::Expect(state, "state").f32(name, {static_cast<std::int64_t>(size)});
-  return {values.begin(), values.end()};
-}
 
 class ControlledServer final : public RoundServer {
  public:
@@ -32,7 +26,7 @@ class ControlledServer final : public RoundServer {
     return task_;
   }
 
-  void inspect(PeerId from, const Message& reply, const ServerContext& ctx) const override {
+  void inspect(PeerId from, const Message& reply, const ServerContext& ctx) override {
     const wire::Expect update(reply, "update");
     update.f32("increment", {static_cast<std::int64_t>(ctx.weights.size())});
     update.integer("examples", 1, ctx.plan.examples_max);
@@ -77,23 +71,13 @@ class ControlledServer final : public RoundServer {
   }
 
   Message save() const override {
-    std::vector<std::int64_t> rows;
-    for (const auto& [peer, count] : used_) rows.insert(rows.end(), {peer, count});
-    return Message("state")
-        .with("control", Tensor::of(control_, {}))
-        .with("used", Tensor::of(rows, {static_cast<std::int64_t>(used_.size()), 2}));
+    return Message("state").with("control", Tensor::of(control_, {})).with("used", by_peer(used_));
   }
   void load(const Message& state) override {
     const wire::Expect fields(state, "state");
     const auto control = fields.f32("control", {static_cast<std::int64_t>(control_.size())});
     control_.assign(control.begin(), control.end());
-    const auto used = state.tensors.find("used");
-    if (used == state.tensors.end() || used->second.dtype != DType::i64 ||
-        used->second.i64().size() % 2 != 0) {
-      throw WireError("\"state\" has no counts of used updates");
-    }
-    const auto rows = used->second.i64();
-    for (std::size_t i = 0; i < rows.size(); i += 2) used_[rows[i]] = rows[i + 1];
+    used_ = by_peer_in(state, "used");
   }
 
  private:
@@ -173,8 +157,8 @@ class ControlledClient final : public RoundClient {
     const std::size_t size = control_.size();
     const auto control = fields.f32("control", {static_cast<std::int64_t>(size)});
     control_.assign(control.begin(), control.end());
-    last_ = vector_in(state, "last", size);
-    memory_ = vector_in(state, "memory", size);
+    last_ = floats_in(state, "last", size);
+    memory_ = floats_in(state, "memory", size);
   }
 
  private:

@@ -13,17 +13,10 @@ constexpr const char* kLoss = "holdout_loss";
 
 }  // namespace
 
-std::optional<learn::Scores> score_holdout(const Message& task, std::int64_t round,
-                                           ClientContext& ctx) {
+std::optional<learn::Scores> score_holdout(std::span<const float> weights, ClientContext& ctx) {
   const JobPlan& plan = ctx.plan;
-  const auto weights = task.tensors.find("weights");
-  if (!plan.evaluation.due(round, plan.rounds) || ctx.holdout.empty() ||
-      weights == task.tensors.end() || weights->second.dtype != DType::f32 ||
-      weights->second.f32().size() != plan.layout.size()) {
-    return std::nullopt;
-  }
   learn::LearnerPool::Lease learner = ctx.learners.acquire();
-  std::ranges::copy(weights->second.f32(), learner->weights().begin());
+  std::ranges::copy(weights, learner->weights().begin());
   const learn::Scores scores = learn::evaluate(
       *learner, ctx.data, ctx.holdout, static_cast<std::size_t>(plan.evaluation.batch_size));
   if (scores.count == 0 || !std::isfinite(scores.loss_sum)) return std::nullopt;

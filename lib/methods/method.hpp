@@ -59,6 +59,8 @@ struct JobPlan {
   // Of one update; the server rejects what is beyond.
   double norm_max = std::numeric_limits<double>::infinity();
   std::int64_t examples_max = limits::kExamplesMax;
+  Rng common{0};  // stream ("common"): the same on all sides, for what seeds stand for
+  std::vector<float> initial = {};  // weights of round 0
 
   std::int64_t quorum_count() const;  // ceil(quorum * per_round), at least 1
   double deadline_max_s() const { return deadline_s > 0 ? deadline_s : limits::kDeadlineMaxS; }
@@ -97,6 +99,7 @@ struct ServerContext {
   journal::Journal& journal;
   RoundSink& sink;
   Stragglers& stragglers;
+  learn::LearnerPool& learners;
   std::int64_t first_round = 1;
 };
 
@@ -133,7 +136,7 @@ class RoundServer : public ServerMethod {
   // The message for one peer; the same pointer for all peers of a broadcast.
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
   // Throws ProtocolError if the reply cannot be used; the round goes on without it.
-  virtual void inspect(PeerId from, const Message& reply, const ServerContext& ctx) const = 0;
+  virtual void inspect(PeerId from, const Message& reply, const ServerContext& ctx) = 0;
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
@@ -143,7 +146,7 @@ class RoundServer : public ServerMethod {
  private:
   Task<RoundReport> conduct(Endpoint& net, ServerContext& ctx, std::int64_t round);
   // Replies that may be merged; the others are moved to answers.rejected.
-  void inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx) const;
+  void inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx);
 
   std::optional<TimePoint> closed_;  // the end of the round before
 };
@@ -151,6 +154,8 @@ class RoundServer : public ServerMethod {
 // The kind of a message that stands in for an answer: the client could not do its work; {text
 // "reason"}.
 inline constexpr const char* kFailed = "failed";
+// The same of a client that lacks what the task builds on: the server starts it anew next time.
+inline constexpr const char* kBehind = "behind";
 
 // Level 1, client: answers each task. An answer that is not finite is sent as kFailed.
 class RoundClient : public ClientMethod {
@@ -160,6 +165,9 @@ class RoundClient : public ClientMethod {
     std::int64_t steps = 0;  // training steps, for the modelled time
   };
   virtual Work work(const Message& task, ClientContext& ctx) = 0;
+  // The global weights that the task stands for, or none. Called before work(), in the rounds that
+  // ask clients for an evaluation.
+  virtual std::vector<float> global(const Message& task, ClientContext& ctx);
   // For clients whose state follows what the server has of them.
   virtual bool follows() const { return false; }
   // An answer is about to be sent, and will be read like this. Not called for kFailed.
@@ -168,6 +176,9 @@ class RoundClient : public ClientMethod {
   // an answer that was never given.
   virtual void unused(ExchangeId) {}
   Task<void> run(Endpoint& net, ClientContext& ctx) final;
+
+ private:
+  std::optional<learn::Scores> score(const Message& task, std::int64_t round, ClientContext& ctx);
 };
 
 // The cohort of a round: the first `count` of a random order of all ids, as far as they are
@@ -182,8 +193,12 @@ struct MethodEntry {
   int rung = 2;         // of the ladder in docs/adding.md
   // What it asks of other keys: "" or
   bool plain_sgd = false;     // of train: SGD without momentum, decay and clipping
+  bool mean_only = false;     // of aggregate: mean, it combines nothing
+  bool fixed_steps = false;   // of train: steps, not epochs
   bool own_feedback = false;  // of codec: no error feedback on the uplink, it has its own
   std::string up_codec = "";  // "none", "unbiased": of codec.up
+  // Throws ConfigError on options that do not go together.
+  std::function<void(const config::Options&)> check = {};
   std::function<std::unique_ptr<ServerMethod>(const config::Options&, const JobPlan&)> make_server;
   std::function<std::unique_ptr<ClientMethod>(const config::Options&, const JobPlan&)> make_client;
 };

@@ -15,6 +15,23 @@ bool is_finite(const Message& message) {
 
 }  // namespace
 
+std::vector<float> RoundClient::global(const Message& task, ClientContext& ctx) {
+  const auto found = task.tensors.find("weights");
+  if (found == task.tensors.end() || found->second.dtype != DType::f32 ||
+      found->second.f32().size() != ctx.plan.layout.size()) {
+    return {};
+  }
+  const auto weights = found->second.f32();
+  return {weights.begin(), weights.end()};
+}
+
+std::optional<learn::Scores> RoundClient::score(const Message& task, std::int64_t round,
+                                                ClientContext& ctx) {
+  if (!ctx.plan.evaluation.due(round, ctx.plan.rounds) || ctx.holdout.empty()) return std::nullopt;
+  const std::vector<float> weights = global(task, ctx);
+  return weights.empty() ? std::nullopt : score_holdout(weights, ctx);
+}
+
 Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
   while (true) {
     const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
@@ -27,7 +44,7 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
         unused(static_cast<ExchangeId>(
             wire::Expect(*task, task->kind).integer(talk::kUnused, 1, INT64_MAX)));
       }
-      const auto scores = score_holdout(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
+      const auto scores = score(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
       Work done = work(*task, ctx);
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms * 1e-3));
       // Said plainly, since no codec can carry it; the round goes on without this client.

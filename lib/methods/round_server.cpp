@@ -85,8 +85,7 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
   }
 }
 
-void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report,
-                              ServerContext& ctx) const {
+void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx) {
   for (auto at = answers.replies.begin(); at != answers.replies.end();) {
     try {
       if (at->second.kind == kFailed) {

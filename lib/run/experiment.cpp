@@ -71,13 +71,35 @@ void check_evaluation(const Experiment& experiment, const Places& places) {
   }
 }
 
+using Refuse =
+    std::function<void(const std::string& key, const std::string& what, const std::string& hint)>;
+
+// Methods that only measure losses: what they would silently leave out.
+void check_without_gradients(const Experiment& experiment, const Refuse& refuse) {
+  const learn::TrainOptions& train = experiment.train;
+  const std::string hint = "it measures losses and has no gradient; leave the key out";
+  if (!learn::is_plain_sgd(train)) {
+    refuse("train.optimizer", "is not plain SGD",
+           "train: {optimizer: {kind: sgd, momentum: 0, weight_decay: 0}}, and no train.clip");
+  }
+  if (train.schedule.kind != "constant") {
+    refuse("train.schedule", "is " + train.schedule.kind, "its steps are replayed: constant");
+  }
+  if (train.accumulate > 1) refuse("train.accumulate", "is not 1", "raise train.batch_size");
+  if (train.label_smoothing > 0) refuse("train.label_smoothing", "is set", hint);
+  const CodecOptions& codec = experiment.codec;
+  const std::string own = "its numbers have a code of their own: method.scalars";
+  if (!codec.up.empty()) refuse("codec.up", "is not empty", own);
+  if (!codec.down.empty()) refuse("codec.down", "is not empty", own);
+}
+
 // What the method asks of other keys.
 void check_method(const Experiment& experiment, const Places& places) {
   const std::string& kind = experiment.method.kind;
   const methods::MethodEntry& method = methods::method(kind);
   const CodecOptions& chains = experiment.codec;
-  const auto refuse = [&](const std::string& key, const std::string& what,
-                          const std::string& hint) {
+  const Refuse refuse = [&](const std::string& key, const std::string& what,
+                            const std::string& hint) {
     throw ConfigError(place_of(places, key) + key + ' ' + what + ", but method.kind is " + kind,
                       hint);
   };
@@ -85,6 +107,21 @@ void check_method(const Experiment& experiment, const Places& places) {
     refuse("train.optimizer", "is not plain SGD",
            "train: {optimizer: {kind: sgd, momentum: 0, weight_decay: 0}}, and no train.clip: its "
            "control variates are means of gradients");
+  }
+  if (method.needs == "loss") check_without_gradients(experiment, refuse);
+  if (method.mean_only && experiment.aggregate.kind != "mean") {
+    refuse("aggregate.kind", "is " + experiment.aggregate.kind,
+           "it keeps every update apart and combines none; leave aggregate out");
+  }
+  if (method.fixed_steps && experiment.train.steps == 0) {
+    refuse("train.steps", "is 0", "all clients of a round take as many steps: train: {steps: 1}");
+  }
+  if (method.check) {
+    try {
+      method.check(*experiment.method.options);
+    } catch (const ConfigError& error) {
+      throw ConfigError(place_of(places, "method") + error.what(), error.hint());
+    }
   }
   if (method.own_feedback && chains.error_feedback != "none") {
     refuse("codec.error_feedback", "is " + chains.error_feedback,

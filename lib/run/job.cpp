@@ -121,7 +121,7 @@ talk::CodecEndpoint::Options Job::server_codec() const {
   const CodecOptions& codec = experiment.codec;
   const std::string feedback = at_receiver(codec.error_feedback);
   talk::CodecEndpoint::Options options;
-  options.out = maker(codec.down, codec.error_feedback_down, initial);
+  options.out = maker(codec.down, codec.error_feedback_down, plan.initial);
   options.out_has_state = codec.error_feedback_down != "none";
   options.in = maker(codec.up, feedback);
   options.in_has_state = feedback != "none";
@@ -136,7 +136,7 @@ talk::CodecEndpoint::Options Job::client_codec(talk::PeerId id) const {
   talk::CodecEndpoint::Options options;
   options.out = maker(codec.up, codec.error_feedback);
   options.out_has_state = codec.error_feedback != "none";
-  options.in = maker(codec.down, feedback, initial);
+  options.in = maker(codec.down, feedback, plan.initial);
   options.in_has_state = feedback != "none";
   options.layout = plan.layout;
   options.rng = rng().stream("codec", id);
@@ -166,7 +166,8 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
     learn::LearnerPool::Lease learner = job.learners->acquire();
     spread_budget(experiment, learner->layout().size());
     job.plan = plan_of(experiment, learner->layout());
-    job.initial.assign(learner->weights().begin(), learner->weights().end());
+    job.plan.common = root.stream("common");
+    job.plan.initial.assign(learner->weights().begin(), learner->weights().end());
     job.digests.base = learner->base_digest();
   }
   job.digests.plan = plan_digest(experiment);

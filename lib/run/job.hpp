@@ -28,7 +28,6 @@ struct Job {
   std::unique_ptr<learn::LearnerPool> learners;
   methods::JobPlan plan;
   Digests digests;
-  std::vector<float> initial;  // weights of round 0
 
   // What the server evaluates on: the data's own test set, or all clients' held-out examples.
   const data::Dataset& test_set() const;

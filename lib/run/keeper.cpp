@@ -30,7 +30,7 @@ Keeper::Keeper(Job& job, RunDirectory& directory, journal::Journal& journal, tal
       ledger_(ledger),
       printer_(printer),
       stragglers_(stragglers),
-      weights_(job.initial),
+      weights_(job.plan.initial),
       boundary_(Clock::now()),
       budget_(job.experiment.budget) {}
 

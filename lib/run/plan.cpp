@@ -63,14 +63,15 @@ talk::Crossing trial(Job& job, const methods::JobPlan& plan) {
   const asio::any_io_executor home = asio::make_strand(pool);
   talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
 
-  std::vector<float> weights = job.initial;
+  std::vector<float> weights = job.plan.initial;
   const auto aggregator = job.make_aggregator();
   const auto method = job.method().make_server(*job.experiment.method.options, plan);
   journal::Journal journal("", {job.experiment.name, "server", std::nullopt}, wall_ms);
   OneRound sink;
   methods::Stragglers stragglers(false);
   methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
-                                 journal, sink,    stragglers,  1};
+                                 journal, sink,    stragglers,  *job.learners,
+                                 1};
   FirstError error;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
@@ -106,19 +107,13 @@ double step_time_ms(Job& job) {
   learn::LearnerPool::Lease learner = job.learners->acquire();
   double ms = 0;
   for (int turn = 0; turn < 2; ++turn) {
-    std::ranges::copy(job.initial, learner->weights().begin());
+    std::ranges::copy(job.plan.initial, learner->weights().begin());
     const auto start = std::chrono::steady_clock::now();
     learn::train(*learner, *job.data.train, job.shares[0].train, one, {},
                  job.rng().stream("plan", turn));
     ms = to_ms(std::chrono::steady_clock::now() - start);
   }
   return ms;
-}
-
-std::int64_t steps_of(const learn::TrainOptions& train, std::size_t examples) {
-  if (train.steps > 0) return train.steps;
-  const auto count = static_cast<std::int64_t>(examples);
-  return train.epochs * ((count + train.batch_size - 1) / train.batch_size);
 }
 
 void write_file(const std::string& path, const std::string& text) {
@@ -181,7 +176,7 @@ Forecast forecast(Job& job, std::size_t workers) {
   found.base = job.learners->acquire()->base_parameters();
   found.histogram = histogram_of(job);
   for (const std::size_t examples : found.histogram.totals())
-    found.steps = std::max(found.steps, steps_of(job.plan.train, examples));
+    found.steps = std::max(found.steps, learn::steps_of(job.plan.train, examples));
   found.step_ms = step_time_ms(job);
 
   methods::JobPlan plan = job.plan;

@@ -24,7 +24,8 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
       stragglers_(job_.plan.deadline_s == 0),
       keeper_(job_, directory_, *journal_, ledger_, printer_, stragglers_),
       context_{job_.plan, keeper_.weights(), *aggregator_, job_.rng().stream("server"),
-               *journal_, keeper_,           stragglers_,  1},
+               *journal_, keeper_,           stragglers_,  *job_.learners,
+               1},
       role_(role),
       signals_([this] {
         printer_.notice("stopping; the open round is given up (press again to end at once)");

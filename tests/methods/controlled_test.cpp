@@ -1,22 +1,14 @@
 // SCAFFOLD, SCALLION and SCAFCOM on the sheet's problem: 10 quadratics of different curvature and
 // optimum, d = 40, 4 of 10 clients a round, 5 exact gradient steps of rate 0.01; through the mesh
 // and the codecs.
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <set>
 
-#include "codec/codec.hpp"
 #include "math/vectors.hpp"
-#include "methods/method.hpp"
-#include "talk/codec_endpoint.hpp"
-#include "talk/mesh.hpp"
+#include "support/play.hpp"
 
 using namespace fedctl;
 using namespace fedctl::methods;
-namespace asio = boost::asio;
 
 namespace {
 
@@ -24,9 +16,9 @@ constexpr std::int64_t kClients = 10;
 constexpr std::size_t kSize = 40;
 constexpr double kRate = 0.01;
 
-struct Problem {
+struct Curves {
   std::vector<std::vector<float>> curvature, optimum;
-  Problem() {
+  Curves() {
     Rng rng(11);
     for (std::int64_t client = 0; client < kClients; ++client) {
       curvature.emplace_back();
@@ -50,190 +42,41 @@ struct Problem {
     return std::sqrt(squares);
   }
 };
-const Problem kProblem;
+const Curves kProblem;
 
-Layout layout() {
-  Layout layout;
-  layout.add("w", "all", {static_cast<std::int64_t>(kSize)});
-  return layout;
+double objective(PeerId id, std::span<const float> w, std::span<float> slope) {
+  const auto client = static_cast<std::size_t>(id);
+  double loss = 0;
+  for (std::size_t i = 0; i < kSize; ++i) {
+    const float away = w[i] - kProblem.optimum[client][i];
+    const float own = kProblem.curvature[client][i] * away;
+    if (!slope.empty()) slope[i] = own;
+    loss += 0.5 * own * away;
+  }
+  return loss;
 }
-
-// Example i is client i's.
-class Data final : public data::Dataset {
- public:
-  Data() { info_.task = data::Task::regress; }
-  const data::DatasetInfo& info() const override { return info_; }
-  std::size_t size() const override { return kClients; }
-  std::int64_t label(std::size_t) const override { return 0; }
-  std::size_t length(std::size_t) const override { return 1; }
-  std::string field(std::size_t) const override { return ""; }
-  data::Batch gather(std::span<const std::size_t> indices) const override {
-    const auto number = static_cast<std::int64_t>(indices[0]);
-    return {{"client", Tensor::of(std::span(&number, 1), {})}};
-  }
-
- private:
-  data::DatasetInfo info_;
-};
-
-class Quadratic final : public learn::Learner {
- public:
-  const Layout& layout() const override { return layout_; }
-  std::span<float> weights() override { return weights_; }
-  std::span<float> gradient() override { return gradient_; }
-  double loss(const data::Batch& batch) override { return loss_and_gradient(batch); }
-  double loss_and_gradient(const data::Batch& batch) override {
-    const auto client = static_cast<std::size_t>(batch.at("client").i64()[0]);
-    double loss = 0;
-    for (std::size_t i = 0; i < kSize; ++i) {
-      const float away = weights_[i] - kProblem.optimum[client][i];
-      gradient_[i] = kProblem.curvature[client][i] * away;
-      loss += 0.5 * gradient_[i] * away;
-    }
-    return loss;
-  }
-  learn::Scores evaluate(const data::Batch&) override { return {}; }
-  Tensor logits(const data::Batch&) override { return {}; }
-  void save_adapter(const std::string&, const std::map<std::string, std::string>&) override {}
-  void load_adapter(const std::string&) override {}
-  void save_merged(const std::string&, const std::map<std::string, std::string>&,
-                   data::Storage) override {}
-  std::string base_digest() const override { return ""; }
-  std::size_t base_parameters() const override { return 0; }
-
- private:
-  Layout layout_ = ::layout();
-  std::vector<float> weights_ = std::vector<float>(kSize);
-  std::vector<float> gradient_ = std::vector<float>(kSize);
-};
-struct Factory final : learn::LearnerFactory {
-  std::unique_ptr<learn::Learner> make() override { return std::make_unique<Quadratic>(); }
-};
 
 struct Setting {
   std::string method = "scaffold";
   std::map<std::string, double> options = {};
   std::vector<config::Plugin> up = {};
   std::int64_t rounds = 50, per_round = 4, steps = 5;
-  std::vector<std::size_t> lost_sends = {};  // of all clients' answers, by number
+  std::set<std::size_t> lost_sends = {};  // of all clients' answers, by number
 };
+using Outcome = test::Played;
 
-struct Outcome {
-  std::vector<std::vector<float>> weights;  // after every round
-  std::vector<RoundReport> reports;
-  Message server{"state"};
-  std::vector<Message> clients;
-  talk::Crossing bytes;
-  std::string error;
-  double distance() const { return error.empty() ? kProblem.distance(weights.back()) : INFINITY; }
-};
-
-struct Sink final : RoundSink {
-  bool commit(const RoundReport& report, const ServerMethod&) override {
-    outcome->reports.push_back(report);
-    outcome->weights.push_back(*weights);
-    return true;
-  }
-  Outcome* outcome = nullptr;
-  const std::vector<float>* weights = nullptr;
-};
-
-// `start`: of an earlier play, whose states are gone on with.
 Outcome play(const Setting& setting, const Outcome* start = nullptr,
              std::set<PeerId> forgetful = {}) {
-  Outcome outcome;
-  talk::Ledger ledger;
-  journal::Journal journal("", {"test", "server", {}}, [] { return std::int64_t{0}; });
-  const MethodEntry& entry = method(setting.method);
-  const config::Plugin options =
-      config::make_plugin(method_kinds(), setting.method, setting.options);
-  JobPlan plan;
-  plan.rounds = setting.rounds;
-  plan.clients = kClients;
-  plan.per_round = setting.per_round;
-  plan.quorum = 0.1;
-  plan.layout = layout();
-  plan.train.steps = setting.steps;
-  plan.train.batch_size = 1;
-  plan.train.optimizer =
-      config::make_plugin(learn::optimizer_kinds(), "sgd", {{"lr", kRate}, {"momentum", 0}});
-  learn::LearnerPool learners(std::make_unique<Factory>(), 1);
-  const Data data;
-  std::vector<std::size_t> own(kClients);
-  for (std::size_t i = 0; i < own.size(); ++i) own[i] = i;
-
-  talk::Mesh::Options mesh_options;
-  for (PeerId id = 0; id < kClients; ++id) mesh_options.clients.push_back(id);
-  mesh_options.ledger = &ledger;
-  talk::Mesh mesh(std::move(mesh_options));
-  mesh.lose_at([&](PeerId, std::size_t index) {
-    return std::ranges::find(setting.lost_sends, index) != setting.lost_sends.end();
-  });
-  const auto chain = [&](codec::Blocks blocks) {
-    return codec::make_chain(setting.up, "none", blocks);
-  };
-  const auto none = [](codec::Blocks) { return std::unique_ptr<codec::Codec>(); };
-  asio::thread_pool pool(1);
-  struct Client {
-    std::unique_ptr<ClientMethod> method;
-    talk::CodecEndpoint net;
-    ClientContext context;
-  };
-  std::vector<std::unique_ptr<Client>> clients;
-  std::vector<asio::any_io_executor> seats;
-  for (PeerId id = 0; id < kClients; ++id) {
-    const auto number = static_cast<std::size_t>(id);
-    seats.emplace_back(asio::make_strand(pool));
-    talk::CodecEndpoint::Options codecs;
-    codecs.out = chain;
-    codecs.in = none;
-    codecs.layout = layout();
-    codecs.rng = Rng(1).stream("codec", id);
-    clients.push_back(std::make_unique<Client>(Client{
-        entry.make_client(*options.options, plan),
-        talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
-        {plan, id, learners, data, std::span(&own[number], 1), Rng(1).stream("client", id)}}));
-    if (start != nullptr && !forgetful.contains(id)) {
-      clients.back()->method->load(start->clients[number]);
-    }
-  }
-  const asio::any_io_executor home = asio::make_strand(pool);
-  talk::CodecEndpoint::Options codecs;
-  codecs.out = none;
-  codecs.in = chain;
-  codecs.layout = layout();
-  talk::CodecEndpoint server(mesh.attach(talk::kServer, home), std::move(codecs));
-  const auto server_method = entry.make_server(*options.options, plan);
-  if (start != nullptr) server_method->load(start->server);
-  std::vector<float> weights = start != nullptr ? start->weights.back() : std::vector<float>(kSize);
-  Sink sink;
-  sink.outcome = &outcome;
-  sink.weights = &weights;
-  Stragglers stragglers(false);
-  config::Plugin mean = config::make_plugin(aggregate::aggregator_kinds(), "mean");
-  const auto aggregator = aggregate::aggregators().front().make(*mean.options);
-  ServerContext context{plan,    weights, *aggregator, Rng(1).stream("server"),
-                        journal, sink,    stragglers,  1};
-  for (std::size_t i = 0; i < clients.size(); ++i) {
-    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->net, clients[i]->context),
-                   [&mesh, i](std::exception_ptr error) {
-                     if (error) std::rethrow_exception(error);
-                     mesh.detach(static_cast<PeerId>(i), "done");
-                   });
-  }
-  asio::co_spawn(home, server_method->run(server, context), [&](std::exception_ptr error) {
-    try {
-      if (error) std::rethrow_exception(error);
-    } catch (const Error& problem) {
-      outcome.error = problem.what();
-    }
-    mesh.detach(talk::kServer, "done");
-  });
-  pool.join();
-  outcome.server = server_method->save();
-  for (const auto& client : clients) outcome.clients.push_back(client->method->save());
-  outcome.bytes = talk::total(ledger.take());
-  return outcome;
+  const test::Problem problem(kClients, kSize, objective, kRate);
+  test::Game game = problem.game(setting.method, setting.options);
+  game.plan.rounds = setting.rounds;
+  game.plan.per_round = setting.per_round;
+  game.plan.train.steps = setting.steps;
+  game.up = setting.up;
+  game.lost_sends = setting.lost_sends;
+  game.after = start;
+  game.forgetful = std::move(forgetful);
+  return test::play(game);
 }
 
 config::Plugin codec_of(const char* kind, std::map<std::string, double> numbers) {
@@ -313,8 +156,8 @@ TEST_CASE("the one-vector form gives SCAFFOLD's iterates", "[methods][controlled
     CHECK(difference(scafcom.weights[round], reference[round]) < 2e-5);
   }
   // Two vectors of 4 d bytes down, one up.
-  CHECK(scaffold.bytes.up.payload == 60 * 4 * 4 * kSize);
-  CHECK(scaffold.bytes.down.payload == 60 * 4 * 8 * kSize);
+  CHECK(scaffold.all_bytes().up.payload == 60 * 4 * 4 * kSize);
+  CHECK(scaffold.all_bytes().down.payload == 60 * 4 * 8 * kSize);
 }
 
 TEST_CASE("with one step of all clients it is gradient descent", "[methods][controlled]") {
@@ -338,7 +181,7 @@ TEST_CASE("unequal clients: FedAvg stalls, the controlled methods do not",
                       std::vector<config::Plugin> up, std::int64_t rounds) {
     const Outcome outcome = play(
         {.method = method, .options = std::move(options), .up = std::move(up), .rounds = rounds});
-    const double distance = outcome.distance();
+    const double distance = (outcome.error.empty() ? kProblem.distance(outcome.last()) : INFINITY);
     if (outcome.error.empty() && std::string(method) != "fedavg") CHECK(imbalance(outcome) < 1e-5);
     return distance;
   };

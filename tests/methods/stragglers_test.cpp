@@ -25,7 +25,7 @@ namespace {
 class Probe final : public RoundServer {
  public:
   SharedMessage instruct(std::int64_t, PeerId, ServerContext&) override { return task_; }
-  void inspect(PeerId, const Message&, const ServerContext&) const override {}
+  void inspect(PeerId, const Message&, const ServerContext&) override {}
   Merged merge(std::int64_t, const Replies&, ServerContext&) override { return {}; }
 
  private:
@@ -124,8 +124,10 @@ Outcome play(const Setting& setting) {
     const auto aggregator = aggregate::aggregators().front().make(*mean.options);
     Sink sink(outcome.reports);
     Stragglers stragglers(setting.deadline_s == 0);
+    learn::LearnerPool learners(nullptr, 1);
     ServerContext context{plan,    weights, *aggregator, Rng(1).stream("server"),
-                          journal, sink,    stragglers,  1};
+                          journal, sink,    stragglers,  learners,
+                          1};
     asio::co_spawn(home, probe.run(server, context), [&](std::exception_ptr error) {
       mesh.detach(talk::kServer, "done");
       if (error) std::rethrow_exception(error);

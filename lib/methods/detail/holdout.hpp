@@ -10,11 +10,9 @@
 
 namespace fedctl::methods {
 
-// Scores of the task's weights (its tensor "weights", of the layout's size). None if this round has
-// no evaluation, the client has no held-out examples, the task carries no weights, or the loss is
-// not finite.
-std::optional<learn::Scores> score_holdout(const Message& task, std::int64_t round,
-                                           ClientContext& ctx);
+// Scores of the weights on the client's held-out examples, of which there are some; none if the
+// loss is not finite.
+std::optional<learn::Scores> score_holdout(std::span<const float> weights, ClientContext& ctx);
 void add_holdout(Message& answer, const learn::Scores& scores);
 // What an answer says of them, if anything. Throws ProtocolError if that cannot be true.
 std::optional<learn::Scores> reported_holdout(const Message& answer);

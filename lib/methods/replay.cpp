@@ -1,0 +1,283 @@
+#include "methods/detail/replay.hpp"
+
+#include <algorithm>
+
+#include "codec/detail/positions.hpp"
+#include "math/vectors.hpp"
+#include "methods/detail/states.hpp"
+
+namespace fedctl::methods {
+namespace {
+
+constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
+
+// A mask as bytes: its size in four, then the positions.
+Bytes mask_bytes(std::span<const std::size_t> positions, std::size_t size) {
+  Bytes bytes;
+  ByteWriter writer(bytes);
+  writer.number(static_cast<std::uint32_t>(positions.size()));
+  const codec::detail::Chunk all{size, positions.size()};
+  codec::detail::write_positions(positions, {&all, 1}, bytes);
+  return bytes;
+}
+std::vector<std::size_t> mask_in(ByteView bytes, std::size_t size) {
+  ByteReader reader(bytes);
+  const std::size_t count = reader.number<std::uint32_t>();
+  if (count == 0 || count > size) {
+    throw WireError("a mask of " + std::to_string(count) + " of " + std::to_string(size));
+  }
+  ByteView rest = reader.raw(reader.left());
+  const codec::detail::Chunk all{size, count};
+  std::vector<std::size_t> positions = codec::detail::read_positions({&all, 1}, rest);
+  if (!rest.empty()) throw WireError("bytes behind a mask");
+  return positions;
+}
+
+// The weights that the method moves, one behind the other.
+std::vector<float> moving(const Directions& directions, std::span<const float> weights) {
+  if (!directions.masked()) return {weights.begin(), weights.end()};
+  std::vector<float> values;
+  for (const std::size_t position : directions.positions()) values.push_back(weights[position]);
+  return values;
+}
+std::size_t moving_count(const Directions& directions) {
+  return directions.masked() ? directions.positions().size() : directions.size();
+}
+void set_moving(const Directions& directions, std::span<const float> values,
+                std::span<float> weights) {
+  if (!directions.masked()) {
+    std::ranges::copy(values, weights.begin());
+    return;
+  }
+  for (std::size_t i = 0; i < values.size(); ++i) weights[directions.positions()[i]] = values[i];
+}
+
+class ReplayServer final : public RoundServer {
+ public:
+  explicit ReplayServer(std::unique_ptr<Rule> rule) : rule_(std::move(rule)) {
+    replica_.curvature = rule_->first_curvature();
+  }
+
+  SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) override {
+    if (rule_->has_mask() && !rule_->directions.masked()) {
+      rule_->directions.mask(rule_->choose_mask(ctx));
+    }
+    if (round != task_round_) tasks_.clear();
+    task_round_ = round;
+    const std::int64_t known = known_[to], steps = rule_->steps_of(to);
+    SharedMessage& task = tasks_[{known, steps}];
+    if (!task) task = wire::share(make_task(round, known, steps, ctx));
+    return task;
+  }
+
+  void inspect(PeerId from, const Message& reply, const ServerContext& ctx) override {
+    if (reply.kind == kBehind) {
+      known_[from] = 0;
+      throw ProtocolError("it has lost its weights; it gets what it needs next time");
+    }
+    const wire::Expect update(reply, "update");
+    update.integer("examples", 1, ctx.plan.examples_max);
+    update.integer("steps", 0, kCountMax);
+    update.real("loss");
+    if (const double norm = math::norm(slopes_in(from, reply)); !(norm <= ctx.plan.norm_max)) {
+      throw ProtocolError("norm of the slopes " + std::to_string(norm) +
+                          ", server.max_update_norm is " + std::to_string(ctx.plan.norm_max));
+    }
+  }
+
+  Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
+    replica_.weights = ctx.weights;
+    Slopes slopes;
+    Merged merged;
+    for (const auto& [peer, reply] : replies) {
+      const wire::Expect update(reply, "update");
+      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      slopes.emplace(peer, slopes_in(peer, reply));
+      merged.examples += examples;
+      merged.train_loss += static_cast<double>(examples) * update.real("loss");
+      known_[peer] = round - 1;
+    }
+    merged.train_loss /= static_cast<double>(merged.examples);
+    log_.push_back(rule_->entry(replica_, slopes, ctx.aggregator));
+    rule_->observe(replica_, slopes, ctx);
+    rule_->advance(replica_, log_.back());
+    return merged;
+  }
+
+  Message save() const override {
+    Message state("state");
+    Bytes log;
+    std::vector<std::int64_t> lengths;
+    for (const Bytes& entry : log_) {
+      log.insert(log.end(), entry.begin(), entry.end());
+      lengths.push_back(static_cast<std::int64_t>(entry.size()));
+    }
+    state.tensors.emplace("log", tensor_of(std::move(log)));
+    state.tensors.emplace("lengths", Tensor::of(lengths, {}));
+    state.tensors.emplace("known", by_peer(known_));
+    state.tensors.emplace("curvature", Tensor::of(replica_.curvature, {}));
+    if (rule_->directions.masked()) {
+      state.tensors.emplace(
+          "mask", tensor_of(mask_bytes(rule_->directions.positions(), rule_->directions.size())));
+    }
+    rule_->save(state);
+    return state;
+  }
+  void load(const Message& state) override {
+    const ByteView log = bytes_in(state, "log");
+    log_.clear();
+    std::size_t at = 0;
+    for (const std::int64_t length : integers_in(state, "lengths")) {
+      const auto bytes = static_cast<std::size_t>(length);
+      if (length < 0 || bytes > log.size() - at) throw WireError("\"state\": the log ends early");
+      const ByteView entry = log.subspan(at, bytes);
+      log_.emplace_back(entry.begin(), entry.end());
+      at += bytes;
+    }
+    replica_.round = static_cast<std::int64_t>(log_.size());
+    replica_.curvature = floats_in(state, "curvature", replica_.curvature.size());
+    known_ = by_peer_in(state, "known");
+    if (state.tensors.contains("mask")) {
+      rule_->directions.mask(mask_in(bytes_in(state, "mask"), rule_->directions.size()));
+    }
+    rule_->load(state);
+  }
+
+ private:
+  std::vector<float> slopes_in(PeerId from, const Message& reply) const {
+    return rule_->code.decode(bytes_in(reply, "slopes"), rule_->slopes(rule_->steps_of(from)));
+  }
+
+  Message make_task(std::int64_t round, std::int64_t known, std::int64_t steps,
+                    ServerContext& ctx) const {
+    Message task = Message("train").with("round", round);
+    if (steps != rule_->plan.train.steps) task.scalars.emplace("steps", steps);
+    if (known == 0 && rule_->directions.masked()) {
+      task.tensors.emplace(
+          "mask", tensor_of(mask_bytes(rule_->directions.positions(), rule_->directions.size())));
+    }
+    Bytes log;
+    for (auto r = static_cast<std::size_t>(known); r < log_.size(); ++r) {
+      log.insert(log.end(), log_[r].begin(), log_[r].end());
+    }
+    if (log.size() <= 4 * (moving_count(rule_->directions) + replica_.curvature.size())) {
+      task.scalars.emplace("from", known + 1);
+      task.tensors.emplace("log", tensor_of(std::move(log)));
+    } else {
+      task.tensors.emplace("weights", Tensor::of(moving(rule_->directions, ctx.weights), {}));
+      task.tensors.emplace("curvature", Tensor::of(replica_.curvature, {}));
+    }
+    return task;
+  }
+
+  std::unique_ptr<Rule> rule_;
+  Replica replica_;                       // its weights are the context's
+  std::vector<Bytes> log_;                // an entry a round
+  std::map<PeerId, std::int64_t> known_;  // rounds that a client has taken
+  std::int64_t task_round_ = 0;
+  std::map<std::pair<std::int64_t, std::int64_t>, SharedMessage> tasks_;  // by known and steps
+};
+
+class ReplayClient final : public RoundClient {
+ public:
+  explicit ReplayClient(std::unique_ptr<Rule> rule) : rule_(std::move(rule)) { begin(); }
+
+  std::vector<float> global(const Message& task, ClientContext&) override {
+    return follow(task) ? weights_ : std::vector<float>();
+  }
+
+  Work work(const Message& task, ClientContext& ctx) override {
+    if (!follow(task)) return {Message(kBehind)};
+    std::int64_t steps = ctx.plan.train.steps;
+    if (task.scalars.contains("steps")) {
+      steps = wire::Expect(task, "train").integer("steps", 1, steps);
+    }
+    learn::LearnerPool::Lease learner = ctx.learners.acquire();
+    std::ranges::copy(weights_, learner->weights().begin());
+    const Measured measured = rule_->measure(replica_, steps, *learner, ctx);
+    return {Message("update")
+                .with("examples", static_cast<std::int64_t>(ctx.train.size()))
+                .with("loss", measured.loss)
+                .with("steps", steps)
+                .with("slopes", tensor_of(rule_->code.encode(measured.slopes, Rng(0)))),
+            steps};
+  }
+
+  Message save() const override {
+    Message state("state");
+    if (replica_.round == 0 && !rule_->directions.masked()) return state;
+    state.scalars.emplace("round", replica_.round);
+    state.tensors.emplace("weights", Tensor::of(moving(rule_->directions, weights_), {}));
+    state.tensors.emplace("curvature", Tensor::of(replica_.curvature, {}));
+    if (rule_->directions.masked()) {
+      state.tensors.emplace(
+          "mask", tensor_of(mask_bytes(rule_->directions.positions(), rule_->directions.size())));
+    }
+    return state;
+  }
+  void load(const Message& state) override {
+    begin();
+    if (state.tensors.contains("mask")) {
+      rule_->directions.mask(mask_in(bytes_in(state, "mask"), rule_->directions.size()));
+    }
+    take(state);
+    replica_.round = wire::Expect(state, "state").integer("round", 0, kCountMax);
+  }
+
+ private:
+  void begin() {
+    weights_ = rule_->plan.initial;
+    replica_ = {0, weights_, rule_->first_curvature()};
+  }
+
+  // The weights and curvature of a message.
+  void take(const Message& from) {
+    const wire::Expect fields(from, from.kind);
+    const auto length = [](std::size_t count) { return Shape{static_cast<std::int64_t>(count)}; };
+    set_moving(rule_->directions, fields.f32("weights", length(moving_count(rule_->directions))),
+               weights_);
+    const auto curvature = fields.f32("curvature", length(replica_.curvature.size()));
+    replica_.curvature.assign(curvature.begin(), curvature.end());
+  }
+
+  // Brings the replica to the task's. False if what that goes on from is not here.
+  bool follow(const Message& task) {
+    const wire::Expect expect(task, "train");
+    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    if (task.tensors.contains("mask") && !rule_->directions.masked()) {
+      rule_->directions.mask(mask_in(bytes_in(task, "mask"), rule_->directions.size()));
+    }
+    if (rule_->has_mask() && !rule_->directions.masked()) return false;
+    if (replica_.round >= round - 1) return true;
+    if (task.tensors.contains("weights")) {
+      take(task);
+      replica_.round = round - 1;
+      return true;
+    }
+    const std::int64_t from = expect.integer("from", 1, round);
+    if (from > replica_.round + 1) return false;
+    ByteView log = bytes_in(task, "log");
+    for (std::int64_t r = from; r < round; ++r) {
+      const std::size_t length = rule_->entry_bytes(log);
+      if (r > replica_.round) rule_->advance(replica_, log.first(length));
+      log = log.subspan(length);
+    }
+    if (!log.empty()) throw WireError("\"train\": bytes behind the log");
+    return true;
+  }
+
+  std::unique_ptr<Rule> rule_;
+  std::vector<float> weights_;  // the replica's
+  Replica replica_;
+};
+
+}  // namespace
+
+std::unique_ptr<ServerMethod> make_replay_server(std::unique_ptr<Rule> rule) {
+  return std::make_unique<ReplayServer>(std::move(rule));
+}
+std::unique_ptr<ClientMethod> make_replay_client(std::unique_ptr<Rule> rule) {
+  return std::make_unique<ReplayClient>(std::move(rule));
+}
+
+}  // namespace fedctl::methods
