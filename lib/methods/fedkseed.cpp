@@ -3,7 +3,7 @@
 // directions z_j are agreed once; the model is w0 - lr sum_j a_j z_j, and only numbers travel.
 //
 //   server -> client  "train"   {"round", "known"; u8 "sums" a [K], or the changed ones: words
-//                     "seeds" [c], u8 "sums" [c], whichever is shorter; pro: f32 "chances" [K]}
+//                     "seeds" [c], u8 "sums" [c], whichever is shorter; pro: u8 "chances" [K]}
 //   client            rebuild w; `steps` times: draw j, g = two-point slope along z_j (a batch
 //                     each), w <- w - lr g z_j
 //   client -> server  "update"  {words "seeds" [steps], u8 "slopes" [steps], or the K sums of the
@@ -202,7 +202,9 @@ class FedkseedServer final : public RoundServer {
     } else {
       task.tensors.emplace("sums", tensor_of(coded_sums()));
     }
-    if (space_.options.pro) task.tensors.emplace("chances", Tensor::of(chances(), {}));
+    if (space_.options.pro) {
+      task.tensors.emplace("chances", tensor_of(space_.code.encode(chances(), Rng(0))));
+    }
     return task;
   }
 
@@ -333,8 +335,7 @@ class FedkseedClient final : public RoundClient {
     std::vector<double> up_to;
     if (!space_.options.pro) return up_to;
     double total = 0;
-    for (const float chance :
-         wire::Expect(task, "train").f32("chances", {space_.options.candidates})) {
+    for (const float chance : space_.code.decode(bytes_in(task, "chances"), space_.count())) {
       if (chance < 0) throw ProtocolError("\"train\": a chance is negative");
       up_to.push_back(total += chance);
     }

@@ -154,6 +154,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
                                  .set("silent", answers.silent.size())
                                  .set("deadline_ms", 2 * report.deadline_ms));
     co_await talk::wait_longer(net, exchange, requests, asked + seconds(2 * deadline_s), answers);
+    seen.extended = true;
     seen.servers_fault = most_are_late();
   }
   const TimePoint answered = net.now();

@@ -14,7 +14,8 @@ using talk::PeerId;
 // clients; with 0.1 and a factor of 2.5 beside it 0.1 % (docs/deadlines.md).
 constexpr double kRate = 0.1;
 constexpr double kSlowSpreads = 4, kSlowFactor = 2.5;
-// Beyond it one time is evidence enough: under that jitter 0.5 % of the clients in 1000 rounds.
+// Beyond it one time is evidence enough, in a round that was not slow for most: under that jitter
+// 0.5 % of the clients in 1000 rounds.
 constexpr double kSlowAtOnceFactor = 3.75;
 constexpr std::int64_t kHistory = 5;      // answers before anything is said of a client
 constexpr std::int64_t kSlowStrikes = 2;  // rounds in a row
@@ -46,6 +47,10 @@ Event straggler(PeerId peer, const char* what) {
 
 double Stragglers::Client::bound() const {
   return std::max({usual + kSlowSpreads * spread, kSlowFactor * usual, usual + kLeastS});
+}
+
+bool Stragglers::Client::far_beyond(const Taken& taken) const {
+  return !taken.lenient && taken.time > kSlowAtOnceFactor * usual;
 }
 
 void Stragglers::Client::learn(double took) {
@@ -90,8 +95,9 @@ std::int64_t Stragglers::unused(PeerId peer) const {
 }
 
 // One more round in which the client is beyond its bound.
-void Stragglers::strike(PeerId peer, Client& client, double took, Events& events) {
-  client.strikes += took > kSlowAtOnceFactor * client.usual ? kSlowStrikes : 1;
+void Stragglers::strike(PeerId peer, Client& client, const Taken& taken, Events& events) {
+  const double took = taken.time;
+  client.strikes += client.far_beyond(taken) ? kSlowStrikes : 1;
   if (client.strikes < kSlowStrikes) return;
   events.push_back(
       straggler(peer, "slow").set("usual_ms", client.usual * 1e3).set("took_ms", took * 1e3));
@@ -101,10 +107,10 @@ void Stragglers::strike(PeerId peer, Client& client, double took, Events& events
   client.anew = true;
 }
 
-// `struck`: that it took too long has been said already.
-void Stragglers::heard(PeerId peer, Client& client, double took, bool struck, Events& events) {
+void Stragglers::heard(PeerId peer, Client& client, const Taken& taken, Events& events) {
+  const double took = taken.time;
   if (client.answers >= kHistory && !client.anew && took > client.bound()) {
-    if (!struck || took > kSlowAtOnceFactor * client.usual) strike(peer, client, took, events);
+    if (!taken.struck || client.far_beyond(taken)) strike(peer, client, taken, events);
     if (client.anew) {
       client.learn(took);
     } else {
@@ -168,7 +174,8 @@ std::vector<Event> Stragglers::close(const Round& round) {
     const auto question = client.open.find(late.round);
     if (question == client.open.end()) continue;
     if (!question->second.excused) {
-      heard(late.peer, client, question->second.age + late.since, question->second.struck, events);
+      const Open& open = question->second;
+      heard(late.peer, client, {open.age + late.since, open.struck, open.lenient}, events);
       heard_from.push_back(late.peer);
     }
     // Answers come in the order of the questions; work on the next one begins now.
@@ -180,7 +187,7 @@ std::vector<Event> Stragglers::close(const Round& round) {
     Client& client = clients_[peer];
     client.open.clear();
     if (round.servers_fault) continue;
-    heard(peer, client, took - begun[peer], false, events);
+    heard(peer, client, {took - begun[peer], false, round.extended}, events);
     heard_from.push_back(peer);
     client.probe = false;
     if (++client.clean >= kDropRounds) client.isolations = 0;
@@ -196,13 +203,13 @@ std::vector<Event> Stragglers::close(const Round& round) {
   for (const PeerId peer : round.silent) {
     Client& client = clients_[peer];
     client.open[round.round] = {round.open - begun[peer], kDropFactor * round.open,
-                                round.servers_fault, false};
+                                round.servers_fault, false, round.extended};
     if (client.open.size() > kOpenMax) client.open.erase(client.open.begin());
     Open& oldest = client.open.begin()->second;
     if (oldest.excused) continue;
     if (client.answers >= kHistory && !client.anew && oldest.age > client.bound()) {
       oldest.struck = true;
-      strike(peer, client, oldest.age, events);
+      strike(peer, client, {oldest.age, false, oldest.lenient}, events);
     }
     if (oldest.age > oldest.limit) drop(peer, client, round.round, events);
   }

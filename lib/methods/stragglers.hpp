@@ -45,6 +45,7 @@ class Stragglers {
     std::vector<Late> late;
     std::vector<talk::PeerId> silent, lost;  // of those asked
     std::vector<talk::PeerId> rejected;      // of those that answered
+    bool extended = false;                   // most were late at first
     bool servers_fault = false;              // most were late: nothing is held against them
   };
   // The journal's lines about it: `straggler` (docs/journal.md).
@@ -56,10 +57,16 @@ class Stragglers {
   static constexpr double kLeastS = 1;  // below it no difference of times is worth a word
 
  private:
+  // The time that a question took, or has taken by now.
+  struct Taken {
+    double time = 0;
+    bool struck = false;   // that it is too long has been said already
+    bool lenient = false;  // of a round that was slow for most
+  };
   // A question that was not answered in time; its client may still be at work on it.
   struct Open {
     double age = 0, limit = 0;  // beyond it the client counts as dropped
-    bool excused = false, struck = false;
+    bool excused = false, struck = false, lenient = false;  // as in Taken
   };
   struct Client {
     std::int64_t answers = 0;      // in `usual`
@@ -77,6 +84,7 @@ class Stragglers {
     std::int64_t unused = 0;                 // round
 
     double bound() const;
+    bool far_beyond(const Taken& taken) const;
     void learn(double took);
   };
   static constexpr std::size_t kDropsMax = 3;        // in kDropRounds, then it is isolated
@@ -84,8 +92,8 @@ class Stragglers {
   static constexpr std::int64_t kIsolationsMax = 6;  // for 2^6 rounds
   static constexpr std::size_t kColumns = 14 + kDropsMax + 4 * kOpenMax;  // of a client in save()
   using Events = std::vector<journal::Event>;
-  void heard(talk::PeerId peer, Client& client, double took, bool struck, Events& events);
-  void strike(talk::PeerId peer, Client& client, double took, Events& events);
+  void heard(talk::PeerId peer, Client& client, const Taken& taken, Events& events);
+  void strike(talk::PeerId peer, Client& client, const Taken& taken, Events& events);
   void drop(talk::PeerId peer, Client& client, std::int64_t round, Events& events);
   void find_chronic(const std::vector<talk::PeerId>& heard_from, Events& events);
 

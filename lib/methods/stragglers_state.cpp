@@ -51,8 +51,9 @@ talk::Message Stragglers::save() const {
         continue;
       }
       const Open& open = question->second;
-      rows.insert(rows.end(), {question->first, bits(open.age), bits(open.limit),
-                               (open.excused ? 1 : 0) + (open.struck ? 2 : 0)});
+      rows.insert(rows.end(),
+                  {question->first, bits(open.age), bits(open.limit),
+                   (open.excused ? 1 : 0) + (open.struck ? 2 : 0) + (open.lenient ? 4 : 0)});
       ++question;
     }
   }
@@ -93,8 +94,9 @@ void Stragglers::load(const talk::Message& state) {
     for (std::size_t i = 0; i < kOpenMax; ++i) {
       const std::int64_t round = row.integer();
       const double age = row.real(), limit = row.real();
-      const std::int64_t flags = row.integer(3);
-      if (round > 0) client.open[round] = {age, limit, (flags & 1) != 0, (flags & 2) != 0};
+      const std::int64_t flags = row.integer(7);
+      if (round > 0)
+        client.open[round] = {age, limit, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0};
     }
   }
 }

@@ -102,10 +102,10 @@ std::unique_ptr<methods::ClientMethod> Job::make_client() const {
   return method().make_client(*experiment.method.options, plan);
 }
 
-methods::ClientContext Job::client_context(const methods::JobPlan& client_plan,
-                                           talk::PeerId id) const {
+methods::ClientContext Job::client_context(const methods::JobPlan& client_plan, talk::PeerId id,
+                                           learn::LearnerPool& client_learners) const {
   const data::Share& share = shares[static_cast<std::size_t>(id)];
-  return {client_plan,  id, *learners, *data.train, share.train, rng().stream("client", id),
+  return {client_plan,  id, client_learners, *data.train, share.train, rng().stream("client", id),
           share.holdout};
 }
 

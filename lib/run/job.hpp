@@ -38,7 +38,8 @@ struct Job {
   std::unique_ptr<methods::ClientMethod> make_client() const;
   std::unique_ptr<aggregate::Aggregator> make_aggregator() const;
   // What a client's method sees; `client_plan` outlives it, as the job does.
-  methods::ClientContext client_context(const methods::JobPlan& client_plan, talk::PeerId id) const;
+  methods::ClientContext client_context(const methods::JobPlan& client_plan, talk::PeerId id,
+                                        learn::LearnerPool& client_learners) const;
   Rng rng() const { return Rng(static_cast<std::uint64_t>(experiment.seed)); }
 
   // The codec decorator's settings on the server's side and on a client's.

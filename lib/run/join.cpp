@@ -156,7 +156,7 @@ class Guest {
     const std::optional<talk::Envelope> first = co_await self->tcp_.receive(kForever);
     if (!std::holds_alternative<talk::Joined>(first->event)) co_return;
     Job& job = self->shared_.job();
-    methods::ClientContext context = job.client_context(job.plan, self->id_);
+    methods::ClientContext context = job.client_context(job.plan, self->id_, *job.learners);
     const std::unique_ptr<methods::ClientMethod> method = job.make_client();
     talk::CodecEndpoint* codecs = nullptr;
     OnceEndpoint once(

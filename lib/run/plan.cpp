@@ -4,9 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -14,83 +11,19 @@
 
 #include "base/clock.hpp"
 #include "run/commands.hpp"
-#include "run/server_run.hpp"
+#include "run/trial.hpp"
 
 namespace fedctl::run {
 namespace {
 
-namespace asio = boost::asio;
-using talk::PeerId;
-
 // Where messages differ in size from client to client, their mean counts.
 constexpr std::int64_t kTrialClients = 4;
+// Where they differ from round to round: so many rounds, so many for each that a client waits for
+// its turn, and more while they are cheap: steps times weights of all together.
+constexpr std::int64_t kTrialRounds = 8, kTrialTurns = 6;
+constexpr double kTrialWork = 5e8;
 constexpr std::size_t kClassesMax = 30, kClientsMax = 50;
 constexpr std::size_t kCopiesPerWorker = 3;  // weights, gradient, update
-
-// Ends the method after its first round.
-struct OneRound final : methods::RoundSink {
-  bool commit(const methods::RoundReport&, const methods::ServerMethod&) override { return false; }
-};
-
-struct TrialClient {
-  TrialClient(const Job& job, const methods::JobPlan& plan, PeerId id, talk::Endpoint& port)
-      : method(job.method().make_client(*job.experiment.method.options, plan)),
-        endpoint(port, job.client_codec(id)),
-        context(job.client_context(plan, id)) {}
-  std::unique_ptr<methods::ClientMethod> method;
-  talk::CodecEndpoint endpoint;
-  methods::ClientContext context;
-};
-
-// One round among the first clients, over the frames of a simulation.
-talk::Crossing trial(Job& job, const methods::JobPlan& plan) {
-  talk::Ledger ledger;
-  talk::Mesh::Options options;
-  for (PeerId id = 0; id < plan.clients; ++id) options.clients.push_back(id);
-  options.link = [](PeerId) { return talk::Link{}; };
-  options.rng = job.rng().stream("network");
-  options.ledger = &ledger;
-  const std::vector<PeerId> ids = options.clients;
-  talk::Mesh mesh(std::move(options));
-
-  asio::thread_pool pool(1);
-  std::vector<std::unique_ptr<TrialClient>> clients;
-  std::vector<asio::any_io_executor> seats;
-  for (const PeerId id : ids) {
-    seats.emplace_back(asio::make_strand(pool));
-    clients.push_back(std::make_unique<TrialClient>(job, plan, id, mesh.attach(id, seats.back())));
-  }
-  const asio::any_io_executor home = asio::make_strand(pool);
-  talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
-
-  std::vector<float> weights = job.plan.initial;
-  const auto aggregator = job.make_aggregator();
-  const auto method = job.method().make_server(*job.experiment.method.options, plan);
-  journal::Journal journal("", {job.experiment.name, "server", std::nullopt}, wall_ms);
-  OneRound sink;
-  methods::Stragglers stragglers(false);
-  methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
-                                 journal, sink,    stragglers,  *job.learners,
-                                 1};
-  FirstError error;
-  for (std::size_t i = 0; i < clients.size(); ++i) {
-    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
-                   [&mesh, &error, id = ids[i]](std::exception_ptr failed) {
-                     if (failed) {
-                       error.keep(failed);
-                       mesh.interrupt();
-                     }
-                     mesh.detach(id, failed ? "failed" : "done");
-                   });
-  }
-  asio::co_spawn(home, method->run(server, context), [&mesh, &error](std::exception_ptr failed) {
-    if (failed) error.keep(failed);
-    mesh.detach(talk::kServer, "done");
-  });
-  pool.join();
-  if (error.get()) std::rethrow_exception(error.get());
-  return talk::total(ledger.take());
-}
 
 // Of the process, now.
 std::uint64_t resident_bytes() {
@@ -121,6 +54,54 @@ void write_file(const std::string& path, const std::string& text) {
   out << text;
   out.flush();
   if (!out) throw DataError(path + ": cannot be written", "check the folder and its permissions");
+}
+
+// Bytes of a client and round.
+struct Mean {
+  double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;
+  void add(const talk::Crossing& bytes, double weight) {
+    payload_up += static_cast<double>(bytes.up.payload) * weight;
+    framing_up += static_cast<double>(bytes.up.framing) * weight;
+    payload_down += static_cast<double>(bytes.down.payload) * weight;
+    framing_down += static_cast<double>(bytes.down.framing) * weight;
+  }
+};
+
+// All rounds are like the first.
+Mean of_one_round(Job& job) {
+  methods::JobPlan plan = job.plan;
+  plan.rounds = 1;
+  plan.clients = plan.per_round = std::min(kTrialClients, job.plan.per_round);
+  plan.quorum = 1;
+  // Where an update is a vector its size is that of the layout.
+  const std::string& payload = job.method().payload;
+  if (payload == "linear" || payload == "needs_each_update") plan.train.steps = 1;
+  Mean mean;
+  mean.add(trial(job, plan, *job.learners)[0], 1 / static_cast<double>(plan.clients));
+  return mean;
+}
+
+// Messages of numbers: as many as there are steps, and more for a client that was away. The run's
+// own cohorts, with losses that are any numbers; the rounds behind are like the last half of these.
+Mean over_rounds(Job& job) {
+  methods::JobPlan plan = job.plan;
+  const std::int64_t turn = (plan.clients + plan.per_round - 1) / plan.per_round;
+  const double round_work =
+      static_cast<double>(plan.per_round * std::max<std::int64_t>(1, plan.train.steps)) *
+      static_cast<double>(plan.layout.size() + 1000);
+  const auto cheap = static_cast<std::int64_t>(kTrialWork / round_work);
+  plan.rounds = std::min(plan.rounds, std::max({kTrialRounds, kTrialTurns * turn, cheap}));
+  const auto guessers = make_guessers(plan.layout);
+  const std::vector<talk::Crossing> rounds = trial(job, plan, *guessers);
+  const std::size_t half = rounds.size() / 2;
+  const double cohorts = static_cast<double>(job.plan.rounds * job.plan.per_round);
+  const double more = static_cast<double>(job.plan.rounds - plan.rounds) /
+                      static_cast<double>(rounds.size() - half);
+  Mean mean;
+  for (std::size_t i = 0; i < rounds.size(); ++i) {
+    mean.add(rounds[i], (i < half ? 1 : 1 + more) / cohorts);
+  }
+  return mean;
 }
 
 }  // namespace
@@ -179,19 +160,11 @@ Forecast forecast(Job& job, std::size_t workers) {
     found.steps = std::max(found.steps, learn::steps_of(job.plan.train, examples));
   found.step_ms = step_time_ms(job);
 
-  methods::JobPlan plan = job.plan;
-  plan.rounds = 1;
-  plan.clients = plan.per_round = std::min(kTrialClients, job.plan.per_round);
-  plan.quorum = 1;
-  // Where an update is a vector its size is that of the layout; a number a step is not.
-  const std::string& payload = job.method().payload;
-  if (payload == "linear" || payload == "needs_each_update") plan.train.steps = 1;
-  const talk::Crossing bytes = trial(job, plan);
-  const auto each = static_cast<double>(plan.clients);
-  found.payload_up = static_cast<double>(bytes.up.payload) / each;
-  found.framing_up = static_cast<double>(bytes.up.framing) / each;
-  found.payload_down = static_cast<double>(bytes.down.payload) / each;
-  found.framing_down = static_cast<double>(bytes.down.framing) / each;
+  const Mean bytes = job.method().payload == "scalars" ? over_rounds(job) : of_one_round(job);
+  found.payload_up = bytes.payload_up;
+  found.framing_up = bytes.framing_up;
+  found.payload_down = bytes.payload_down;
+  found.framing_down = bytes.framing_down;
   return found;
 }
 

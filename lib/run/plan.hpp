@@ -43,7 +43,8 @@ struct Forecast {
 };
 
 // Runs one round of the real method on real frames with a few clients, one training step each
-// where the number of steps does not change the messages.
+// where the number of steps does not change the messages; some rounds with all clients where the
+// messages are numbers.
 Forecast forecast(Job& job, std::size_t workers);
 
 std::string forecast_json(const Forecast& forecast, const Experiment& experiment);

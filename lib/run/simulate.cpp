@@ -23,7 +23,7 @@ struct SimulatedClient {
   SimulatedClient(Job& job, PeerId id, talk::Endpoint& port, const std::string& save_updates)
       : method(job.make_client()),
         endpoint(port, job.client_codec(id)),
-        context(job.client_context(job.plan, id)) {
+        context(job.client_context(job.plan, id, *job.learners)) {
     if (!save_updates.empty()) recorder.emplace(endpoint, id, job.plan.layout, save_updates);
   }
 

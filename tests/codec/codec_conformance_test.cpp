@@ -27,6 +27,7 @@ double growth(const test::Chain& chain, std::size_t count) {
   double factor = 1 + 0x1p-8;
   for (const config::Plugin& stage : chain.stages) {
     if (stage.kind == "natural") factor *= 2;
+    if (stage.kind == "logbyte") factor *= std::exp(0.125);
     if (stage.kind == "randk" || stage.kind == "countsketch") factor *= static_cast<double>(count);
     if (stage.kind == "qsgd") factor *= std::sqrt(static_cast<double>(count));
   }

@@ -17,7 +17,8 @@ constexpr std::int64_t kClients = 6;
 
 struct Toy : test::Game {
   explicit Toy(const std::string& kind, const std::map<std::string, double>& sgd = {}) {
-    config::Plugin targets = config::make_plugin(data::dataset_kinds(), "quadratic_targets");
+    config::Plugin targets = config::make_plugin(data::dataset_kinds(), "quadratic_targets",
+                                                 {{"rows", 8}, {"cols", 4}, {"rank", 2}});
     source = data::open(targets, Rng(1).stream("data"));
     data = source.train.get();
     const config::Plugin by_field = config::make_plugin(data::partitioner_kinds(), "by_field");
@@ -42,6 +43,10 @@ struct Toy : test::Game {
     if (entry.needs == "loss") numbers["lr"] = 0.01;  // a step along z is |z|^2 times as long
     plan.train.optimizer = config::make_plugin(learn::optimizer_kinds(), "sgd", numbers);
     method = config::make_plugin(method_kinds(), kind);
+    if (kind == "meerkat") {  // its defaults need public data and a large model
+      method = config::make_plugin(method_kinds(), kind, {{"ratio", 0.5}});
+      test::choose(method, "mask", "random");
+    }
     threads = 2;
   }
 
@@ -92,7 +97,7 @@ TEST_CASE("every method finishes, learns, and repeats bit for bit on any number 
     CHECK(one.all_bytes().up == three.all_bytes().up);
     CHECK(one.all_bytes().down == three.all_bytes().down);
     const std::vector<float> start(one.last().size());
-    CHECK(distance_to_mean(toy, one.last()) < 0.7 * distance_to_mean(toy, start));
+    CHECK(distance_to_mean(toy, one.last()) < 0.8 * distance_to_mean(toy, start));
   }
 }
 

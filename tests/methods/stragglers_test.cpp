@@ -153,7 +153,7 @@ Time jitter(std::uint64_t seed) {
 
 TEST_CASE("straggler simulator: five times slower from round 10 on is found",
           "[methods][stragglers]") {
-  std::size_t by_12 = 0, patient_by_12 = 0;
+  std::size_t by_12 = 0, patient_by_12 = 0, flagged = 0;
   constexpr std::uint64_t kSeeds = 100;
   for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
     INFO("seed " << seed);
@@ -162,9 +162,12 @@ TEST_CASE("straggler simulator: five times slower from round 10 on is found",
       return usual(id, round) * (id == 7 && round >= 10 ? 5 : 1);
     };
     const Outcome outcome = play({.rounds = 40, .time = time});
-    const auto slow = outcome.of("straggler", "slow");
+    std::vector<nlohmann::json> slow;
+    for (const auto& line : outcome.of("straggler", "slow")) {
+      if (line["peer"] == 7) slow.push_back(line);
+      flagged += line["peer"] == 7 ? 0 : 1;
+    }
     REQUIRE(!slow.empty());
-    CHECK(slow[0]["peer"] == 7);
     // Three rounds of the others' are shorter than one answer of this one.
     CHECK(slow[0]["round"] >= 11);
     CHECK(slow[0]["round"] <= 16);
@@ -184,14 +187,15 @@ TEST_CASE("straggler simulator: five times slower from round 10 on is found",
     const Outcome patient = play({.rounds = 25, .deadline_s = 1000, .time = time});
     const auto found = patient.of("straggler");
     REQUIRE(!found.empty());
-    CHECK(found[0]["peer"] == 7);
+    flagged += found[0]["peer"] == 7 ? 0 : 1;
     patient_by_12 += found[0]["round"] <= 12 ? 1 : 0;
     CHECK(patient.of("straggler", "isolated").empty());
   }
   WARN("found by round 12 of " << kSeeds << ": " << by_12 << "; with a long deadline "
                                << patient_by_12);
-  CHECK(by_12 >= kSeeds * 4 / 10);
-  CHECK(patient_by_12 >= kSeeds * 9 / 10);
+  CHECK(flagged <= 3);  // of 5000 clients in 65 rounds
+  CHECK(by_12 >= kSeeds * 7 / 10);
+  CHECK(patient_by_12 >= kSeeds * 99 / 100);
 }
 
 TEST_CASE("straggler simulator: jitter alone flags nobody", "[methods][stragglers]") {

@@ -33,6 +33,7 @@ struct Game {
   std::vector<config::Plugin> up = {};           // codec
   config::Plugin aggregate = config::make_plugin(aggregate::aggregator_kinds(), "mean");
   std::size_t threads = 1;
+  std::uint64_t seed = 1;
 
   const Played* after = nullptr;    // an earlier play, whose states are gone on with
   std::set<PeerId> forgetful = {};  // clients that begin without theirs
@@ -40,6 +41,8 @@ struct Game {
   std::int64_t stop_after = -1;           // end behind this round
   std::set<std::size_t> lost_sends = {};  // of all answers, by number: the client is lost there
   std::map<PeerId, Message> lies = {};    // what a client answers instead of working
+  // Sees every task as the client reads it.
+  std::function<void(PeerId, const Message& task)> spy = {};
   talk::Link link = {};
 };
 
@@ -79,6 +82,35 @@ struct Sink final : methods::RoundSink {
   std::int64_t stop_after;
 };
 
+// Shows what arrives to the game's spy.
+class Watched final : public talk::Endpoint {
+ public:
+  Watched(talk::Endpoint& inner, PeerId id, const Game& game)
+      : inner_(inner), id_(id), game_(game) {}
+  std::vector<PeerId> peers() const override { return inner_.peers(); }
+  TimePoint now() const override { return inner_.now(); }
+  void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override {
+    return inner_.send(to, exchange, std::move(message));
+  }
+  talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
+                             Seen seen) override {
+    return inner_.send_seen(to, exchange, std::move(message), std::move(seen));
+  }
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
+    std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
+    const auto* task = envelope ? std::get_if<Message>(&envelope->event) : nullptr;
+    if (game_.spy && task != nullptr) game_.spy(id_, *task);
+    co_return envelope;
+  }
+
+ private:
+  talk::Endpoint& inner_;
+  PeerId id_;
+  const Game& game_;
+};
+
 inline methods::Task<void> tell(methods::Endpoint& net, Message lie) {
   while (true) {
     const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
@@ -92,7 +124,7 @@ inline methods::Task<void> tell(methods::Endpoint& net, Message lie) {
 
 }  // namespace detail
 
-// With the random streams of seed 1.
+// Streams are those of the game's seed.
 inline Played play(const Game& game) {
   namespace asio = boost::asio;
   Played played;
@@ -100,7 +132,7 @@ inline Played play(const Game& game) {
   journal::Journal journal("", {"test", "server", {}}, [] { return std::int64_t{0}; });
   const methods::MethodEntry& entry = methods::method(game.method.kind);
   methods::JobPlan plan = game.plan;
-  plan.common = Rng(1).stream("common");
+  plan.common = Rng(game.seed).stream("common");
   if (plan.initial.empty()) plan.initial.assign(plan.layout.size(), 0.0F);
 
   talk::Mesh::Options options;
@@ -118,6 +150,7 @@ inline Played play(const Game& game) {
     std::unique_ptr<methods::ClientMethod> method;
     talk::CodecEndpoint net;
     methods::ClientContext context;
+    std::unique_ptr<detail::Watched> watched = {};
   };
   asio::thread_pool pool(game.threads);
   std::vector<std::unique_ptr<Client>> clients;
@@ -129,11 +162,12 @@ inline Played play(const Game& game) {
     codecs.out = chain;
     codecs.in = none;
     codecs.layout = plan.layout;
-    codecs.rng = Rng(1).stream("codec", id);
+    codecs.rng = Rng(game.seed).stream("codec", id);
     clients.push_back(std::make_unique<Client>(Client{
         entry.make_client(*game.method.options, plan),
         talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
-        {plan, id, *game.learners, *game.data, game.shares[number], Rng(1).stream("client", id)}}));
+        {plan, id, *game.learners, *game.data, game.shares[number], Rng(game.seed).stream("client", id)}}));
+    clients.back()->watched = std::make_unique<detail::Watched>(clients.back()->net, id, game);
     if (game.after != nullptr && !game.forgetful.contains(id)) {
       clients.back()->method->load(game.after->clients[number]);
     }
@@ -156,14 +190,14 @@ inline Played play(const Game& game) {
   for (const aggregate::AggregatorEntry& one : aggregate::aggregators()) {
     if (one.kind.name == game.aggregate.kind) aggregator = one.make(*game.aggregate.options);
   }
-  methods::ServerContext context{plan, weights,    *aggregator,    Rng(1).stream("server"), journal,
+  methods::ServerContext context{plan, weights,    *aggregator,    Rng(game.seed).stream("server"), journal,
                                  sink, stragglers, *game.learners, game.first_round};
   for (std::size_t i = 0; i < clients.size(); ++i) {
     Client& client = *clients[i];
     const auto lie = game.lies.find(static_cast<PeerId>(i));
     asio::co_spawn(seats[i],
                    lie != game.lies.end() ? detail::tell(client.net, lie->second)
-                                          : client.method->run(client.net, client.context),
+                                          : client.method->run(*client.watched, client.context),
                    [&mesh, i](std::exception_ptr error) {
                      if (error) std::rethrow_exception(error);
                      mesh.detach(static_cast<PeerId>(i), "done");

@@ -1,0 +1,124 @@
+#include "run/trial.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include "base/clock.hpp"
+#include "run/server_run.hpp"
+
+namespace fedctl::run {
+namespace {
+
+namespace asio = boost::asio;
+using talk::PeerId;
+
+// Notes the bytes of every round.
+struct Rounds final : methods::RoundSink {
+  explicit Rounds(talk::Ledger& ledger_) : ledger(ledger_) {}
+  bool commit(const methods::RoundReport&, const methods::ServerMethod&) override {
+    bytes.push_back(talk::total(ledger.take()));
+    return true;
+  }
+  talk::Ledger& ledger;
+  std::vector<talk::Crossing> bytes;
+};
+
+// Stands for the model where only the number of slopes matters: its losses are any numbers.
+class Guesser final : public learn::Learner {
+ public:
+  explicit Guesser(const Layout& layout) : layout_(layout), weights_(layout.size()) {}
+  const Layout& layout() const override { return layout_; }
+  std::span<float> weights() override { return weights_; }
+  std::span<float> gradient() override { return weights_; }
+  double loss(const data::Batch&) override { return rng_.uniform_double(); }
+  double loss_and_gradient(const data::Batch& batch) override { return loss(batch); }
+  learn::Scores evaluate(const data::Batch& batch) override { return {loss(batch), 0, 1}; }
+  Tensor logits(const data::Batch&) override { return {}; }
+  void save_adapter(const std::string&, const std::map<std::string, std::string>&) override {}
+  void load_adapter(const std::string&) override {}
+  void save_merged(const std::string&, const std::map<std::string, std::string>&,
+                   data::Storage) override {}
+  std::string base_digest() const override { return ""; }
+  std::size_t base_parameters() const override { return 0; }
+
+ private:
+  const Layout& layout_;
+  std::vector<float> weights_;
+  Rng rng_{1};
+};
+struct Guessers final : learn::LearnerFactory {
+  explicit Guessers(const Layout& layout_) : layout(layout_) {}
+  std::unique_ptr<learn::Learner> make() override { return std::make_unique<Guesser>(layout); }
+  const Layout& layout;
+};
+
+struct TrialClient {
+  TrialClient(const Job& job, const methods::JobPlan& plan, learn::LearnerPool& learners, PeerId id,
+              talk::Endpoint& port)
+      : method(job.method().make_client(*job.experiment.method.options, plan)),
+        endpoint(port, job.client_codec(id)),
+        context(job.client_context(plan, id, learners)) {}
+  std::unique_ptr<methods::ClientMethod> method;
+  talk::CodecEndpoint endpoint;
+  methods::ClientContext context;
+};
+
+}  // namespace
+
+std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout) {
+  return std::make_unique<learn::LearnerPool>(std::make_unique<Guessers>(layout), 1);
+}
+
+std::vector<talk::Crossing> trial(Job& job, const methods::JobPlan& plan,
+                                  learn::LearnerPool& learners) {
+  talk::Ledger ledger;
+  talk::Mesh::Options options;
+  for (PeerId id = 0; id < plan.clients; ++id) options.clients.push_back(id);
+  options.link = [](PeerId) { return talk::Link{}; };
+  options.rng = job.rng().stream("network");
+  options.ledger = &ledger;
+  const std::vector<PeerId> ids = options.clients;
+  talk::Mesh mesh(std::move(options));
+
+  asio::thread_pool pool(1);
+  std::vector<std::unique_ptr<TrialClient>> clients;
+  std::vector<asio::any_io_executor> seats;
+  for (const PeerId id : ids) {
+    seats.emplace_back(asio::make_strand(pool));
+    clients.push_back(
+        std::make_unique<TrialClient>(job, plan, learners, id, mesh.attach(id, seats.back())));
+  }
+  const asio::any_io_executor home = asio::make_strand(pool);
+  talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
+
+  std::vector<float> weights = job.plan.initial;
+  const auto aggregator = job.make_aggregator();
+  const auto method = job.method().make_server(*job.experiment.method.options, plan);
+  journal::Journal journal("", {job.experiment.name, "server", std::nullopt}, wall_ms);
+  Rounds sink(ledger);
+  methods::Stragglers stragglers(false);
+  methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
+                                 journal, sink,    stragglers,  *job.learners,
+                                 1};
+  FirstError error;
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
+                   [&mesh, &error, id = ids[i]](std::exception_ptr failed) {
+                     if (failed) {
+                       error.keep(failed);
+                       mesh.interrupt();
+                     }
+                     mesh.detach(id, failed ? "failed" : "done");
+                   });
+  }
+  asio::co_spawn(home, method->run(server, context), [&mesh, &error](std::exception_ptr failed) {
+    if (failed) error.keep(failed);
+    mesh.detach(talk::kServer, "done");
+  });
+  pool.join();
+  if (error.get()) std::rethrow_exception(error.get());
+  return sink.bytes;
+}
+
+}  // namespace fedctl::run

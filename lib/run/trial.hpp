@@ -1,0 +1,21 @@
+// The first rounds of a job over the frames of a simulation, to see what they cost.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "run/job.hpp"
+#include "talk/ledger.hpp"
+
+namespace fedctl::run {
+
+// Stand for the model where only the number of slopes matters: their losses are any numbers.
+// `layout` outlives them.
+std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout);
+
+// Bytes of each of plan.rounds rounds among the first plan.clients clients, who train on
+// `learners`; the server has the job's own.
+std::vector<talk::Crossing> trial(Job& job, const methods::JobPlan& plan,
+                                  learn::LearnerPool& learners);
+
+}  // namespace fedctl::run
