@@ -102,15 +102,19 @@ void AveragingOptions::fields(config::Fields& fields) {
                 "what the server does with the mean update");
 }
 
-std::unique_ptr<ServerMethod> make_averaging_server(const config::Options& options,
-                                                    const JobPlan& plan) {
-  const config::Plugin& chosen = dynamic_cast<const AveragingOptions&>(options).server_optimizer;
+std::unique_ptr<aggregate::ServerOptimizer> make_server_optimizer(const AveragingOptions& options,
+                                                                  const JobPlan& plan) {
+  const config::Plugin& chosen = options.server_optimizer;
   for (const aggregate::ServerOptimizerEntry& entry : aggregate::server_optimizers()) {
-    if (entry.kind.name == chosen.kind) {
-      return std::make_unique<AveragingServer>(entry.make(*chosen.options, plan.layout.size()));
-    }
+    if (entry.kind.name == chosen.kind) return entry.make(*chosen.options, plan.layout.size());
   }
   throw ConfigError("no server optimizer \"" + chosen.kind + '"', "fedctl list optimizers");
+}
+
+std::unique_ptr<ServerMethod> make_averaging_server(const config::Options& options,
+                                                    const JobPlan& plan) {
+  return std::make_unique<AveragingServer>(
+      make_server_optimizer(dynamic_cast<const AveragingOptions&>(options), plan));
 }
 
 std::unique_ptr<ClientMethod> make_averaging_client(MakeHook make_hook) {

@@ -54,7 +54,8 @@ struct JobPlan {
   double deadline_s = 60;      // of one round; 0: from the clients' history
   learn::TrainOptions train;
   Layout layout;
-  double step_ms = 0;  // modelled cost of a training step, simulations only
+  double step_ms = 0;                      // modelled cost of a training step, simulations only
+  double slow_share = 0, slow_factor = 1;  // of the clients, and how much longer they take
   ClientEvaluation evaluation;
   // Of one update; the server rejects what is beyond.
   double norm_max = std::numeric_limits<double>::infinity();
@@ -62,7 +63,8 @@ struct JobPlan {
   Rng common{0};  // stream ("common"): the same on all sides, for what seeds stand for
   std::vector<float> initial = {};  // weights of round 0
 
-  std::int64_t quorum_count() const;  // ceil(quorum * per_round), at least 1
+  std::int64_t quorum_count() const;       // ceil(quorum * per_round), at least 1
+  double step_ms_of(PeerId client) const;  // the same client is slow in every round
   double deadline_max_s() const { return deadline_s > 0 ? deadline_s : limits::kDeadlineMaxS; }
 };
 
@@ -78,6 +80,7 @@ struct RoundReport {
   // Of the weights the round began with, on each client's held-out examples; by client id, of those
   // that reported.
   std::vector<learn::Scores> client_scores = {};
+  std::optional<double> staleness = {};  // mean over the answers, versions; methods without rounds
 };
 
 class ServerMethod;
@@ -178,7 +181,7 @@ class RoundClient : public ClientMethod {
   Task<void> run(Endpoint& net, ClientContext& ctx) final;
 
  private:
-  std::optional<learn::Scores> score(const Message& task, std::int64_t round, ClientContext& ctx);
+  std::optional<learn::Scores> score(const Message& task, ClientContext& ctx);
 };
 
 // The cohort of a round: the first `count` of a random order of all ids, as far as they are
@@ -188,11 +191,12 @@ std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng r
 
 struct MethodEntry {
   config::Kind kind;
-  std::string needs;    // of the learner: loss | gradients | parts
-  std::string payload;  // linear: updates add | needs_each_update | scalars | activations
-  int rung = 2;         // of the ladder in docs/adding.md
-  // What it asks of other keys: "" or
-  bool plain_sgd = false;     // of train: SGD without momentum, decay and clipping
+  std::string needs;       // of the learner: loss | gradients | parts
+  std::string payload;     // linear: updates add | needs_each_update | scalars | activations
+  int rung = 2;            // of the ladder in docs/adding.md
+  bool plain_sgd = false;  // of train: SGD without momentum, decay and clipping
+  bool rounds = true;      // false: answers come whenever they do, also behind a boundary
+  // What it asks of other keys:
   bool mean_only = false;     // of aggregate: mean, it combines nothing
   bool fixed_steps = false;   // of train: steps, not epochs
   bool own_feedback = false;  // of codec: no error feedback on the uplink, it has its own

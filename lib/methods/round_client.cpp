@@ -25,8 +25,9 @@ std::vector<float> RoundClient::global(const Message& task, ClientContext& ctx) 
   return {weights.begin(), weights.end()};
 }
 
-std::optional<learn::Scores> RoundClient::score(const Message& task, std::int64_t round,
-                                                ClientContext& ctx) {
+std::optional<learn::Scores> RoundClient::score(const Message& task, ClientContext& ctx) {
+  if (!ctx.plan.evaluation.on || !task.scalars.contains("round")) return std::nullopt;
+  const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, INT64_MAX);
   if (!ctx.plan.evaluation.due(round, ctx.plan.rounds) || ctx.holdout.empty()) return std::nullopt;
   const std::vector<float> weights = global(task, ctx);
   return weights.empty() ? std::nullopt : score_holdout(weights, ctx);
@@ -44,9 +45,9 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
         unused(static_cast<ExchangeId>(
             wire::Expect(*task, task->kind).integer(talk::kUnused, 1, INT64_MAX)));
       }
-      const auto scores = score(*task, static_cast<std::int64_t>(envelope->exchange), ctx);
+      const auto scores = score(*task, ctx);
       Work done = work(*task, ctx);
-      net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms * 1e-3));
+      net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms_of(ctx.id) * 1e-3));
       // Said plainly, since no codec can carry it; the round goes on without this client.
       if (!is_finite(done.answer)) {
         done.answer = Message(kFailed).with(

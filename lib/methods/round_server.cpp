@@ -3,6 +3,7 @@
 
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
+#include "methods/detail/inspection.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -33,20 +34,6 @@ Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
   }
 }
 
-// Throws ProtocolError if the tensors together are longer than the plan allows.
-void check_norm(const Message& update, const JobPlan& plan) {
-  double squares = 0;
-  for (const auto& [name, tensor] : update.tensors) {
-    if (tensor.dtype != DType::f32) continue;
-    squares += math::dot(tensor.f32(), tensor.f32());
-  }
-  const double norm = std::sqrt(squares);
-  if (!(norm <= plan.norm_max)) {
-    throw ProtocolError("norm " + std::to_string(norm) + ", server.max_update_norm is " +
-                        std::to_string(plan.norm_max));
-  }
-}
-
 double seconds_of(Duration duration) { return to_ms(duration) * 1e-3; }
 
 // The present ones that are not isolated; all of them if the quorum needs them.
@@ -61,9 +48,31 @@ std::vector<PeerId> eligible(const ServerContext& ctx, std::int64_t round,
 
 }  // namespace
 
+void require_work(const Message& answer) {
+  if (answer.kind == kFailed) throw ProtocolError(wire::Expect(answer, kFailed).text("reason"));
+}
+
+void require_norm(const Message& answer, const JobPlan& plan) {
+  double squares = 0;
+  for (const auto& [name, tensor] : answer.tensors) {
+    if (tensor.dtype != DType::f32) continue;
+    squares += math::dot(tensor.f32(), tensor.f32());
+  }
+  const double norm = std::sqrt(squares);
+  if (!(norm <= plan.norm_max)) {
+    throw ProtocolError("norm " + std::to_string(norm) + ", server.max_update_norm is " +
+                        std::to_string(plan.norm_max));
+  }
+}
+
 std::int64_t JobPlan::quorum_count() const {
   const double share = quorum * static_cast<double>(per_round);
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(share - 1e-9)));
+}
+
+double JobPlan::step_ms_of(PeerId client) const {
+  const bool slow = common.stream("slow", client).uniform_double() < slow_share;
+  return slow ? step_ms * slow_factor : step_ms;
 }
 
 std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng rng,
@@ -88,11 +97,9 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
 void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx) {
   for (auto at = answers.replies.begin(); at != answers.replies.end();) {
     try {
-      if (at->second.kind == kFailed) {
-        throw ProtocolError(wire::Expect(at->second, kFailed).text("reason"));
-      }
+      require_work(at->second);
       inspect(at->first, at->second, ctx);
-      check_norm(at->second, ctx.plan);
+      require_norm(at->second, ctx.plan);
       if (const auto scores = reported_holdout(at->second)) {
         report.client_scores.push_back(*scores);
       }

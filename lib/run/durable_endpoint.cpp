@@ -39,7 +39,16 @@ void DurableEndpoint::begin(std::int64_t round) {
     if (entry.path() != fs::path(path)) fs::remove(entry.path());
   }
   // Questions of earlier rounds are closed: a late answer is the method's affair.
-  while (!questions_.empty()) close(questions_.begin()->first);
+  while (options_.rounds && !questions_.empty()) close(questions_.begin()->first);
+}
+
+std::map<PeerId, std::int64_t> DurableEndpoint::open() const {
+  std::map<PeerId, std::int64_t> open;
+  if (options_.rounds) return open;
+  for (const auto& [peer, question] : questions_) {
+    open.emplace(peer, static_cast<std::int64_t>(question.exchange));
+  }
+  return open;
 }
 
 std::map<PeerId, std::int64_t> DurableEndpoint::sessions() const {
@@ -84,7 +93,10 @@ talk::Task<void> DurableEndpoint::send(PeerId to, talk::ExchangeId exchange,
     close(to);
   }
   // What the spool has no answer to is sent when the spool has been read.
-  questions_[to] = {exchange, message, !replay_.empty()};
+  const auto counted = counted_.find(to);
+  const bool again =
+      counted != counted_.end() && counted->second == static_cast<std::int64_t>(exchange);
+  questions_[to] = {exchange, message, !replay_.empty() && !again};
   if (replaying_ || !connected_.contains(to)) co_return;
   co_await network_.send(to, exchange, std::move(message));
 }

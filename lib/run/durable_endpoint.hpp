@@ -24,6 +24,7 @@ class DurableEndpoint final : public talk::Endpoint {
     std::string folder;       // of the spools
     bool sync_always = true;  // else only at round boundaries
     Duration grace{};         // how long a client may be away
+    bool rounds = true;       // else questions stay open behind a boundary
   };
   // `network` and `ledger` outlive it. The ledger gets the bytes that an earlier process has
   // counted for what comes from the spool.
@@ -32,6 +33,11 @@ class DurableEndpoint final : public talk::Endpoint {
   // A round boundary: what was spooled for other rounds is dropped, and what is there of this one,
   // by an earlier process, is fed to the method. Throws RunDirectoryError.
   void begin(std::int64_t round);
+
+  // The questions that stay open at a boundary: exchanges by client.
+  std::map<talk::PeerId, std::int64_t> open() const;
+  // Those of a checkpoint: their bytes have been counted.
+  void restore_open(std::map<talk::PeerId, std::int64_t> open) { counted_ = std::move(open); }
 
   // The clients that take part and their sessions, at a boundary.
   std::map<talk::PeerId, std::int64_t> sessions() const;
@@ -80,8 +86,9 @@ class DurableEndpoint final : public talk::Endpoint {
     TimePoint until;
     std::string reason;
   };
-  std::map<talk::PeerId, Absence> absent_;      // present for the method, not connected
-  std::map<talk::PeerId, Question> questions_;  // not answered
+  std::map<talk::PeerId, Absence> absent_;        // present for the method, not connected
+  std::map<talk::PeerId, Question> questions_;    // not answered
+  std::map<talk::PeerId, std::int64_t> counted_;  // open when this process began
   bool closed_ = false;
 };
 

@@ -202,6 +202,8 @@ void NetworkOptions::fields(Fields& fields) {
   fields.real("dropout", link.dropout, {.min = 0, .max = 1},
               "chance that a client is lost when it is asked");
   fields.real("step_ms", step_ms, {.min = 0}, "modelled time of one training step, ms");
+  fields.real("slow_share", slow_share, {.min = 0, .max = 1}, "share of clients that are slow");
+  fields.real("slow_factor", slow_factor, {.min = 1}, "how much longer their steps take");
 }
 
 void EvaluateOptions::fields(Fields& fields) {

@@ -47,6 +47,7 @@ struct CodecOptions final : config::Options {
 struct NetworkOptions final : config::Options {
   talk::Link link;
   double step_ms = 0;
+  double slow_share = 0, slow_factor = 10;
   void fields(config::Fields& fields) override;
 };
 // The metric of generated answers; the others are learn::metrics().

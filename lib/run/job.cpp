@@ -25,6 +25,8 @@ methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
   plan.train = experiment.train;
   plan.layout = layout;
   plan.step_ms = experiment.network.step_ms;
+  plan.slow_share = experiment.network.slow_share;
+  plan.slow_factor = experiment.network.slow_factor;
   plan.evaluation = {experiment.evaluate.on != "server", experiment.evaluate.every,
                      experiment.evaluate.batch_size};
   if (experiment.server.max_update_norm > 0) plan.norm_max = experiment.server.max_update_norm;

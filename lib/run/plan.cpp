@@ -81,8 +81,9 @@ Mean of_one_round(Job& job) {
   return mean;
 }
 
-// Messages of numbers: as many as there are steps, and more for a client that was away. The run's
-// own cohorts, with losses that are any numbers; the rounds behind are like the last half of these.
+// Messages differ from round to round. The run's own cohorts; the rounds behind are like the last
+// half of these. Numbers: as many as there are steps, and more for a client that was away, so
+// losses may be any numbers. Without rounds: as many answers to a step as the method wants.
 Mean over_rounds(Job& job) {
   methods::JobPlan plan = job.plan;
   const std::int64_t turn = (plan.clients + plan.per_round - 1) / plan.per_round;
@@ -92,7 +93,9 @@ Mean over_rounds(Job& job) {
   const auto cheap = static_cast<std::int64_t>(kTrialWork / round_work);
   plan.rounds = std::min(plan.rounds, std::max({kTrialRounds, kTrialTurns * turn, cheap}));
   const auto guessers = make_guessers(plan.layout);
-  const std::vector<talk::Crossing> rounds = trial(job, plan, *guessers);
+  const bool numbers = job.method().payload == "scalars";
+  if (!numbers) plan.train.steps = 1;
+  const std::vector<talk::Crossing> rounds = trial(job, plan, numbers ? *guessers : *job.learners);
   const std::size_t half = rounds.size() / 2;
   const double cohorts = static_cast<double>(job.plan.rounds * job.plan.per_round);
   const double more = static_cast<double>(job.plan.rounds - plan.rounds) /
@@ -160,7 +163,8 @@ Forecast forecast(Job& job, std::size_t workers) {
     found.steps = std::max(found.steps, learn::steps_of(job.plan.train, examples));
   found.step_ms = step_time_ms(job);
 
-  const Mean bytes = job.method().payload == "scalars" ? over_rounds(job) : of_one_round(job);
+  const bool alike = job.method().rounds && job.method().payload != "scalars";
+  const Mean bytes = alike ? of_one_round(job) : over_rounds(job);
   found.payload_up = bytes.payload_up;
   found.framing_up = bytes.framing_up;
   found.payload_down = bytes.payload_down;

@@ -51,6 +51,7 @@ journal::Event Keeper::round_event(const methods::RoundReport& report,
       .set("aggregate_ms", report.aggregate_ms)
       .set("evaluate_ms", quality ? quality->evaluate_ms : 0.0)
       .set("deadline_ms", report.deadline_ms);
+  if (report.staleness) event.set("staleness", *report.staleness);
   return event;
 }
 

@@ -19,11 +19,16 @@ constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
 constexpr std::size_t kFramePerFloat = 16;
 
 constexpr const char* kSessions = "sessions";
+constexpr const char* kOpen = "open";
 
 // What the next process needs to know of the clients.
 Parts parts_of(const DurableEndpoint& durable, const talk::CodecEndpoint& codecs) {
   Parts parts;
   parts.emplace(kSessions, talk::Message("sessions").with("rows", tensor_of(durable.sessions())));
+  const std::map<talk::PeerId, std::int64_t> open = durable.open();
+  if (!open.empty()) {
+    parts.emplace(kOpen, talk::Message("open").with("rows", tensor_of(open)));
+  }
   add_codec_parts(codecs, parts);
   return parts;
 }
@@ -31,6 +36,9 @@ Parts parts_of(const DurableEndpoint& durable, const talk::CodecEndpoint& codecs
 void restore(const Parts& parts, DurableEndpoint& durable, talk::CodecEndpoint& codecs) {
   if (const auto sessions = parts.find(kSessions); sessions != parts.end()) {
     durable.restore(pairs_of(sessions->second, "rows"));
+  }
+  if (const auto open = parts.find(kOpen); open != parts.end()) {
+    durable.restore_open(pairs_of(open->second, "rows"));
   }
   load_codec_parts(parts, codecs);
 }
@@ -85,7 +93,8 @@ int serve(const RunOptions& options) {
   DurableEndpoint durable(server, run.ledger(),
                           {.folder = run.directory().file("spool"),
                            .sync_always = job.experiment.server.durability == "always",
-                           .grace = seconds(job.experiment.server.idle_s)});
+                           .grace = seconds(job.experiment.server.idle_s),
+                           .rounds = job.method().rounds});
   talk::CodecEndpoint endpoint(durable, job.server_codec());
   restore(run.keeper().parts(), durable, endpoint);
   run.keeper().attach({[&] { return parts_of(durable, endpoint); },

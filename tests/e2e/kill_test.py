@@ -24,8 +24,14 @@ CODECS = [
     "codec: {up: [{kind: topk, ratio: 0.1}, {kind: sign}], error_feedback: ef14}\n",
     "codec: {up: [{kind: topk, ratio: 0.3}], error_feedback: econtrol}\nmethod: {kind: fedavg, server_optimizer: {kind: adam}}\n",
     "codec: {up: [{kind: topk, ratio: 0.2}]}\nmethod: {kind: scafcom}\n",
+    "method: {kind: fedkseed, probe: 0.01, candidates: 512, pro: true}\n",
+    "method: {kind: decomfl, directions: 3, probe: 0.01, scalars: byte, precondition: true}\n",
 ]
-EXPERIMENTS = [BASE + codec for codec in CODECS]
+# Steps of two losses and three passes over the directions.
+EXPERIMENTS_OF = {
+    codec: (BASE.replace("steps: 100000", "steps: 4000").replace("lr: 0.05", "lr: 0.0001") if "probe" in codec else BASE) + codec for codec in CODECS
+}
+EXPERIMENTS = list(EXPERIMENTS_OF.values())
 # Messages of 1 MB, which travel in chunks.
 LARGE = BASE.replace("rows: 24, cols: 32", "rows: 500, cols: 520").replace("steps: 100000", "steps: 300")
 EXPERIMENTS.insert(1, LARGE)
@@ -147,11 +153,27 @@ class Kill(unittest.TestCase):
         print(f"{done} kills in {run_number} runs", flush=True)
 
 
+    def test_without_rounds_nothing_is_lost(self):
+        rng = random.Random(SEED)
+        text = BASE.replace("rounds: 10", "rounds: 40") + "method: {kind: fedbuff, buffer: 3}\n"
+        run, clients, killed, killed_clients = self.run_once("buffered", text, 6, rng, 3)
+        self.assertEqual([line["round"] for line in rounds(run)], list(range(41)))
+        for line in rounds(run)[1:]:
+            self.assertEqual(line["replied"], 3)
+        self.assertLess(rounds(run)[-1]["loss"], 0.2 * rounds(run)[0]["loss"])
+        trained = sum(len(re.findall(r"client \d+: round \d+\n", client.log.read_text())) for client in clients)
+        # Every answer counts once; at the end, and whenever a client was killed, some work is left over.
+        self.assertGreaterEqual(trained, 40 * 3)
+        self.assertLessEqual(trained, 40 * 3 + CLIENTS + killed_clients)
+        done = subprocess.run([FEDCTL, "verify", run], capture_output=True, text=True, cwd=ROOT)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def test_a_simulation_goes_on_with_every_memory(self):
         rng = random.Random(SEED)
         for number, codec in enumerate(CODECS):
             config = self.folder / f"{number}.yaml"
-            config.write_text(BASE.replace("quorum: 1.0", "per_round: 3, quorum: 0.5").replace("100000", "20000") + codec)
+            short = EXPERIMENTS_OF[codec].replace("quorum: 1.0", "per_round: 3, quorum: 0.5").replace("100000", "20000")
+            config.write_text(short)
             whole, part = self.folder / f"whole{number}", self.folder / f"part{number}"
             command = [FEDCTL, "simulate", "--config", config, "--quiet", "--threads", "1", "--run-dir"]
             began = time.monotonic()

@@ -4,10 +4,12 @@ import unittest
 
 from fedctl import ROOT, Case, digests, rounds
 
-# What is left of the loss, at most: half of the weights stay where they are.
-LOSS_LEFT = {"meerkat": 0.85}
+# What is left of the loss, at most: half of the weights stay where they are; slow clients are heard less.
+LOSS_LEFT = {"meerkat": 0.85, "fedasync": 0.2, "fedbuff": 0.2}
 # How far the plan may be off: which directions come up, and how often, is chance.
 PLAN_OFF = {"fedkseed": 0.05, "fedkseed-pro": 0.05}
+# Without rounds what is merged when depends on who is faster.
+WITHOUT_ROUNDS = {"fedasync", "fedbuff"}
 CONFIGS = sorted((ROOT / "configs" / "methods").glob("*.yaml"))
 
 
@@ -25,9 +27,14 @@ class Methods(Case):
                 clients = [self.client("0-2", port), self.client("3-5", port)]
                 for process in (server, *clients):
                     self.finish(process)
-                self.assertEqual(digests(directory), digests(simulated))
+                same = config.stem not in WITHOUT_ROUNDS
+                if same:
+                    self.assertEqual(digests(directory), digests(simulated))
+                else:
+                    self.assertEqual(len(rounds(directory)), len(rounds(simulated)))
+                    self.assertLess(rounds(directory)[-1]["loss"], 0.2 * rounds(directory)[0]["loss"])
                 self.assertLess(rounds(simulated)[-1]["loss"], LOSS_LEFT.get(config.stem, 0.1) * rounds(simulated)[0]["loss"])
-                for mine, theirs in zip(rounds(directory), rounds(simulated)):
+                for mine, theirs in zip(rounds(directory), rounds(simulated)) if same else ():
                     for way in ("up", "down"):
                         for part in ("payload", "framing"):
                             self.assertEqual(mine["bytes"][way][part], theirs["bytes"][way][part])

@@ -19,6 +19,9 @@ struct AveragingOptions : config::Options {
   void fields(config::Fields& fields) override;
 };
 
+std::unique_ptr<aggregate::ServerOptimizer> make_server_optimizer(const AveragingOptions& options,
+                                                                  const JobPlan& plan);
+
 // The hook of one local training that starts at `start`; empty: none.
 using MakeHook = std::function<learn::GradientHook(std::span<const float> start)>;
 
