@@ -107,21 +107,47 @@ FEDCTL_CLONES void whole_blocks(std::uint64_t key, std::uint64_t counter, std::s
   }
 }
 
+FEDCTL_CLONES void uniform_blocks(std::uint64_t key, std::uint64_t counter, std::size_t count,
+                                  float* out) {
+  for (std::size_t block = 0; block < count; ++block) {
+    Row<std::uint64_t> counters;
+    for (std::size_t l = 0; l < kLanes; ++l) counters[l] = counter + block * kLanes + l;
+    std::array<Row<std::uint32_t>, 4> words;
+    philox(key, counters, words);
+    float* const to = out + block * kNormalsBlock;
+    for (std::size_t w = 0; w < 4; ++w) {
+      for (std::size_t l = 0; l < kLanes; ++l) {
+        const auto top = static_cast<float>(static_cast<std::int32_t>(words[w][l] >> 8));
+        to[w * kLanes + l] = (top + 0.5F) * 0x1p-24F;
+      }
+    }
+  }
+}
+
 FEDCTL_CLONES void picked_block(std::uint64_t key, const Row<std::uint64_t>& counters, float* out) {
   block_of(key, counters, out);
+}
+
+template <class Blocks>
+void fill(const Blocks& blocks_of, std::uint64_t key, std::size_t first, std::span<float> out) {
+  FEDCTL_ASSERT(first % kNormalsBlock == 0);
+  const std::uint64_t counter = first / 4;
+  const std::size_t blocks = out.size() / kNormalsBlock, whole = blocks * kNormalsBlock;
+  blocks_of(key, counter, blocks, out.data());
+  if (whole == out.size()) return;
+  std::array<float, kNormalsBlock> last;
+  blocks_of(key, counter + blocks * kLanes, 1, last.data());
+  std::copy_n(last.begin(), out.size() - whole, out.begin() + static_cast<std::ptrdiff_t>(whole));
 }
 
 }  // namespace
 
 void fill_normals(std::uint64_t key, std::size_t first, std::span<float> out) {
-  FEDCTL_ASSERT(first % kNormalsBlock == 0);
-  const std::uint64_t counter = first / 4;
-  const std::size_t blocks = out.size() / kNormalsBlock, whole = blocks * kNormalsBlock;
-  whole_blocks(key, counter, blocks, out.data());
-  if (whole == out.size()) return;
-  std::array<float, kNormalsBlock> last;
-  whole_blocks(key, counter + blocks * kLanes, 1, last.data());
-  std::copy_n(last.begin(), out.size() - whole, out.begin() + static_cast<std::ptrdiff_t>(whole));
+  fill(whole_blocks, key, first, out);
+}
+
+void fill_uniforms(std::uint64_t key, std::size_t first, std::span<float> out) {
+  fill(uniform_blocks, key, first, out);
 }
 
 void gather_normals(std::uint64_t key, std::span<const std::size_t> positions,

@@ -22,4 +22,7 @@ void fill_normals(std::uint64_t key, std::size_t first, std::span<float> out);
 void gather_normals(std::uint64_t key, std::span<const std::size_t> positions,
                     std::span<float> out);
 
+// Uniform in (0, 1), in the same order: (a / 2^8 + 1/2) 2^-24 of a value's own word. Precondition: `first` is a multiple of kNormalsBlock.
+void fill_uniforms(std::uint64_t key, std::size_t first, std::span<float> out);
+
 }  // namespace fedctl::math

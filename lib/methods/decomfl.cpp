@@ -9,7 +9,7 @@
 // code's seeds collide.
 #include "methods/detail/decomfl.hpp"
 
-#include <algorithm>
+#include "math/vectors.hpp"
 
 namespace fedctl::methods {
 
@@ -35,8 +35,8 @@ std::vector<float> DecomflRule::first_curvature() const {
                                : std::vector<float>();
 }
 
-std::size_t DecomflRule::slopes(std::int64_t steps) const {
-  return static_cast<std::size_t>(steps) * width_;
+double DecomflRule::norm(ByteView answer, std::int64_t steps) const {
+  return math::norm(slopes_in(answer, steps));
 }
 
 void DecomflRule::move(std::int64_t round, std::size_t step, std::span<const float> slopes,
@@ -54,6 +54,7 @@ Measured DecomflRule::measure(const Replica& replica, std::int64_t steps, learn:
                   ctx.rng.stream("order", round));
   Probe probe(learner, directions, options_.probe, replica.curvature);
   Measured measured;
+  measured.steps = steps;
   for (std::size_t step = 0; step < static_cast<std::size_t>(steps); ++step) {
     const data::Batch batch = batches.next();
     const bool forward = options_.form == "forward";
@@ -67,17 +68,24 @@ Measured DecomflRule::measure(const Replica& replica, std::int64_t steps, learn:
       loss += found.loss / static_cast<double>(width_);
     }
     // The step is made with the numbers that are sent.
-    slopes = code.decode(code.encode(slopes, ctx.rng.stream("code", round, step)), width_);
+    const Bytes codes = code.encode(slopes, ctx.rng.stream("code", round, step));
+    slopes = slopes_in(codes, 1);
     move(round, step, slopes, replica.curvature, learner.weights());
-    measured.slopes.insert(measured.slopes.end(), slopes.begin(), slopes.end());
+    measured.bytes.insert(measured.bytes.end(), codes.begin(), codes.end());
     measured.loss += loss / static_cast<double>(steps);
   }
   return measured;
 }
 
 // Each step over the clients that took it.
-Bytes DecomflRule::entry(const Replica& replica, const Slopes& slopes,
+Bytes DecomflRule::entry(const Replica& replica, const Answers& answers,
                          aggregate::Aggregator& aggregator) const {
+  std::vector<std::pair<PeerId, std::vector<float>>> slopes;
+  for (const auto& [peer, answer] : answers) {
+    const std::size_t step_bytes = width_ * code.width();
+    slopes.emplace_back(peer,
+                        slopes_in(answer, static_cast<std::int64_t>(answer.size() / step_bytes)));
+  }
   std::vector<float> means;
   for (std::size_t at = 0;; at += width_) {
     std::vector<aggregate::Contribution> contributions;
@@ -88,19 +96,19 @@ Bytes DecomflRule::entry(const Replica& replica, const Slopes& slopes,
     means.resize(at + width_);
     aggregator.combine(contributions, std::span(means).subspan(at));
   }
-  means.resize(this->slopes(plan.train.steps));
+  means.resize(static_cast<std::size_t>(plan.train.steps) * width_);
   return code.encode(means, plan.common.stream("code", replica.round + 1));
 }
 
 std::size_t DecomflRule::entry_bytes(ByteView log) const {
-  const std::size_t bytes = slopes(plan.train.steps) * code.width();
+  const std::size_t bytes = static_cast<std::size_t>(plan.train.steps) * width_ * code.width();
   if (bytes > log.size()) throw WireError("the log ends in an entry");
   return bytes;
 }
 
 void DecomflRule::advance(Replica& replica, ByteView entry) const {
   const auto steps = static_cast<std::size_t>(plan.train.steps);
-  const std::vector<float> means = code.decode(entry, slopes(plan.train.steps));
+  const std::vector<float> means = slopes_in(entry, plan.train.steps);
   const std::int64_t round = ++replica.round;
   const std::vector<float> curvature = replica.curvature;
   for (std::size_t step = 0; step < steps; ++step) {
@@ -130,6 +138,7 @@ MethodEntry decomfl() {
           .payload = "scalars",
           .rung = 2,
           .fixed_steps = true,
+          .own_code = true,
           .make_server =
               [](const config::Options& options, const JobPlan& plan) {
                 return make_replay_server(std::make_unique<DecomflRule>(

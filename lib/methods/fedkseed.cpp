@@ -363,6 +363,7 @@ MethodEntry fedkseed() {
           .needs = "loss",
           .payload = "scalars",
           .rung = 2,
+          .own_code = true,
           .check =
               [](const config::Options& options) {
                 const auto& own = dynamic_cast<const FedkseedOptions&>(options);

@@ -14,6 +14,7 @@
 // that of the ids, not of joining.
 #include <cmath>
 
+#include "math/vectors.hpp"
 #include "methods/detail/replay.hpp"
 
 namespace fedctl::methods {
@@ -41,7 +42,9 @@ class JustOneByteRule final : public Rule {
         options_(options),
         lr_(learn::learning_rate(job.train.optimizer)) {}
 
-  std::size_t slopes(std::int64_t steps) const override { return static_cast<std::size_t>(steps); }
+  double norm(ByteView answer, std::int64_t steps) const override {
+    return math::norm(code.decode(answer, static_cast<std::size_t>(steps)));
+  }
 
   Measured measure(const Replica& replica, std::int64_t steps, learn::Learner& learner,
                    ClientContext& ctx) const override {
@@ -51,28 +54,26 @@ class JustOneByteRule final : public Rule {
     Probe probe(learner, directions, options_.probe);
     std::vector<float> slopes;
     Measured measured;
+    measured.steps = steps;
     for (std::int64_t k = 0; k < steps; ++k) {
       const Probe::Slope found = probe.central(key(round, ctx.id, k), batches.next());
       std::ranges::copy(replica.weights, learner.weights().begin());
       slopes.push_back(static_cast<float>(found.slope));  // 0 if a loss was not finite
       measured.loss += found.loss / static_cast<double>(steps);
     }
-    measured.slopes =
-        code.decode(code.encode(slopes, ctx.rng.stream("code", round)), slopes.size());
+    measured.bytes = code.encode(slopes, ctx.rng.stream("code", round));
     return measured;
   }
 
-  Bytes entry(const Replica&, const Slopes& slopes, aggregate::Aggregator&) const override {
+  Bytes entry(const Replica&, const Answers& answers, aggregate::Aggregator&) const override {
     Bytes bytes;
     ByteWriter head(bytes);
-    head.varint(slopes.size());
-    std::vector<float> all;
-    for (const auto& [peer, own] : slopes) {
+    head.varint(answers.size());
+    for (const auto& [peer, answer] : answers) {
       head.varint(static_cast<std::uint64_t>(peer));
-      head.varint(own.size());
-      all.insert(all.end(), own.begin(), own.end());
+      head.varint(answer.size() / code.width());
     }
-    head.raw(code.encode(all, Rng(0)));  // as they came
+    for (const auto& [peer, answer] : answers) head.raw(answer);
     return bytes;
   }
 
@@ -138,6 +139,7 @@ MethodEntry just_one_byte() {
           .rung = 2,
           .mean_only = true,
           .fixed_steps = true,
+          .own_code = true,
           .make_server =
               [](const config::Options& options, const JobPlan& plan) {
                 return make_replay_server(std::make_unique<JustOneByteRule>(

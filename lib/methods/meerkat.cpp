@@ -138,7 +138,7 @@ class MeerkatRule final : public DecomflRule {
     return skew_.skewed(peer) && !options_.ablate ? 1 : plan.train.steps;
   }
 
-  void observe(const Replica& replica, const Slopes& slopes, ServerContext& ctx) override {
+  void observe(const Replica& replica, const Answers& answers, ServerContext& ctx) override {
     if (!options_.vp) return;
     const std::int64_t round = replica.round + 1;
     std::vector<double> along;  // <g_pub, z_t> of the round's steps
@@ -147,7 +147,9 @@ class MeerkatRule final : public DecomflRule {
       math::gather_normals(key(round, step, 0), directions.positions(), z);
       along.push_back(math::dot(z, slope_));
     }
-    for (const auto& [peer, own] : slopes) {
+    for (const auto& [peer, answer] : answers) {
+      const std::vector<float> own =
+          slopes_in(answer, static_cast<std::int64_t>(answer.size() / code.width()));
       std::vector<float> magnitudes;
       for (std::size_t step = 0; step < own.size(); ++step) {
         magnitudes.push_back(static_cast<float>(std::abs(own[step] * along[step])));
@@ -188,6 +190,7 @@ MethodEntry meerkat() {
           .payload = "scalars",
           .rung = 2,
           .fixed_steps = true,
+          .own_code = true,
           .check =
               [](const config::Options& options) {
                 const auto& own = dynamic_cast<const MeerkatOptions&>(options);

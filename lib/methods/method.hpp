@@ -199,6 +199,7 @@ struct MethodEntry {
   // What it asks of other keys:
   bool mean_only = false;     // of aggregate: mean, it combines nothing
   bool fixed_steps = false;   // of train: steps, not epochs
+  bool own_code = false;      // of codec: none, its numbers have a code of their own
   bool own_feedback = false;  // of codec: no error feedback on the uplink, it has its own
   std::string up_codec = "";  // "none", "unbiased": of codec.up
   // Throws ConfigError on options that do not go together.

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "codec/detail/positions.hpp"
-#include "math/vectors.hpp"
 #include "methods/detail/states.hpp"
 
 namespace fedctl::methods {
@@ -79,27 +78,28 @@ class ReplayServer final : public RoundServer {
     update.integer("examples", 1, ctx.plan.examples_max);
     update.integer("steps", 0, kCountMax);
     update.real("loss");
-    if (const double norm = math::norm(slopes_in(from, reply)); !(norm <= ctx.plan.norm_max)) {
-      throw ProtocolError("norm of the slopes " + std::to_string(norm) +
+    const double norm = rule_->norm(bytes_in(reply, "measured"), rule_->steps_of(from));
+    if (!(norm <= ctx.plan.norm_max)) {
+      throw ProtocolError("norm of the numbers " + std::to_string(norm) +
                           ", server.max_update_norm is " + std::to_string(ctx.plan.norm_max));
     }
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
     replica_.weights = ctx.weights;
-    Slopes slopes;
+    Answers answers;
     Merged merged;
     for (const auto& [peer, reply] : replies) {
       const wire::Expect update(reply, "update");
       const std::int64_t examples = update.integer("examples", 1, kCountMax);
-      slopes.emplace(peer, slopes_in(peer, reply));
+      answers.emplace(peer, bytes_in(reply, "measured"));
       merged.examples += examples;
       merged.train_loss += static_cast<double>(examples) * update.real("loss");
       known_[peer] = round - 1;
     }
     merged.train_loss /= static_cast<double>(merged.examples);
-    log_.push_back(rule_->entry(replica_, slopes, ctx.aggregator));
-    rule_->observe(replica_, slopes, ctx);
+    log_.push_back(rule_->entry(replica_, answers, ctx.aggregator));
+    rule_->observe(replica_, answers, ctx);
     rule_->advance(replica_, log_.back());
     return merged;
   }
@@ -144,10 +144,6 @@ class ReplayServer final : public RoundServer {
   }
 
  private:
-  std::vector<float> slopes_in(PeerId from, const Message& reply) const {
-    return rule_->code.decode(bytes_in(reply, "slopes"), rule_->slopes(rule_->steps_of(from)));
-  }
-
   Message make_task(std::int64_t round, std::int64_t known, std::int64_t steps,
                     ServerContext& ctx) const {
     Message task = Message("train").with("round", round);
@@ -194,13 +190,13 @@ class ReplayClient final : public RoundClient {
     }
     learn::LearnerPool::Lease learner = ctx.learners.acquire();
     std::ranges::copy(weights_, learner->weights().begin());
-    const Measured measured = rule_->measure(replica_, steps, *learner, ctx);
+    Measured measured = rule_->measure(replica_, steps, *learner, ctx);
     return {Message("update")
                 .with("examples", static_cast<std::int64_t>(ctx.train.size()))
                 .with("loss", measured.loss)
-                .with("steps", steps)
-                .with("slopes", tensor_of(rule_->code.encode(measured.slopes, Rng(0)))),
-            steps};
+                .with("steps", measured.steps)
+                .with("measured", tensor_of(std::move(measured.bytes))),
+            measured.steps};
   }
 
   Message save() const override {

@@ -87,10 +87,6 @@ void check_without_gradients(const Experiment& experiment, const Refuse& refuse)
   }
   if (train.accumulate > 1) refuse("train.accumulate", "is not 1", "raise train.batch_size");
   if (train.label_smoothing > 0) refuse("train.label_smoothing", "is set", hint);
-  const CodecOptions& codec = experiment.codec;
-  const std::string own = "its numbers have a code of their own: method.scalars";
-  if (!codec.up.empty()) refuse("codec.up", "is not empty", own);
-  if (!codec.down.empty()) refuse("codec.down", "is not empty", own);
 }
 
 // What the method asks of other keys.
@@ -109,6 +105,11 @@ void check_method(const Experiment& experiment, const Places& places) {
            "control variates are means of gradients");
   }
   if (method.needs == "loss") check_without_gradients(experiment, refuse);
+  if (method.own_code) {
+    const std::string own = "its numbers have a code of their own: method.scalars";
+    if (!chains.up.empty()) refuse("codec.up", "is not empty", own);
+    if (!chains.down.empty()) refuse("codec.down", "is not empty", own);
+  }
   if (method.mean_only && experiment.aggregate.kind != "mean") {
     refuse("aggregate.kind", "is " + experiment.aggregate.kind,
            "it keeps every update apart and combines none; leave aggregate out");

@@ -82,7 +82,7 @@ Mean of_one_round(Job& job) {
 }
 
 // Messages differ from round to round. The run's own cohorts; the rounds behind are like the last
-// half of these. Numbers: as many as there are steps, and more for a client that was away, so
+// half of these. Slopes: as many as there are steps, and more for a client that was away, so
 // losses may be any numbers. Without rounds: as many answers to a step as the method wants.
 Mean over_rounds(Job& job) {
   methods::JobPlan plan = job.plan;
@@ -93,7 +93,7 @@ Mean over_rounds(Job& job) {
   const auto cheap = static_cast<std::int64_t>(kTrialWork / round_work);
   plan.rounds = std::min(plan.rounds, std::max({kTrialRounds, kTrialTurns * turn, cheap}));
   const auto guessers = make_guessers(plan.layout);
-  const bool numbers = job.method().payload == "scalars";
+  const bool numbers = job.method().needs == "loss";
   if (!numbers) plan.train.steps = 1;
   const std::vector<talk::Crossing> rounds = trial(job, plan, numbers ? *guessers : *job.learners);
   const std::size_t half = rounds.size() / 2;

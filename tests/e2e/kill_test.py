@@ -155,7 +155,7 @@ class Kill(unittest.TestCase):
 
     def test_without_rounds_nothing_is_lost(self):
         rng = random.Random(SEED)
-        text = BASE.replace("rounds: 10", "rounds: 40") + "method: {kind: fedbuff, buffer: 3}\n"
+        text = BASE.replace("rounds: 10", "rounds: 40").replace("100000", "20000") + "method: {kind: fedbuff, buffer: 3}\n"
         run, clients, killed, killed_clients = self.run_once("buffered", text, 6, rng, 3)
         self.assertEqual([line["round"] for line in rounds(run)], list(range(41)))
         for line in rounds(run)[1:]:

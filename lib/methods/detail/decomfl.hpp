@@ -26,15 +26,19 @@ class DecomflRule : public Rule {
   DecomflRule(const DecomflOptions& options, const JobPlan& plan);
 
   std::vector<float> first_curvature() const override;
-  std::size_t slopes(std::int64_t steps) const override;
+  double norm(ByteView answer, std::int64_t steps) const override;
   Measured measure(const Replica& replica, std::int64_t steps, learn::Learner& learner,
                    ClientContext& ctx) const override;
-  Bytes entry(const Replica& replica, const Slopes& slopes,
+  Bytes entry(const Replica& replica, const Answers& answers,
               aggregate::Aggregator& aggregator) const override;
   std::size_t entry_bytes(ByteView log) const override;
   void advance(Replica& replica, ByteView entry) const override;
 
  protected:
+  // Slopes of an answer of so many steps, or of an entry.
+  std::vector<float> slopes_in(ByteView bytes, std::int64_t steps) const {
+    return code.decode(bytes, static_cast<std::size_t>(steps) * width_);
+  }
   std::uint64_t key(std::int64_t round, std::size_t step, std::size_t direction) const {
     return plan.common.stream("direction", round, step, direction).key();
   }

@@ -5,9 +5,9 @@
 //   1,
 //                     or f32 "weights" and "curvature" after round - 1, whichever is shorter; at
 //                     first contact u8 "mask", if there is one; "steps" if not the plan's}
-//   client            catches up, measures slopes at its weights
-//   client -> server  "update"  {u8 "slopes"; "examples", "loss", "steps"}
-//   server            makes the round's entry of all slopes, and takes its step like everyone
+//   client            catches up, measures at its weights
+//   client -> server  "update"  {u8 "measured"; "examples", "loss", "steps"}
+//   server            makes the round's entry of all answers, and takes its step like everyone
 //
 // A client that lacks what the log goes on from says so ("behind"), and gets all of it next time.
 #pragma once
@@ -32,12 +32,13 @@ struct Replica {
 
 // One client's part of a round.
 struct Measured {
-  std::vector<float> slopes;  // values that the code can write
-  double loss = 0;            // mean
+  Bytes bytes;      // as the rule writes them
+  double loss = 0;  // mean
+  std::int64_t steps = 0;
 };
 
-// Slopes of a round as the server reads them, by client.
-using Slopes = std::map<PeerId, std::vector<float>>;
+// Of a round, by client; as the rule has checked them.
+using Answers = std::map<PeerId, ByteView>;
 
 // What differs between the methods. `plan` outlives it.
 class Rule {
@@ -47,14 +48,15 @@ class Rule {
   virtual ~Rule() = default;
 
   virtual std::vector<float> first_curvature() const { return {}; }
-  // Numbers in the answer of a client that was asked for so many steps.
-  virtual std::size_t slopes(std::int64_t steps) const = 0;
+  // The length of the numbers in the answer of a client that was asked for so many steps,
+  // Euclidean. Throws WireError on bytes that measure() could not have made.
+  virtual double norm(ByteView answer, std::int64_t steps) const = 0;
   // The measurements of round replica.round + 1. The learner has the replica's weights, and is left
   // anywhere.
   virtual Measured measure(const Replica& replica, std::int64_t steps, learn::Learner& learner,
                            ClientContext& ctx) const = 0;
   // The entry of round replica.round + 1 in the log.
-  virtual Bytes entry(const Replica& replica, const Slopes& slopes,
+  virtual Bytes entry(const Replica& replica, const Answers& answers,
                       aggregate::Aggregator& aggregator) const = 0;
   // Length of the first entry of a log. Throws WireError if the log ends in it.
   virtual std::size_t entry_bytes(ByteView log) const = 0;
@@ -67,7 +69,7 @@ class Rule {
   // Steps that a client is asked for.
   virtual std::int64_t steps_of(PeerId) const { return plan.train.steps; }
   // After each round; `replica` is as before it.
-  virtual void observe(const Replica&, const Slopes&, ServerContext&) {}
+  virtual void observe(const Replica&, const Answers&, ServerContext&) {}
   virtual void save(Message&) const {}
   virtual void load(const Message&) {}
 
