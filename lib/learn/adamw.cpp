@@ -39,6 +39,8 @@ class Adamw final : public Optimizer {
         m_(size),
         v_(size) {}
 
+  std::vector<std::span<float>> memory() override { return {m_, v_}; }
+
  private:
   void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
               double lr, bool decay) override {

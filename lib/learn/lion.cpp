@@ -33,6 +33,8 @@ class Lion final : public Optimizer {
         weight_decay_(options.weight_decay),
         m_(size) {}
 
+  std::vector<std::span<float>> memory() override { return {m_}; }
+
  private:
   void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
               double lr, bool decay) override {

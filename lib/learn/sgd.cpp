@@ -31,6 +31,11 @@ class Sgd final : public Optimizer {
         nesterov_(options.nesterov),
         velocity_(momentum_ > 0 ? size : 0) {}
 
+  std::vector<std::span<float>> memory() override {
+    return velocity_.empty() ? std::vector<std::span<float>>{}
+                             : std::vector<std::span<float>>{velocity_};
+  }
+
  private:
   void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
               double lr, bool decay) override {

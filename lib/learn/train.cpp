@@ -10,18 +10,6 @@
 namespace fedctl::learn {
 namespace {
 
-std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const Layout& layout) {
-  const config::Plugin& plugin = options.optimizer;
-  for (const OptimizerEntry& entry : optimizers()) {
-    if (entry.kind.name != plugin.kind) continue;
-    std::unique_ptr<Optimizer> made = entry.make(*plugin.options, layout.size());
-    if (!options.decay_exclude.empty()) made->set_runs(decay_runs(layout, options.decay_exclude));
-    return made;
-  }
-  throw ConfigError(plugin.place + ": train.optimizer.kind is \"" + plugin.kind +
-                    "\", which is no optimizer");
-}
-
 // What the mean loss of a batch is a mean over.
 std::int64_t predictions(const data::Batch& batch, std::size_t examples) {
   const auto labels = batch.find("labels");
@@ -114,6 +102,18 @@ void TrainOptions::fields(config::Fields& fields) {
               "share of the target spread over all classes, in training only");
 }
 
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const Layout& layout) {
+  const config::Plugin& plugin = options.optimizer;
+  for (const OptimizerEntry& entry : optimizers()) {
+    if (entry.kind.name != plugin.kind) continue;
+    std::unique_ptr<Optimizer> made = entry.make(*plugin.options, layout.size());
+    if (!options.decay_exclude.empty()) made->set_runs(decay_runs(layout, options.decay_exclude));
+    return made;
+  }
+  throw ConfigError(plugin.place + ": train.optimizer.kind is \"" + plugin.kind +
+                    "\", which is no optimizer");
+}
+
 std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t> indices,
                                                     std::size_t batch_size, Rng rng) {
   std::vector<std::size_t> order(indices.begin(), indices.end());
@@ -147,13 +147,19 @@ bool is_plain_sgd(const TrainOptions& options) {
 TrainReport train(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
                   const TrainOptions& options, const GradientHook& hook, const Rng& rng,
                   Place place) {
+  const auto optimizer = make_optimizer(options, learner.layout());
+  return train(learner, data, indices, options, hook, rng, place, *optimizer);
+}
+
+TrainReport train(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
+                  const TrainOptions& options, const GradientHook& hook, const Rng& rng,
+                  Place place, Optimizer& optimizer) {
   FEDCTL_ASSERT(!indices.empty());
   if (options.label_smoothing > 0 && data.info().task == data::Task::regress) {
     throw ConfigError("train.label_smoothing is set, but the data have no classes", "leave it out");
   }
   learner.set_label_smoothing(options.label_smoothing);
   learner.set_noise(rng.stream("dropout"));
-  const auto optimizer = make_optimizer(options, learner.layout());
   const double lr = learning_rate(options.optimizer);
   Gradient gradient(learner, data, hook, options.clip);
   const auto size = static_cast<std::size_t>(options.batch_size);
@@ -166,7 +172,7 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
       const auto step = std::span(batches).subspan(at, std::min(together, batches.size() - at));
       report.loss += gradient.of(step);
       const double rate = lr * rate_factor(options, report.steps, steps, place);
-      optimizer->step(learner.weights(), learner.gradient(), rate);
+      optimizer.step(learner.weights(), learner.gradient(), rate);
       report.path += rate;
       ++report.steps;
     }

@@ -32,11 +32,16 @@ class Optimizer {
   // Together the runs are the whole vector, in order.
   void set_runs(std::vector<Run> runs) { runs_ = std::move(runs); }
 
+  // What the next steps depend on, to be kept and put back: the steps so far, and the vectors of
+  // the weights' length.
+  int steps() const { return steps_; }  // in update(): the one that goes on included
+  void set_steps(int steps) { steps_ = steps; }
+  virtual std::vector<std::span<float>> memory() { return {}; }
+
  protected:
   // The weights behind `first`, as one step that began in step() asks.
   virtual void update(std::size_t first, std::span<float> weights, std::span<const float> gradient,
                       double lr, bool decay) = 0;
-  int steps() const { return steps_; }  // the one that goes on included
 
  private:
   std::vector<Run> runs_;
@@ -88,6 +93,8 @@ std::vector<std::vector<std::size_t>> epoch_batches(std::span<const std::size_t>
 // Steps of one local training on so many examples.
 std::int64_t steps_of(const TrainOptions& options, std::size_t examples);
 
+std::unique_ptr<Optimizer> make_optimizer(const TrainOptions& options, const Layout& layout);
+
 // Whether a step is w <- w - lr * (gradient as the hook leaves it), and nothing else.
 bool is_plain_sgd(const TrainOptions& options);
 
@@ -102,5 +109,9 @@ struct Place {
 TrainReport train(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
                   const TrainOptions& options, const GradientHook& hook, const Rng& rng,
                   Place place = {});
+// The same with an optimizer that lives on: make_optimizer() of these options.
+TrainReport train(Learner& learner, const data::Dataset& data, std::span<const std::size_t> indices,
+                  const TrainOptions& options, const GradientHook& hook, const Rng& rng,
+                  Place place, Optimizer& optimizer);
 
 }  // namespace fedctl::learn

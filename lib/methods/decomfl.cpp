@@ -137,6 +137,7 @@ MethodEntry decomfl() {
           .needs = "loss",
           .payload = "scalars",
           .rung = 2,
+          .alike = false,
           .fixed_steps = true,
           .own_code = true,
           .make_server =

@@ -54,6 +54,7 @@ MethodEntry fedasync() {
           .needs = "gradients",
           .payload = "needs_each_update",
           .rung = 3,
+          .alike = false,
           .rounds = false,
           .mean_only = true,
           .own_feedback = true,

@@ -73,6 +73,7 @@ MethodEntry fedbuff() {
           .needs = "gradients",
           .payload = "linear",
           .rung = 3,
+          .alike = false,
           .rounds = false,
           .make_server =
               [](const config::Options& options, const JobPlan& plan) {

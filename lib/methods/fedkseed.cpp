@@ -363,6 +363,7 @@ MethodEntry fedkseed() {
           .needs = "loss",
           .payload = "scalars",
           .rung = 2,
+          .alike = false,
           .own_code = true,
           .check =
               [](const config::Options& options) {

@@ -203,6 +203,7 @@ MethodEntry ferret() {
           .needs = "gradients",
           .payload = "scalars",
           .rung = 2,
+          .alike = false,
           .own_code = true,
           .make_server =
               [](const config::Options& options, const JobPlan& plan) {

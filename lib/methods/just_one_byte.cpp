@@ -137,6 +137,7 @@ MethodEntry just_one_byte() {
           .needs = "loss",
           .payload = "scalars",
           .rung = 2,
+          .alike = false,
           .mean_only = true,
           .fixed_steps = true,
           .own_code = true,

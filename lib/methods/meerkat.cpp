@@ -189,6 +189,7 @@ MethodEntry meerkat() {
           .needs = "loss",
           .payload = "scalars",
           .rung = 2,
+          .alike = false,
           .fixed_steps = true,
           .own_code = true,
           .check =

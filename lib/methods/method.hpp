@@ -175,6 +175,9 @@ class RoundClient : public ClientMethod {
   virtual bool follows() const { return false; }
   // An answer is about to be sent, and will be read like this. Not called for kFailed.
   virtual void answered(ExchangeId, const Message& /*as_read*/) {}
+  // What can be done before the next task is here; its training steps. Called behind every answer,
+  // but not after a restart: work() makes up for it.
+  virtual std::int64_t ahead(ClientContext&) { return 0; }
   // The server did not use the answer of that exchange. Called before the next work(), perhaps for
   // an answer that was never given.
   virtual void unused(ExchangeId) {}
@@ -194,10 +197,12 @@ struct MethodEntry {
   std::string needs;       // of the learner: loss | gradients | parts
   std::string payload;     // linear: updates add | needs_each_update | scalars | activations
   int rung = 2;            // of the ladder in docs/adding.md
-  bool plain_sgd = false;  // of train: SGD without momentum, decay and clipping
+  bool alike = true;       // false: messages differ in size from round to round
   bool rounds = true;      // false: answers come whenever they do, also behind a boundary
   // What it asks of other keys:
+  bool plain_sgd = false;  // of train: SGD without momentum, decay and clipping
   bool mean_only = false;     // of aggregate: mean, it combines nothing
+  bool whole_cohort = false;  // of clients: all of them in every round
   bool fixed_steps = false;   // of train: steps, not epochs
   bool own_code = false;      // of codec: none, its numbers have a code of their own
   bool own_feedback = false;  // of codec: no error feedback on the uplink, it has its own

@@ -55,16 +55,18 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
             std::string("training diverged: the update is not finite; lower the learning rate"));
       }
       if (scores && done.answer.kind != kFailed) add_holdout(done.answer, *scores);
+      const ExchangeId exchange = envelope->exchange;
       if (!follows() || done.answer.kind == kFailed) {
         co_await talk::reply(net, *envelope, std::move(done.answer));
-        continue;
+      } else {
+        talk::Endpoint::Seen seen = [this, exchange](const Message& as_read) {
+          answered(exchange, as_read);
+        };
+        co_await net.send_seen(envelope->from, exchange, wire::share(std::move(done.answer)),
+                               std::move(seen));
       }
-      const ExchangeId exchange = envelope->exchange;
-      talk::Endpoint::Seen seen = [this, exchange](const Message& as_read) {
-        answered(exchange, as_read);
-      };
-      co_await net.send_seen(envelope->from, exchange, wire::share(std::move(done.answer)),
-                             std::move(seen));
+      const auto steps = static_cast<double>(ahead(ctx));
+      net.spend(seconds(steps * ctx.plan.step_ms_of(ctx.id) * 1e-3));
     }
   }
 }

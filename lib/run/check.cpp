@@ -49,7 +49,8 @@ std::map<std::string, Registry> registries() {
   return {
       {"methods", lines_of(methods::methods(),
                            [](const auto& entry) {
-                             return "needs " + entry.needs + ", sends " + entry.payload;
+                             return "needs " + entry.needs + ", sends " + entry.payload +
+                                    ", rung " + std::to_string(entry.rung);
                            })},
       {"codecs",
        lines_of(codec::codecs(), [](const auto& entry) { return promises_text(entry.promises); })},

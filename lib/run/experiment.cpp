@@ -114,6 +114,10 @@ void check_method(const Experiment& experiment, const Places& places) {
     refuse("aggregate.kind", "is " + experiment.aggregate.kind,
            "it keeps every update apart and combines none; leave aggregate out");
   }
+  if (method.whole_cohort && experiment.cohort() != experiment.clients.count) {
+    refuse("clients.per_round", "is " + std::to_string(experiment.clients.per_round),
+           "its clients train on between rounds: leave per_round out");
+  }
   if (method.fixed_steps && experiment.train.steps == 0) {
     refuse("train.steps", "is 0", "all clients of a round take as many steps: train: {steps: 1}");
   }

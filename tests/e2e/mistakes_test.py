@@ -77,6 +77,17 @@ class Mistakes(Case):
         self.check(TOY + topk % "" + "method: {kind: scallion}\n", 2, "codec.up is not right on average, but method.kind is scallion", "eden")
         self.check(TOY + topk % ", error_feedback: ef14" + "method: {kind: scafcom}\n", 2, "codec.error_feedback is ef14, but method.kind is scafcom")
 
+    def test_what_methods_without_gradients_ask(self):
+        self.check(TOY.replace("momentum: 0", "momentum: 0.9") + "method: {kind: fedkseed}\n", 2, "train.optimizer is not plain SGD, but method.kind is fedkseed")
+        self.check(TOY.replace("steps: 5", "epochs: 1") + "method: {kind: decomfl}\n", 2, "train.steps is 0, but method.kind is decomfl")
+        self.check(TOY.replace("steps: 5", "steps: 5, accumulate: 2") + "method: {kind: fedkseed}\n", 2, "train.accumulate is not 1")
+        self.check(TOY.replace("steps: 5", "steps: 5, schedule: {kind: cosine}") + "method: {kind: decomfl}\n", 2, "train.schedule is cosine")
+        self.check(TOY + "method: {kind: fedkseed, pro: true, upload: sums}\n", 2, "method.pro is true, but method.upload is sums")
+        self.check(TOY + "method: {kind: meerkat}\n", 2, "method.mask is gradient, but method.public names no data", "mask: magnitude")
+
+    def test_clients_that_train_on_between_rounds(self):
+        self.check(TOY.replace("count: 6", "count: 6, per_round: 3") + "method: {kind: co2}\n", 2, "clients.per_round is 3, but method.kind is co2")
+
     def test_adapter_that_does_not_fit(self):
         self.check(TOY.replace("adapter: {kind: full}", "adapter: {kind: lora}"), 2, "adapter.kind is lora", "model.kind is quadratic")
 

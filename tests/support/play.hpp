@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "codec/codec.hpp"
+#include "codec/error_feedback.hpp"
 #include "methods/method.hpp"
 #include "talk/codec_endpoint.hpp"
 #include "talk/mesh.hpp"
@@ -31,6 +32,7 @@ struct Game {
   const data::Dataset* data = nullptr;
   std::vector<std::vector<std::size_t>> shares;  // examples, by client
   std::vector<config::Plugin> up = {};           // codec
+  std::string error_feedback = "none";
   config::Plugin aggregate = config::make_plugin(aggregate::aggregator_kinds(), "mean");
   std::size_t threads = 1;
   std::uint64_t seed = 1;
@@ -141,9 +143,13 @@ inline Played play(const Game& game) {
   options.link = [&game](PeerId) { return game.link; };
   talk::Mesh mesh(std::move(options));
   mesh.lose_at([&game](PeerId, std::size_t index) { return game.lost_sends.contains(index); });
-  const auto chain = [&](codec::Blocks blocks) {
-    return codec::make_chain(game.up, "none", blocks);
+  const auto chain_with = [&](const std::string& feedback) {
+    return [&game, feedback](codec::Blocks blocks) {
+      return codec::make_chain(game.up, feedback, blocks);
+    };
   };
+  const codec::ErrorFeedbackEntry* feedback = codec::error_feedback(game.error_feedback);
+  const bool both = feedback != nullptr && feedback->both_sides;
   const auto none = [](codec::Blocks) { return std::unique_ptr<codec::Codec>(); };
 
   struct Client {
@@ -159,14 +165,16 @@ inline Played play(const Game& game) {
     const auto number = static_cast<std::size_t>(id);
     seats.emplace_back(asio::make_strand(pool));
     talk::CodecEndpoint::Options codecs;
-    codecs.out = chain;
+    codecs.out = chain_with(game.error_feedback);
+    codecs.out_has_state = game.error_feedback != "none";
     codecs.in = none;
     codecs.layout = plan.layout;
     codecs.rng = Rng(game.seed).stream("codec", id);
-    clients.push_back(std::make_unique<Client>(Client{
-        entry.make_client(*game.method.options, plan),
-        talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
-        {plan, id, *game.learners, *game.data, game.shares[number], Rng(game.seed).stream("client", id)}}));
+    clients.push_back(std::make_unique<Client>(
+        Client{entry.make_client(*game.method.options, plan),
+               talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
+               {plan, id, *game.learners, *game.data, game.shares[number],
+                Rng(game.seed).stream("client", id)}}));
     clients.back()->watched = std::make_unique<detail::Watched>(clients.back()->net, id, game);
     if (game.after != nullptr && !game.forgetful.contains(id)) {
       clients.back()->method->load(game.after->clients[number]);
@@ -175,7 +183,8 @@ inline Played play(const Game& game) {
   const asio::any_io_executor home = asio::make_strand(pool);
   talk::CodecEndpoint::Options codecs;
   codecs.out = none;
-  codecs.in = chain;
+  codecs.in = chain_with(both ? game.error_feedback : "none");
+  codecs.in_has_state = both;
   codecs.layout = plan.layout;
   talk::CodecEndpoint server(mesh.attach(talk::kServer, home), std::move(codecs));
   const auto server_method = entry.make_server(*game.method.options, plan);
@@ -190,8 +199,9 @@ inline Played play(const Game& game) {
   for (const aggregate::AggregatorEntry& one : aggregate::aggregators()) {
     if (one.kind.name == game.aggregate.kind) aggregator = one.make(*game.aggregate.options);
   }
-  methods::ServerContext context{plan, weights,    *aggregator,    Rng(game.seed).stream("server"), journal,
-                                 sink, stragglers, *game.learners, game.first_round};
+  methods::ServerContext context{
+      plan,       weights,        *aggregator,     Rng(game.seed).stream("server"), journal, sink,
+      stragglers, *game.learners, game.first_round};
   for (std::size_t i = 0; i < clients.size(); ++i) {
     Client& client = *clients[i];
     const auto lie = game.lies.find(static_cast<PeerId>(i));
