@@ -39,7 +39,8 @@ struct Toy : test::Game {
     plan.train.batch_size = 1;
     const MethodEntry& entry = fedctl::methods::method(kind);
     std::map<std::string, double> numbers = sgd;
-    if (entry.plain_sgd || entry.needs == "loss") numbers["momentum"] = 0;
+    // Of those who train on between rounds the momentum would live on beside the server's.
+    if (entry.plain_sgd || entry.whole_cohort || entry.needs == "loss") numbers["momentum"] = 0;
     if (entry.needs == "loss") numbers["lr"] = 0.01;  // a step along z is |z|^2 times as long
     plan.train.optimizer = config::make_plugin(learn::optimizer_kinds(), "sgd", numbers);
     method = config::make_plugin(method_kinds(), kind);
