@@ -8,7 +8,7 @@ DIRECT = {
     "base": [], "math": ["base"], "config": ["base"], "journal": ["base"], "wire": ["base"],
     "codec": ["base", "math", "config"], "aggregate": ["base", "math", "config"],
     "data": ["base", "config"], "talk": ["wire", "codec", "journal"], "net": ["talk"],
-    "learn": ["data", "math"], "methods": ["talk", "aggregate", "learn"],
+    "learn": ["data", "math"], "secure": ["base"], "methods": ["talk", "secure", "aggregate", "learn"],
     "run": ["methods", "net"],
 }
 # Third-party headers and the only places that may include them.
@@ -18,6 +18,7 @@ WALLS = [
     (re.compile(r"<zstd"), ("lib/codec/zstd.cpp",)),
     (re.compile(r"<boost/asio"), ("lib/talk/", "lib/net/", "lib/methods/", "lib/run/")),
     (re.compile(r"<openssl/"), ("lib/net/",)),
+    (re.compile(r"<sodium"), ("lib/base/", "lib/secure/")),
     (re.compile(r"<(sys/socket|netinet|arpa)"), ("lib/net/",)),
 ]
 

@@ -30,6 +30,11 @@ class AveragingServer final : public RoundServer {
     update.real("loss");
   }
 
+  std::optional<Message> blank(const ServerContext& ctx) const override {
+    return Message("update").with(
+        "delta", Tensor::zeros(DType::f32, {static_cast<std::int64_t>(ctx.weights.size())}));
+  }
+
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
     std::vector<aggregate::Contribution> contributions;
     Merged merged;

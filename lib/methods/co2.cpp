@@ -72,6 +72,11 @@ class Co2Server final : public RoundServer {
     update.real("loss");
   }
 
+  std::optional<Message> blank(const ServerContext& ctx) const override {
+    return Message("update").with(
+        "delta", Tensor::zeros(DType::f32, {static_cast<std::int64_t>(ctx.weights.size())}));
+  }
+
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
     std::vector<aggregate::Contribution> contributions;
     Merged merged;
@@ -203,6 +208,7 @@ MethodEntry co2() {
           .needs = "gradients",
           .payload = "linear",
           .rung = 2,
+          .sums = true,
           .whole_cohort = true,
           .make_server =
               [](const config::Options& options, const JobPlan& plan) {

@@ -19,6 +19,7 @@ MethodEntry fedavg() {
           .needs = "gradients",
           .payload = "linear",
           .rung = 2,
+          .sums = true,
           .make_server = make_averaging_server,
           .make_client = [](const config::Options&, const JobPlan&) {
             return make_averaging_client({});

@@ -36,6 +36,7 @@ MethodEntry fedprox() {
           .needs = "gradients",
           .payload = "linear",
           .rung = 2,
+          .sums = true,
           .make_server = make_averaging_server,
           .make_client = [](const config::Options& options, const JobPlan&) {
             const double mu = dynamic_cast<const FedProxOptions&>(options).mu;

@@ -45,6 +45,20 @@ struct ClientEvaluation {
   }
 };
 
+// Secure aggregation (privacy.secure_aggregation; docs/secure-aggregation.md).
+struct SecurePlan {
+  bool on = false;
+  double clip = 1;                   // largest magnitude of a value in an update
+  std::int64_t levels = 65535;       // that it is rounded to
+  std::int64_t examples_max = 1000;  // more examples weigh no more
+  std::size_t few = 0;               // neighbours of a client; 0: all others
+  std::size_t few_threshold = 0;     // of these
+
+  std::size_t neighbours_of(std::size_t clients) const;
+  // How many of so many neighbours must answer before a mask falls.
+  std::size_t threshold_of(std::size_t neighbours) const;
+};
+
 // The experiment as far as methods see it; the same on server and clients.
 struct JobPlan {
   std::int64_t rounds = 1;
@@ -60,6 +74,7 @@ struct JobPlan {
   // Of one update; the server rejects what is beyond.
   double norm_max = std::numeric_limits<double>::infinity();
   std::int64_t examples_max = limits::kExamplesMax;
+  SecurePlan secure = {};
   Rng common{0};  // stream ("common"): the same on all sides, for what seeds stand for
   std::vector<float> initial = {};  // weights of round 0
 
@@ -140,6 +155,9 @@ class RoundServer : public ServerMethod {
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
   // Throws ProtocolError if the reply cannot be used; the round goes on without it.
   virtual void inspect(PeerId from, const Message& reply, const ServerContext& ctx) = 0;
+  // An update as merge() takes it, with zeros, for methods that only need the mean of the updates
+  // weighted by examples; with secure aggregation merge() is given that one, under any client's id.
+  virtual std::optional<Message> blank(const ServerContext&) const { return std::nullopt; }
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
@@ -194,13 +212,14 @@ std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng r
 
 struct MethodEntry {
   config::Kind kind;
-  std::string needs;       // of the learner: loss | gradients | parts
-  std::string payload;     // linear: updates add | needs_each_update | scalars | activations
-  int rung = 2;            // of the ladder in docs/adding.md
-  bool alike = true;       // false: messages differ in size from round to round
-  bool rounds = true;      // false: answers come whenever they do, also behind a boundary
+  std::string needs;    // of the learner: loss | gradients | parts
+  std::string payload;  // linear: updates add | needs_each_update | scalars | activations
+  int rung = 2;         // of the ladder in docs/adding.md
+  bool sums = false;    // its server has blank()
+  bool alike = true;    // false: messages differ in size from round to round
+  bool rounds = true;   // false: answers come whenever they do, also behind a boundary
   // What it asks of other keys:
-  bool plain_sgd = false;  // of train: SGD without momentum, decay and clipping
+  bool plain_sgd = false;     // of train: SGD without momentum, decay and clipping
   bool mean_only = false;     // of aggregate: mean, it combines nothing
   bool whole_cohort = false;  // of clients: all of them in every round
   bool fixed_steps = false;   // of train: steps, not epochs

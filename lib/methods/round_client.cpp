@@ -2,6 +2,7 @@
 
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
+#include "methods/detail/masked.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -11,6 +12,28 @@ bool is_finite(const Message& message) {
     const Tensor& tensor = entry.second;
     return tensor.dtype != DType::f32 || math::all_finite(tensor.f32());
   });
+}
+
+Message failed(const std::string& reason) { return Message(kFailed).with("reason", reason); }
+
+// The answer to a stage of secure aggregation; none if the message is none.
+std::optional<Message> answer_stage(MaskedClient& masking, const Message& question,
+                                    const JobPlan& plan) {
+  try {
+    return masking.answer(question, plan);
+  } catch (const Error& error) {
+    return failed(error.what());
+  }
+}
+
+Message masked(MaskedClient& masking, const Message& task, const Message& update,
+               ClientContext& ctx) {
+  try {
+    const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, INT64_MAX);
+    return masking.mask(task, update, ctx.plan, ctx.rng.stream("masked", round));
+  } catch (const Error& error) {
+    return failed(error.what());
+  }
 }
 
 }  // namespace
@@ -34,6 +57,7 @@ std::optional<learn::Scores> RoundClient::score(const Message& task, ClientConte
 }
 
 Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
+  MaskedClient masking;
   while (true) {
     const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
     if (!envelope || std::holds_alternative<talk::Closed>(envelope->event)) co_return;
@@ -41,6 +65,13 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
       throw ProtocolError("the server's message cannot be read: " + rejected->reason);
     }
     if (const auto* task = std::get_if<Message>(&envelope->event)) {
+      if (ctx.plan.secure.on) {
+        std::optional<Message> stage = answer_stage(masking, *task, ctx.plan);
+        if (stage) {
+          co_await talk::reply(net, *envelope, std::move(*stage));
+          continue;
+        }
+      }
       if (task->scalars.contains(talk::kUnused)) {
         unused(static_cast<ExchangeId>(
             wire::Expect(*task, task->kind).integer(talk::kUnused, 1, INT64_MAX)));
@@ -50,11 +81,13 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms_of(ctx.id) * 1e-3));
       // Said plainly, since no codec can carry it; the round goes on without this client.
       if (!is_finite(done.answer)) {
-        done.answer = Message(kFailed).with(
-            "reason",
-            std::string("training diverged: the update is not finite; lower the learning rate"));
+        done.answer =
+            failed("training diverged: the update is not finite; lower the learning rate");
       }
       if (scores && done.answer.kind != kFailed) add_holdout(done.answer, *scores);
+      if (ctx.plan.secure.on && done.answer.kind != kFailed) {
+        done.answer = masked(masking, *task, done.answer, ctx);
+      }
       const ExchangeId exchange = envelope->exchange;
       if (!follows() || done.answer.kind == kFailed) {
         co_await talk::reply(net, *envelope, std::move(done.answer));

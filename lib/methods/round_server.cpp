@@ -4,6 +4,7 @@
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
 #include "methods/detail/inspection.hpp"
+#include "methods/detail/masked.hpp"
 
 namespace fedctl::methods {
 namespace {
@@ -109,9 +110,6 @@ void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report, Serve
       at = answers.replies.erase(at);
     }
   }
-  for (const auto& [peer, reason] : answers.rejected) {
-    ctx.journal.write(report.round, journal::Event("reject").about(peer).set("reason", reason));
-  }
 }
 
 Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::int64_t round) {
@@ -125,10 +123,11 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   const TimePoint boundary = closed_.value_or(opened);
   const auto hear_late = [&](const talk::Envelope& answer, TimePoint at) {
     if (!std::holds_alternative<Message>(answer.event)) return;
-    ctx.journal.write(static_cast<std::int64_t>(answer.exchange),
-                      journal::Event("late").about(answer.from));
-    seen.late.push_back(
-        {answer.from, static_cast<std::int64_t>(answer.exchange), seconds_of(at - boundary)});
+    const std::int64_t of = round_of(answer.exchange);
+    ctx.journal.write(of, journal::Event("late").about(answer.from));
+    if (answer.exchange == static_cast<ExchangeId>(of)) {
+      seen.late.push_back({answer.from, of, seconds_of(at - boundary)});
+    }
   };
   const std::vector<talk::Envelope> news = co_await talk::drain(net);
   for (const talk::Envelope& envelope : news) hear_late(envelope, opened);
@@ -153,9 +152,22 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     deadline_s = std::min(deadline_s, ctx.stragglers.deadline_s(cohort).value_or(deadline_s));
   }
   report.deadline_ms = deadline_s * 1e3;
-  talk::Answers answers = co_await talk::ask(net, exchange, requests, asked + seconds(deadline_s));
+  std::optional<MaskedRound> masked;
+  talk::Answers answers;
+  if (plan.secure.on) {
+    const Message like = *blank(ctx);
+    masked = co_await ask_masked(net, plan, round, requests, deadline_s, like);
+    answers = std::move(masked->answers);
+    for (const auto& [peer, task] : requests) {
+      if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
+      answers.lost.try_emplace(peer, "left before its update was asked for");
+    }
+    answers.silent.clear();
+  } else {
+    answers = co_await talk::ask(net, exchange, requests, asked + seconds(deadline_s));
+  }
   const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
-  if (ctx.stragglers.adaptive() && most_are_late()) {
+  if (!masked && ctx.stragglers.adaptive() && most_are_late()) {
     // Not their fault, it seems: the server's own link, or a round unlike the others.
     ctx.journal.write(round, journal::Event("extend")
                                  .set("silent", answers.silent.size())
@@ -167,7 +179,10 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   const TimePoint answered = net.now();
   report.train_ms = to_ms(answered - asked);
 
-  inspect_all(answers, report, ctx);
+  if (!masked) inspect_all(answers, report, ctx);
+  for (const auto& [peer, reason] : answers.rejected) {
+    ctx.journal.write(round, journal::Event("reject").about(peer).set("reason", reason));
+  }
   for (const auto& [peer, reason] : answers.rejected) seen.rejected.push_back(peer);
   for (const talk::Answers::Late& late : answers.late) hear_late(late.answer, late.at);
   for (const auto& [peer, at] : answers.arrived) {
@@ -183,6 +198,10 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   report.replied = static_cast<std::int64_t>(answers.replies.size());
   report.rejected = static_cast<std::int64_t>(answers.rejected.size());
   report.lost = report.clients - report.replied - report.rejected;
+  if (masked && !masked->mean) {
+    throw QuorumError("round " + std::to_string(round) + ": secure aggregation: " + masked->why,
+                      "nothing of the updates is known; --resume asks for the round again");
+  }
   if (report.replied < plan.quorum_count()) {
     throw QuorumError(
         "round " + std::to_string(round) + ": quorum not reached: " +
@@ -193,6 +212,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   }
 
   const auto started = std::chrono::steady_clock::now();
+  if (masked) answers.replies = {{answers.replies.begin()->first, std::move(*masked->mean)}};
   const std::vector<float> before = ctx.weights;
   const Merged merged = merge(round, answers.replies, ctx);
   report.examples = merged.examples;

@@ -89,6 +89,39 @@ void check_without_gradients(const Experiment& experiment, const Refuse& refuse)
   if (train.label_smoothing > 0) refuse("train.label_smoothing", "is set", hint);
 }
 
+void check_secure(const Experiment& experiment, const methods::MethodEntry& method,
+                  const Refuse& refuse) {
+  const std::string key = "privacy.secure_aggregation.kind";
+  const std::string is = "is " + experiment.privacy.secure_aggregation.kind;
+  if (!method.sums) {
+    refuse(key, is, "this method's server needs more than the sum of the updates");
+  }
+  const auto with = [&](const std::string& other, const std::string& hint) {
+    refuse(key, is + " and " + other, hint);
+  };
+  if (experiment.aggregate.kind != "mean") {
+    with("aggregate.kind is " + experiment.aggregate.kind, "only the mean is a sum");
+  }
+  if (!experiment.codec.up.empty()) {
+    with("codec.up is not empty", "masked words have a code of their own: clip and levels");
+  }
+  if (experiment.evaluate.on != "server") {
+    with("evaluate.on is " + experiment.evaluate.on, "clients' scores would be told one by one");
+  }
+  if (experiment.server.max_update_norm > 0) {
+    with("server.max_update_norm is set", "no update is seen; clip bounds every value");
+  }
+  if (experiment.cohort() < 3) {
+    with("clients.per_round is " + std::to_string(experiment.cohort()),
+         "fewer than three clients cannot hide among each other");
+  }
+  const double most = static_cast<double>(experiment.privacy.secure_aggregation.levels) *
+                      static_cast<double>(experiment.cohort());
+  if (most >= 0x1p32) {
+    with("levels times the cohort is " + std::to_string(most) + ", 2^32 at most", "lower levels");
+  }
+}
+
 // What the method asks of other keys.
 void check_method(const Experiment& experiment, const Places& places) {
   const std::string& kind = experiment.method.kind;
@@ -110,6 +143,8 @@ void check_method(const Experiment& experiment, const Places& places) {
     if (!chains.up.empty()) refuse("codec.up", "is not empty", own);
     if (!chains.down.empty()) refuse("codec.down", "is not empty", own);
   }
+  if (experiment.privacy.secure_aggregation.kind != "none")
+    check_secure(experiment, method, refuse);
   if (method.mean_only && experiment.aggregate.kind != "mean") {
     refuse("aggregate.kind", "is " + experiment.aggregate.kind,
            "it keeps every update apart and combines none; leave aggregate out");
@@ -254,6 +289,24 @@ void ServerOptions::fields(Fields& fields) {
                  "updates that claim more examples are rejected; 0: none is");
 }
 
+void SecureOptions::fields(Fields& fields) {
+  fields.text("kind", kind, {.one_of = {"none", "secagg", "secagg_plus"}},
+              "the server learns sums of updates alone: every client hides among all others, or "
+              "among a few");
+  fields.real("clip", clip, {.above = 0}, "largest magnitude of a value in an update");
+  fields.integer("levels", levels, {1, 4294967295}, "steps between -clip and clip");
+  fields.integer("examples_max", examples_max, {1, limits::kExamplesMax},
+                 "clients with more examples weigh no more");
+  fields.real("corrupt", corrupt, {.min = 0, .below = 0.5},
+              "secagg_plus: share of the cohort that may tell the server what it knows");
+  fields.real("dropout", dropout, {.min = 0, .below = 0.5},
+              "secagg_plus: share of the cohort that may be lost");
+}
+
+void PrivacyOptions::fields(Fields& fields) {
+  fields.section("secure_aggregation", secure_aggregation, "masked sums");
+}
+
 void LogOptions::fields(Fields& fields) {
   fields.boolean("clients", clients, "one journal line per client and round too");
 }
@@ -279,7 +332,7 @@ void Experiment::fields(Fields& fields) {
   fields.plugin("method", method, methods::method_kinds(), "the federated method");
   fields.plugin("aggregate", aggregate, aggregate::aggregator_kinds(), "how updates become one");
   fields.section("codec", codec, "compression");
-  fields.section("privacy", privacy, "reserved");
+  fields.section("privacy", privacy, "what the server may learn");
   fields.section("budget", budget, "what the run may cost: it ends before it would exceed it");
   fields.section("network", network, "simulated links; simulate only");
   fields.section("evaluate", evaluate, "testing of the global model");

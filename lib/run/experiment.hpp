@@ -81,9 +81,15 @@ struct LogOptions final : config::Options {
   bool clients = false;
   void fields(config::Fields& fields) override;
 };
-// Reserved sections of the contract; empty until their issues are built.
-struct EmptyOptions final : config::Options {
-  void fields(config::Fields&) override {}
+struct SecureOptions final : config::Options {
+  std::string kind = "none";
+  double clip = 1, corrupt = 0.05, dropout = 0.1;
+  std::int64_t levels = 65535, examples_max = 1000;
+  void fields(config::Fields& fields) override;
+};
+struct PrivacyOptions final : config::Options {
+  SecureOptions secure_aggregation;
+  void fields(config::Fields& fields) override;
 };
 
 struct Experiment final : config::Options {
@@ -95,7 +101,7 @@ struct Experiment final : config::Options {
   learn::TrainOptions train;
   config::Plugin method, aggregate;
   CodecOptions codec;
-  EmptyOptions privacy;
+  PrivacyOptions privacy;
   BudgetOptions budget;
   NetworkOptions network;
   EvaluateOptions evaluate;

@@ -6,6 +6,7 @@
 #include "base/digest.hpp"
 #include "codec/error_feedback.hpp"
 #include "run/quality.hpp"
+#include "secure/masks.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -13,6 +14,20 @@ namespace {
 std::string codec_digest(const Experiment& experiment) {
   CodecOptions codec = experiment.codec;
   return digest_of(as_bytes_of(config::write(codec)));
+}
+
+methods::SecurePlan secure_of(const Experiment& experiment) {
+  const SecureOptions& options = experiment.privacy.secure_aggregation;
+  methods::SecurePlan plan{options.kind != "none", options.clip, options.levels,
+                           options.examples_max};
+  constexpr std::int64_t kComplete = 30;  // below it everyone is everyone's neighbour
+  if (options.kind == "secagg_plus" && experiment.cohort() >= kComplete) {
+    const secure::Sparsity sparse = secure::sparsity(static_cast<std::size_t>(experiment.cohort()),
+                                                     options.corrupt, options.dropout);
+    plan.few = sparse.neighbours;
+    plan.few_threshold = sparse.threshold;
+  }
+  return plan;
 }
 
 methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
@@ -24,6 +39,7 @@ methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
   plan.deadline_s = experiment.clients.deadline_s;
   plan.train = experiment.train;
   plan.layout = layout;
+  plan.secure = secure_of(experiment);
   plan.step_ms = experiment.network.step_ms;
   plan.slow_share = experiment.network.slow_share;
   plan.slow_factor = experiment.network.slow_factor;

@@ -163,7 +163,7 @@ Forecast forecast(Job& job, std::size_t workers) {
     found.steps = std::max(found.steps, learn::steps_of(job.plan.train, examples));
   found.step_ms = step_time_ms(job);
 
-  const bool alike = job.method().alike;
+  const bool alike = job.method().alike && !job.plan.secure.on;
   const Mean bytes = alike ? of_one_round(job) : over_rounds(job);
   found.payload_up = bytes.payload_up;
   found.framing_up = bytes.framing_up;

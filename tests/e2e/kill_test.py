@@ -168,6 +168,20 @@ class Kill(unittest.TestCase):
         done = subprocess.run([FEDCTL, "verify", run], capture_output=True, text=True, cwd=ROOT)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def test_secure_aggregation_survives_the_servers_death(self):
+        class ServerOnly(random.Random):
+            def random(self):
+                return 0.0
+
+        text = BASE.replace("100000", "30000") + "privacy: {secure_aggregation: {kind: secagg, levels: 65535, examples_max: 1}}\n"
+        calm, *_ = self.run_once("calm-masked", text, 0, random.Random(SEED), 0)
+        run, clients, killed, killed_clients = self.run_once("masked", text, 5, ServerOnly(SEED), 2)
+        self.assertGreater(killed, 1)
+        self.assertEqual(killed_clients, 0)
+        self.assertEqual(digests(run), digests(calm))
+        for line, quiet in zip(rounds(run), rounds(calm)):
+            self.assertEqual(line["bytes"]["up"]["payload"], quiet["bytes"]["up"]["payload"])
+
     def test_a_simulation_goes_on_with_every_memory(self):
         rng = random.Random(SEED)
         for number, codec in enumerate(CODECS):

@@ -85,6 +85,16 @@ class Mistakes(Case):
         self.check(TOY + "method: {kind: fedkseed, pro: true, upload: sums}\n", 2, "method.pro is true, but method.upload is sums")
         self.check(TOY + "method: {kind: meerkat}\n", 2, "method.mask is gradient, but method.public names no data", "mask: magnitude")
 
+    def test_secure_aggregation_with_what_it_cannot_hide(self):
+        secure = "privacy: {secure_aggregation: {kind: secagg%s}}\n"
+        key = "privacy.secure_aggregation.kind is secagg"
+        self.check(TOY + secure % "" + "method: {kind: scaffold}\n", 2, key + ", but method.kind is scaffold")
+        self.check(TOY + secure % "" + "codec: {up: [{kind: topk}]}\n", 2, key + " and codec.up is not empty")
+        self.check(TOY.replace("holdout: 0", "holdout: 0.1") + secure % "" + "evaluate: {on: clients}\n", 2, key + " and evaluate.on is clients")
+        self.check(TOY + secure % "" + "server: {max_update_norm: 3}\n", 2, key + " and server.max_update_norm is set")
+        self.check(TOY.replace("count: 6", "count: 6, per_round: 2") + secure % "", 2, key + " and clients.per_round is 2")
+        self.check(TOY + secure % ", levels: 1000000000", 2, key + " and levels times the cohort")
+
     def test_clients_that_train_on_between_rounds(self):
         self.check(TOY.replace("count: 6", "count: 6, per_round: 3") + "method: {kind: co2}\n", 2, "clients.per_round is 3, but method.kind is co2")
 

@@ -1,4 +1,4 @@
-"""Every method with every class of codec and every aggregator: it runs two rounds, or `check` refuses it and names both keys."""
+"""Every method with every class of codec every aggregator, with and without secure aggregation: it runs two rounds, or `check` refuses it and names both keys."""
 import concurrent.futures
 import itertools
 import json
@@ -17,6 +17,7 @@ CODECS = {
     "signs, ef21": "codec: {up: [{kind: sign}], error_feedback: ef21}\n",
     "both ways, ef21": "codec: {up: [{kind: topk, ratio: 0.2}], error_feedback: ef21, down: [{kind: topk, ratio: 0.2}], error_feedback_down: ef21}\n",
 }
+PRIVACY = {"none": "", "secagg": "privacy: {secure_aggregation: {kind: secagg, examples_max: 1}}\n"}
 # What a method cannot do without, beside the toy problem.
 OPTIONS = {
     "meerkat": ", ratio: 0.5, mask: random",
@@ -25,6 +26,7 @@ OPTIONS = {
 # Which method goes with which codecs and aggregators; anything goes with the others.
 NO_CODEC = {"decomfl", "fedkseed", "ferret", "just_one_byte", "meerkat", "fedasync"}
 ONLY = {"scaffold": {"none"}, "scallion": {"none", "unbiased", "linear"}, "scafcom": {"none", "float16", "unbiased", "linear", "sparse"}}
+SUMS = {"fedavg", "fedprox", "co2"}
 MEAN_ONLY = {"just_one_byte", "fedasync"}
 
 
@@ -34,12 +36,12 @@ def registry(what):
 
 
 class Table(Case):
-    def one(self, method, codec, aggregator):
+    def one(self, method, codec, aggregator, privacy):
         """What came of it: (status of check, its message, status of two rounds, their number)."""
-        name = f"{method}-{list(CODECS).index(codec)}-{aggregator}"
+        name = f"{method}-{list(CODECS).index(codec)}-{aggregator}-{privacy}"
         config = self.folder / f"{name}.yaml"
         config.write_text(TOY.replace("rounds: 5", "rounds: 2").replace("rows: 24, cols: 32", "rows: 4, cols: 4, rank: 2").replace("lr: 0.05", "lr: 0.01")
-                          + CODECS[codec] + f"aggregate: {{kind: {aggregator}}}\nmethod: {{kind: {method}{OPTIONS.get(method, '')}}}\n")
+                          + CODECS[codec] + PRIVACY[privacy] + f"aggregate: {{kind: {aggregator}}}\nmethod: {{kind: {method}{OPTIONS.get(method, '')}}}\n")
         check = subprocess.run([FEDCTL, "check", "--config", config], capture_output=True, text=True, cwd=ROOT)
         if check.returncode != 0:
             return check.returncode, check.stderr, None, 0
@@ -50,17 +52,18 @@ class Table(Case):
     def test_runs_or_is_refused(self):
         methods, aggregators = registry("methods"), registry("aggregators")
         self.assertGreater(len(methods), 14)
-        table = list(itertools.product(methods, CODECS, aggregators))
+        table = list(itertools.product(methods, CODECS, aggregators, PRIVACY))
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for (method, codec, aggregator), (check, message, status, done) in zip(table, pool.map(lambda cell: self.one(*cell), table)):
-                with self.subTest(method=method, codec=codec, aggregator=aggregator):
+            for (method, codec, aggregator, privacy), (check, message, status, done) in zip(table, pool.map(lambda cell: self.one(*cell), table)):
+                with self.subTest(method=method, codec=codec, aggregator=aggregator, privacy=privacy):
                     codecs = {"none"} if method in NO_CODEC else ONLY.get(method, set(CODECS))
-                    if codec in codecs and (aggregator == "mean" or method not in MEAN_ONLY):
+                    hidden = privacy == "none" or (method in SUMS and aggregator == "mean" and codec == "none")
+                    if hidden and codec in codecs and (aggregator == "mean" or method not in MEAN_ONLY):
                         self.assertEqual((check, status, done), (0, 0, 2), message)
                     else:
                         self.assertEqual(check, 2, message)
                         self.assertIn(f"method.kind is {method}", message)
-                        self.assertRegex(message, r"(codec\.(up|down|error_feedback)|aggregate\.kind) is ")
+                        self.assertRegex(message, r"(codec\.(up|down|error_feedback)|aggregate\.kind|privacy\.secure_aggregation\.kind) is ")
 
 
 if __name__ == "__main__":

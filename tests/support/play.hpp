@@ -42,7 +42,10 @@ struct Game {
   std::int64_t first_round = 1;
   std::int64_t stop_after = -1;           // end behind this round
   std::set<std::size_t> lost_sends = {};  // of all answers, by number: the client is lost there
-  std::map<PeerId, Message> lies = {};    // what a client answers instead of working
+  std::set<std::pair<PeerId, std::size_t>> lost_answers = {};  // of a client, by its own number
+  std::map<PeerId, Message> lies = {};  // what a client answers instead of working
+  // Sees every answer as the client gives it.
+  std::function<void(PeerId, const Message& answer)> overhear = {};
   // Sees every task as the client reads it.
   std::function<void(PeerId, const Message& task)> spy = {};
   talk::Link link = {};
@@ -94,6 +97,7 @@ class Watched final : public talk::Endpoint {
   void spend(Duration modelled) override { inner_.spend(modelled); }
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
+    if (game_.overhear) game_.overhear(id_, *message);
     return inner_.send(to, exchange, std::move(message));
   }
   talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
@@ -142,7 +146,10 @@ inline Played play(const Game& game) {
   options.ledger = &ledger;
   options.link = [&game](PeerId) { return game.link; };
   talk::Mesh mesh(std::move(options));
-  mesh.lose_at([&game](PeerId, std::size_t index) { return game.lost_sends.contains(index); });
+  std::map<PeerId, std::size_t> answers;  // so far; the hook is called under the mesh's lock
+  mesh.lose_at([&](PeerId id, std::size_t index) {
+    return game.lost_answers.contains({id, answers[id]++}) || game.lost_sends.contains(index);
+  });
   const auto chain_with = [&](const std::string& feedback) {
     return [&game, feedback](codec::Blocks blocks) {
       return codec::make_chain(game.up, feedback, blocks);
