@@ -13,16 +13,15 @@
 // Payload a round and client with float32 numbers: at most 4 K down (8 K with pro), 6 steps up.
 // `known`: the round whose sums the client is taken to have; 0: none are needed. A client that has
 // lost them says so ("behind"), and gets all next time.
+#include "methods/detail/fedkseed.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <map>
 
 #include "math/vectors.hpp"
-#include "methods/detail/scalars.hpp"
-#include "methods/detail/seeds.hpp"
 #include "methods/detail/states.hpp"
-#include "methods/method.hpp"
 
 namespace fedctl::methods {
 
@@ -31,72 +30,6 @@ MethodEntry fedkseed();
 namespace {
 
 constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
-
-struct FedkseedOptions final : config::Options {
-  std::int64_t candidates = 4096;
-  double probe = 5e-4;
-  std::string upload = "slopes", scalars = "float32";
-  bool pro = false, ablate = false;
-  double pro_clip = 1000;
-  void fields(config::Fields& fields) override {
-    fields.integer("candidates", candidates, {1, 65536}, "directions K");
-    fields.real("probe", probe, {.above = 0}, "distance of the two losses; 1e-2 for LoRA");
-    fields.text("upload", upload, {.one_of = {"slopes", "sums"}},
-                "what a client sends: every slope with its direction, or a sum for each direction");
-    fields.text("scalars", scalars, {.one_of = {"float32", "float16"}}, "how numbers are sent");
-    fields.boolean("pro", pro, "draw directions with large slopes more often (FedKSeed-Pro)");
-    fields.real("pro_clip", pro_clip, {.above = 0}, "largest magnitude that pro counts");
-    fields.boolean("ablate", ablate, "pro: leave all chances alike");
-  }
-};
-
-// What both sides know of the run.
-struct Space {
-  Space(const FedkseedOptions& options_, const JobPlan& plan_)
-      : options(options_),
-        plan(plan_),
-        code(options_.scalars),
-        directions(plan_.layout.size()),
-        lr(learn::learning_rate(plan_.train.optimizer)) {}
-
-  std::size_t count() const { return static_cast<std::size_t>(options.candidates); }
-  std::uint64_t key(std::size_t j) const { return plan.common.stream("direction", j).key(); }
-  // w0 - lr sum_j a_j z_j.
-  void rebuild(std::span<const float> sums, std::span<float> weights) const {
-    std::ranges::copy(plan.initial, weights.begin());
-    for (std::size_t j = 0; j < sums.size(); ++j) {
-      if (sums[j] != 0) directions.add(key(j), -lr * sums[j], weights);
-    }
-  }
-
-  FedkseedOptions options;
-  const JobPlan& plan;
-  ScalarCode code;
-  Directions directions;
-  double lr;
-};
-
-// Directions and slopes of an update; sums have none.
-struct Slopes {
-  std::vector<std::size_t> seeds;
-  std::vector<float> values;
-};
-Slopes slopes_in(const Message& update, const Space& space) {
-  Slopes slopes;
-  slopes.seeds = words_in(bytes_in(update, "seeds"), space.count());
-  slopes.values = space.code.decode(bytes_in(update, "slopes"), slopes.seeds.size());
-  return slopes;
-}
-// Sum of slopes by direction, [K].
-std::vector<float> sums_in(const Message& update, const Space& space) {
-  if (space.options.upload == "sums") {
-    return space.code.decode(bytes_in(update, "sums"), space.count());
-  }
-  std::vector<float> sums(space.count());
-  const Slopes slopes = slopes_in(update, space);
-  for (std::size_t i = 0; i < slopes.seeds.size(); ++i) sums[slopes.seeds[i]] += slopes.values[i];
-  return sums;
-}
 
 class FedkseedServer final : public RoundServer {
  public:
@@ -245,115 +178,6 @@ class FedkseedServer final : public RoundServer {
   std::map<std::int64_t, SharedMessage> tasks_;  // of this round, by what is known
 };
 
-class FedkseedClient final : public RoundClient {
- public:
-  FedkseedClient(const FedkseedOptions& options, const JobPlan& plan)
-      : space_(options, plan), sums_(space_.count()) {}
-
-  std::vector<float> global(const Message& task, ClientContext&) override {
-    std::vector<float> weights;
-    if (!follow(task)) return weights;
-    weights.resize(space_.directions.size());
-    space_.rebuild(sums_, weights);
-    return weights;
-  }
-
-  Work work(const Message& task, ClientContext& ctx) override {
-    if (!follow(task)) return {Message(kBehind)};
-    const std::vector<double> up_to = chances_in(task);
-    learn::LearnerPool::Lease learner = ctx.learners.acquire();
-    space_.rebuild(sums_, learner->weights());
-    Batches batches(ctx.data, ctx.train, static_cast<std::size_t>(ctx.plan.train.batch_size),
-                    ctx.rng.stream("order", round_));
-    Rng draws = ctx.rng.stream("directions", round_);
-    Probe probe(*learner, space_.directions, space_.options.probe);
-    const std::int64_t steps = learn::steps_of(ctx.plan.train, ctx.train.size());
-    Slopes slopes;
-    double loss = 0;
-    for (std::int64_t step = 0; step < steps; ++step) {
-      const std::size_t j = draw(up_to, draws);
-      const Probe::Slope found = probe.central(space_.key(j), batches.next());
-      if (!found.finite) continue;
-      // The step is made with the number that is sent.
-      const float sent = static_cast<float>(found.slope);
-      const float slope = space_.code.decode(space_.code.encode({&sent, 1}, Rng(0)), 1)[0];
-      space_.directions.add(space_.key(j), -space_.lr * slope, learner->weights());
-      slopes.seeds.push_back(j);
-      slopes.values.push_back(slope);
-      loss += found.loss;
-    }
-    Message answer = Message("update")
-                         .with("examples", static_cast<std::int64_t>(ctx.train.size()))
-                         .with("loss", loss / std::max(1.0, double(slopes.seeds.size())))
-                         .with("steps", steps);
-    if (space_.options.upload == "sums") {
-      std::vector<float> sums(space_.count());
-      for (std::size_t i = 0; i < slopes.seeds.size(); ++i) {
-        sums[slopes.seeds[i]] += slopes.values[i];
-      }
-      answer.tensors.emplace("sums", tensor_of(space_.code.encode(sums, Rng(0))));
-    } else {
-      answer.tensors.emplace("seeds", tensor_of(words_of(slopes.seeds)));
-      answer.tensors.emplace("slopes", tensor_of(space_.code.encode(slopes.values, Rng(0))));
-    }
-    return {std::move(answer), steps};
-  }
-
-  Message save() const override {
-    return Message("state").with("round", round_).with("sums", Tensor::of(sums_, {}));
-  }
-  void load(const Message& state) override {
-    const wire::Expect fields(state, "state");
-    round_ = fields.integer("round", 0, kCountMax);
-    const auto sums = fields.f32("sums", {space_.options.candidates});
-    sums_.assign(sums.begin(), sums.end());
-  }
-
- private:
-  // Brings the sums to the task's. False if those that it builds on are not here.
-  bool follow(const Message& task) {
-    const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
-    const ByteView sums = bytes_in(task, "sums");
-    if (task.scalars.contains("known")) {
-      // What this client has is of the end of the round before round_.
-      if (expect.integer("known", 0, round - 1) > std::max<std::int64_t>(0, round_ - 1)) {
-        return false;
-      }
-      const auto seeds = words_in(bytes_in(task, "seeds"), space_.count());
-      const auto values = space_.code.decode(sums, seeds.size());
-      for (std::size_t i = 0; i < seeds.size(); ++i) sums_[seeds[i]] = values[i];
-    } else {
-      sums_ = space_.code.decode(sums, space_.count());
-    }
-    round_ = round;
-    return true;
-  }
-
-  // Running sums of the chances; empty: all alike.
-  std::vector<double> chances_in(const Message& task) const {
-    std::vector<double> up_to;
-    if (!space_.options.pro) return up_to;
-    double total = 0;
-    for (const float chance : space_.code.decode(bytes_in(task, "chances"), space_.count())) {
-      if (chance < 0) throw ProtocolError("\"train\": a chance is negative");
-      up_to.push_back(total += chance);
-    }
-    if (!(total > 0)) throw ProtocolError("\"train\": all chances are 0");
-    return up_to;
-  }
-
-  std::size_t draw(std::span<const double> up_to, Rng& draws) const {
-    if (up_to.empty()) return static_cast<std::size_t>(draws.below(space_.count()));
-    const auto found = std::ranges::upper_bound(up_to, draws.uniform(0, up_to.back()));
-    return std::min(static_cast<std::size_t>(found - up_to.begin()), up_to.size() - 1);
-  }
-
-  Space space_;
-  std::int64_t round_ = 0;   // the last one that it was asked in
-  std::vector<float> sums_;  // a, as of then
-};
-
 }  // namespace
 
 MethodEntry fedkseed() {
@@ -379,8 +203,7 @@ MethodEntry fedkseed() {
               },
           .make_client =
               [](const config::Options& options, const JobPlan& plan) {
-                return std::make_unique<FedkseedClient>(
-                    dynamic_cast<const FedkseedOptions&>(options), plan);
+                return make_fedkseed_client(dynamic_cast<const FedkseedOptions&>(options), plan);
               }};
 }
 
