@@ -117,7 +117,7 @@ Message MaskedClient::mask(const Message& task, const Message& update, const Job
   if (neighbours_.empty() || masked_) throw ProtocolError("it has no masks for this round");
   const std::vector<PeerId> writers = ids_in(bytes_in(task, "letters_from"));
   ByteReader letters(bytes_in(task, "letters"));
-  const MaskedForm form(plan.secure, static_cast<std::size_t>(plan.per_round));
+  const MaskedForm form(plan, round_);
   std::vector<std::uint32_t> words = form.words(update, rng);
   secure::add_mask(seed_, true, form.bits(), words);
   for (const PeerId id : writers) {

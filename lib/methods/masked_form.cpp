@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "codec/detail/bits.hpp"
 #include "methods/detail/masked.hpp"
@@ -20,16 +21,30 @@ std::size_t SecurePlan::threshold_of(std::size_t neighbours) const {
   return few > 0 && neighbours == few ? few_threshold : neighbours / 2 + 1;
 }
 
-MaskedForm::MaskedForm(const SecurePlan& plan, std::size_t clients)
-    : plan_(plan), quantizer_(plan.clip, plan.levels, clients) {
+MaskedForm::MaskedForm(const JobPlan& plan, std::int64_t round)
+    : plan_(plan.secure),
+      quantizer_(plan_.clip, plan_.levels, static_cast<std::size_t>(plan.per_round)),
+      support_(plan.common.stream("support", round)) {
   if (quantizer_.bits() == 0) {
-    throw ConfigError(
-        "privacy.secure_aggregation.levels is " + std::to_string(plan.levels) + ": sums of " +
-            std::to_string(clients) + " clients do not fit into 32 bits",
-        "at most " +
-            std::to_string((std::int64_t{1} << 32) / static_cast<std::int64_t>(clients) - 1) +
-            " levels for that cohort");
+    throw ConfigError("privacy.secure_aggregation.levels is " + std::to_string(plan_.levels) +
+                          ": sums of " + std::to_string(plan.per_round) +
+                          " clients do not fit into 32 bits",
+                      "lower levels");
   }
+}
+
+std::vector<std::size_t> MaskedForm::sent(std::size_t values) const {
+  std::vector<std::size_t> positions(values);
+  std::iota(positions.begin(), positions.end(), std::size_t{0});
+  if (plan_.ratio >= 1) return positions;
+  positions = Rng(support_).permutation(values);
+  positions.resize(count(values) - 2);
+  std::ranges::sort(positions);
+  return positions;
+}
+
+std::size_t MaskedForm::count(std::size_t values) const {
+  return 2 + static_cast<std::size_t>(std::ceil(plan_.ratio * static_cast<double>(values)));
 }
 
 std::vector<std::uint32_t> MaskedForm::words(const Message& update, Rng rng) const {
@@ -38,14 +53,15 @@ std::vector<std::uint32_t> MaskedForm::words(const Message& update, Rng rng) con
   const double examples = static_cast<double>(fields.integer("examples", 1, INT64_MAX));
   const double weight =
       std::clamp(std::round(q * examples / static_cast<double>(plan_.examples_max)), 1.0, q);
-  const double share = weight / q;
-  std::vector<std::uint32_t> words;
+  std::vector<float> values;
   for (const auto& [name, tensor] : update.tensors) {
     if (tensor.dtype != DType::f32) continue;
-    for (const float value : tensor.f32()) {
-      words.push_back(
-          quantizer_.encode(std::clamp(double{value}, -plan_.clip, plan_.clip) * share, rng));
-    }
+    values.insert(values.end(), tensor.f32().begin(), tensor.f32().end());
+  }
+  std::vector<std::uint32_t> words;
+  for (const std::size_t position : sent(values.size())) {
+    const double value = std::clamp(double{values[position]}, -plan_.clip, plan_.clip);
+    words.push_back(quantizer_.encode(value * weight / q, rng));
   }
   const double loss = std::clamp(fields.real("loss"), 0.0, kLossMax) / kLossMax * weight;
   words.push_back(static_cast<std::uint32_t>(std::floor(loss + rng.uniform_double())));
@@ -53,23 +69,32 @@ std::vector<std::uint32_t> MaskedForm::words(const Message& update, Rng rng) con
   return words;
 }
 
-Message MaskedForm::mean(std::span<const std::uint32_t> sums, std::size_t count,
+Message MaskedForm::mean(std::span<const std::uint32_t> sums, std::size_t clients,
                          const Message& like) const {
   const auto q = static_cast<double>(plan_.levels);
   const auto weight = static_cast<double>(sums.back());
-  if (weight < 1 || weight > q * static_cast<double>(count)) {
+  if (weight < 1 || weight > q * static_cast<double>(clients)) {
     throw ProtocolError("the sum of the weights is " + std::to_string(sums.back()));
+  }
+  std::size_t size = 0;
+  for (const auto& [name, tensor] : like.tensors) size += tensor.f32().size();
+  std::vector<float> values(size);
+  const std::vector<std::size_t> positions = sent(size);
+  const double scale =
+      q / weight * static_cast<double>(size) / static_cast<double>(positions.size());
+  for (std::size_t i = 0; i < positions.size(); ++i) {
+    values[positions[i]] = static_cast<float>(quantizer_.decode(sums[i], clients) * scale);
   }
   Message mean = like;
   std::size_t at = 0;
   for (auto& [name, tensor] : mean.tensors) {
-    for (float& value : tensor.f32()) {
-      value = static_cast<float>(quantizer_.decode(sums[at++], count) * q / weight);
-    }
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(at), tensor.f32().size(),
+                tensor.f32().begin());
+    at += tensor.f32().size();
   }
   const double examples = weight / q * static_cast<double>(plan_.examples_max);
   mean.scalars["examples"] = std::max<std::int64_t>(1, std::llround(examples));
-  mean.scalars["loss"] = static_cast<double>(sums[at]) * kLossMax / weight;
+  mean.scalars["loss"] = static_cast<double>(sums[positions.size()]) * kLossMax / weight;
   return mean;
 }
 

@@ -16,7 +16,7 @@ constexpr std::size_t kLetterBytes = 2 * secure::kShareBytes + secure::kSealByte
 class Masking {
  public:
   Masking(const JobPlan& plan, std::int64_t round)
-      : plan_(plan), round_(round), form_(plan.secure, static_cast<std::size_t>(plan.per_round)) {}
+      : plan_(plan), round_(round), form_(plan, round) {}
 
   const MaskedForm& form() const { return form_; }
 
@@ -206,8 +206,9 @@ Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, std::int64_t ro
                              const Message& like) {
   MaskedRound out;
   Masking masking(plan, round);
-  std::size_t count = 2;
-  for (const auto& [name, tensor] : like.tensors) count += tensor.f32().size();
+  std::size_t values = 0;
+  for (const auto& [name, tensor] : like.tensors) values += tensor.f32().size();
+  const std::size_t count = masking.form().count(values);
   const auto until = [&] { return net.now() + seconds(seconds_each); };
   const auto enough = [&](std::size_t have, const char* stage) {
     if (static_cast<std::int64_t>(have) >= plan.quorum_count()) return true;

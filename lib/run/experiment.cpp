@@ -295,6 +295,9 @@ void SecureOptions::fields(Fields& fields) {
               "among a few");
   fields.real("clip", clip, {.above = 0}, "largest magnitude of a value in an update");
   fields.integer("levels", levels, {1, 4294967295}, "steps between -clip and clip");
+  fields.real(
+      "ratio", ratio, {.above = 0, .max = 1},
+      "share of the values that is sent: other ones in each round, the same of all clients");
   fields.integer("examples_max", examples_max, {1, limits::kExamplesMax},
                  "clients with more examples weigh no more");
   fields.real("corrupt", corrupt, {.min = 0, .below = 0.5},

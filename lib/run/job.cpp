@@ -18,8 +18,12 @@ std::string codec_digest(const Experiment& experiment) {
 
 methods::SecurePlan secure_of(const Experiment& experiment) {
   const SecureOptions& options = experiment.privacy.secure_aggregation;
-  methods::SecurePlan plan{options.kind != "none", options.clip, options.levels,
-                           options.examples_max};
+  methods::SecurePlan plan;
+  plan.on = options.kind != "none";
+  plan.clip = options.clip;
+  plan.levels = options.levels;
+  plan.ratio = options.ratio;
+  plan.examples_max = options.examples_max;
   constexpr std::int64_t kComplete = 30;  // below it everyone is everyone's neighbour
   if (options.kind == "secagg_plus" && experiment.cohort() >= kComplete) {
     const secure::Sparsity sparse = secure::sparsity(static_cast<std::size_t>(experiment.cohort()),

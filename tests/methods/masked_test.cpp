@@ -38,8 +38,10 @@ test::Game masked_game(const test::Problem& problem, const char* method = "fedav
 // One step of rate 0.1 from 0 by these clients, through integers as the clients round them.
 std::vector<float> expected(const test::Game& game, const std::vector<PeerId>& clients) {
   const std::size_t size = game.plan.layout.size();
-  const MaskedForm form(game.plan.secure, static_cast<std::size_t>(game.plan.per_round));
-  std::vector<std::uint32_t> sums(size + 2);
+  JobPlan plan = game.plan;
+  plan.common = Rng(1).stream("common");
+  const MaskedForm form(plan, 1);
+  std::vector<std::uint32_t> sums(form.count(size));
   for (const PeerId id : clients) {
     const std::vector<float> zero(size);
     std::vector<float> slope(size), delta(size);
@@ -156,7 +158,7 @@ TEST_CASE("masked: what crosses the wire is as long as the formula, and looks li
   };
   const Played played = play(game);
   REQUIRE(played.error.empty());
-  const MaskedForm form(game.plan.secure, kClients);
+  const MaskedForm form(game.plan, 1);
   CHECK(form.bits() == 19);
   const std::size_t packed = ((kSize + 2) * 19 + 7) / 8;
   CHECK(played.bytes[0].up.payload == kClients * (64 + 5 * 100 + packed + 5 * 36));
@@ -172,6 +174,34 @@ TEST_CASE("masked: what crosses the wire is as long as the formula, and looks li
     CHECK(square > 170);
     CHECK(square < 350);  // chi-square, 255 degrees of freedom, 1e-4
   }
+}
+
+TEST_CASE("masked: a common part of the values, right on average", "[methods][secure]") {
+  constexpr std::int64_t kClients = 4;
+  constexpr std::size_t kSize = 50;
+  const test::Problem toy(kClients, kSize, pull, 0.1);
+  test::Game game = masked_game(toy);
+  game.plan.secure.ratio = 0.2;
+  const Played once = play(game);
+  REQUIRE(once.error.empty());
+  CHECK(once.last() == expected(game, all_but(kClients, {})));
+  CHECK(std::ranges::count_if(once.last(), [](float value) { return value != 0; }) == 10);
+  const std::size_t packed = (12 * 18 + 7) / 8;
+  CHECK(once.bytes[0].up.payload == kClients * (64 + 3 * 100 + packed + 3 * 36));
+  std::vector<double> mean(kSize);
+  constexpr int kSeeds = 400;
+  game.plan.secure.on = false;
+  const std::vector<float> exact = play(game).last();
+  game.plan.secure.on = true;
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    game.seed = seed;
+    const std::vector<float> weights = play(game).last();
+    for (std::size_t j = 0; j < kSize; ++j) mean[j] += double{weights[j]} / kSeeds;
+  }
+  double error = 0;
+  for (std::size_t j = 0; j < kSize; ++j) error += std::pow(mean[j] - exact[j], 2);
+  // Each draw is off by sqrt(1 / ratio - 1) = 2 of its length.
+  CHECK(std::sqrt(error) < 1.3 * 2 * math::norm(exact) / std::sqrt(double{kSeeds}));
 }
 
 TEST_CASE("masked: a client refuses what would uncover it", "[methods][secure]") {

@@ -28,26 +28,34 @@ ExchangeId stage_exchange(std::int64_t round, int stage);
 // The round of any exchange.
 std::int64_t round_of(ExchangeId exchange);
 
-// An update as integers and back: all float32 tensors by name, one behind the other, times the
-// client's weight, then the loss times it, then the weight.
+// An update as integers and back: all float32 tensors by name, one behind the other, of which a
+// share `ratio`, the same for all clients of a round, times the client's weight; then the loss
+// times it, then the weight.
 class MaskedForm {
  public:
-  MaskedForm(const SecurePlan& plan, std::size_t clients);
+  MaskedForm(const JobPlan& plan, std::int64_t round);
 
   unsigned bits() const { return quantizer_.bits(); }
+  // Words of an update of so many values.
+  std::size_t count(std::size_t values) const;
   // Stochastic rounding by `rng`. Examples beyond plan.examples_max weigh no more than these.
   std::vector<std::uint32_t> words(const Message& update, Rng rng) const;
-  // The mean update of `count` clients: tensors shaped like those of `like`, "examples" their
-  // estimated number, "loss" the mean. Throws ProtocolError on sums that cannot be.
-  Message mean(std::span<const std::uint32_t> sums, std::size_t count, const Message& like) const;
+  // The mean update of `clients`: tensors shaped like those of `like`, values that were not sent 0
+  // and the others 1 / ratio as large; "examples" their estimated number, "loss" the mean. Throws
+  // ProtocolError on sums that cannot be.
+  Message mean(std::span<const std::uint32_t> sums, std::size_t clients, const Message& like) const;
 
   Bytes pack(std::span<const std::uint32_t> words) const;
   // Throws WireError unless they are `count` packed words.
   std::vector<std::uint32_t> unpack(ByteView bytes, std::size_t count) const;
 
  private:
+  // Which of so many values are sent, ascending.
+  std::vector<std::size_t> sent(std::size_t values) const;
+
   SecurePlan plan_;
   secure::Quantizer quantizer_;
+  Rng support_;
 };
 
 // One client's part. Its secrets live as long as the round, in memory alone.
