@@ -57,8 +57,7 @@ std::vector<std::vector<std::size_t>> ring(std::size_t n, std::size_t k) {
       all[i].push_back((i + n - step) % n);
     }
     std::ranges::sort(all[i]);
-    const auto rest = std::ranges::unique(all[i]);
-    all[i].erase(rest.begin(), rest.end());
+    all[i].erase(std::unique(all[i].begin(), all[i].end()), all[i].end());
   }
   return all;
 }
