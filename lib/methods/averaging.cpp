@@ -116,9 +116,14 @@ std::unique_ptr<aggregate::ServerOptimizer> make_server_optimizer(const Averagin
   throw ConfigError("no server optimizer \"" + chosen.kind + '"', "fedctl list optimizers");
 }
 
+std::unique_ptr<ServerMethod> make_stepping_server(
+    std::unique_ptr<aggregate::ServerOptimizer> optimizer) {
+  return std::make_unique<AveragingServer>(std::move(optimizer));
+}
+
 std::unique_ptr<ServerMethod> make_averaging_server(const config::Options& options,
                                                     const JobPlan& plan) {
-  return std::make_unique<AveragingServer>(
+  return make_stepping_server(
       make_server_optimizer(dynamic_cast<const AveragingOptions&>(options), plan));
 }
 

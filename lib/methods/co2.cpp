@@ -5,9 +5,9 @@
 //
 //   server -> client  "train"   {"round" = t; f32 "weights" x [d] of period t + 1 (delay: false:
 //   t)} client            has trained period t by now, behind its last answer client -> server
-//   "update"  {f32 "delta" [d] = start - end of period t; "examples", "loss",
+//   "update"  {f32 "delta" [d] = end - start of period t; "examples", "loss",
 //                     "steps"}
-//   server            m <- beta m + mean delta / gap, cut to +-clip;  x <- x - lr m
+//   server            m <- beta m - mean delta / gap, cut to +-clip;  x <- x - lr m
 //
 // Payload 4 d each way, the codec's up. A client that has nothing trained yet trains on the spot;
 // then the first two periods begin at the same weights, as in the paper.
@@ -17,7 +17,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "aggregate/server_optimizer.hpp"
 #include "math/vectors.hpp"
+#include "methods/detail/averaging.hpp"
 #include "methods/detail/local.hpp"
 #include "methods/detail/states.hpp"
 #include "methods/method.hpp"
@@ -46,77 +48,42 @@ struct Co2Options final : config::Options {
   }
 };
 
-class Co2Server final : public RoundServer {
+// The outer step, as FedAvg's server takes it: `delta` is the mean of end - start.
+class Co2Step final : public aggregate::ServerOptimizer {
  public:
-  Co2Server(const Co2Options& options, std::size_t size) : options_(options), momentum_(size) {
+  Co2Step(const Co2Options& options, std::size_t size) : options_(options), momentum_(size) {
     if (!options_.ablate) return;
     options_.gap = "constant";
     options_.gap_value = 1;
     options_.clip = 0;
   }
 
-  SharedMessage instruct(std::int64_t round, PeerId, ServerContext& ctx) override {
-    if (round != task_round_) {
-      task_ = wire::share(
-          Message("train").with("round", round).with("weights", Tensor::of(ctx.weights, {})));
-      task_round_ = round;
-    }
-    return task_;
-  }
-
-  void inspect(PeerId, const Message& reply, const ServerContext& ctx) override {
-    const wire::Expect update(reply, "update");
-    update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
-    update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 0, kCountMax);
-    update.real("loss");
-  }
-
-  std::optional<Message> blank(const ServerContext& ctx) const override {
-    return Message("update").with(
-        "delta", Tensor::zeros(DType::f32, {static_cast<std::int64_t>(ctx.weights.size())}));
-  }
-
-  Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
-    std::vector<aggregate::Contribution> contributions;
-    Merged merged;
-    for (const auto& [peer, reply] : replies) {
-      const wire::Expect update(reply, "update");
-      const std::int64_t examples = update.integer("examples", 1, kCountMax);
-      contributions.push_back(
-          {peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
-      merged.examples += examples;
-      merged.train_loss += static_cast<double>(examples) * update.real("loss");
-    }
-    merged.train_loss /= static_cast<double>(merged.examples);
-    std::vector<float> mean(ctx.weights.size());
-    ctx.aggregator.combine(contributions, mean);
+  void step(std::span<float> weights, std::span<const float> delta) override {
     double gap = options_.gap_value;
     if (options_.gap == "measured") {
-      gap = 1 + options_.lr * math::norm(momentum_) / std::max(1e-30, math::norm(mean));
+      gap = 1 + options_.lr * math::norm(momentum_) / std::max(1e-30, math::norm(delta));
     }
     const auto share = static_cast<float>(1 / gap), beta = static_cast<float>(options_.momentum);
     const auto most = static_cast<float>(options_.clip), lr = static_cast<float>(options_.lr);
-    for (std::size_t i = 0; i < mean.size(); ++i) {
-      momentum_[i] = beta * momentum_[i] + share * mean[i];
+    for (std::size_t i = 0; i < delta.size(); ++i) {
+      momentum_[i] = beta * momentum_[i] - share * delta[i];
       if (most > 0) momentum_[i] = std::clamp(momentum_[i], -most, most);
-      ctx.weights[i] -= lr * momentum_[i];
+      weights[i] -= lr * momentum_[i];
     }
-    return merged;
   }
 
-  Message save() const override {
-    return Message("state").with("momentum", Tensor::of(momentum_, {}));
-  }
-  void load(const Message& state) override {
-    momentum_ = floats_in(state, "momentum", momentum_.size());
+  TensorMap state() const override { return {{"m", Tensor::of(momentum_, {})}}; }
+  void restore(const TensorMap& state) override {
+    Message message("state");
+    message.tensors = state;
+    std::vector<float> kept = floats_in(message, "m", momentum_.size());
+    if (state.size() != 1 || kept.empty()) throw WireError("co2: no momentum in the state");
+    momentum_ = std::move(kept);
   }
 
  private:
   Co2Options options_;
   std::vector<float> momentum_;  // m
-  std::int64_t task_round_ = 0;
-  SharedMessage task_;
 };
 
 class Co2Client final : public RoundClient {
@@ -183,7 +150,7 @@ class Co2Client final : public RoundClient {
     const learn::TrainReport report =
         local_.train("order", round_ + 1, learn::steps_of(ctx.plan.train, ctx.train.size()), ctx);
     delta_ = std::exchange(next_, {});
-    for (std::size_t i = 0; i < delta_.size(); ++i) delta_[i] -= local_.weights()[i];
+    for (std::size_t i = 0; i < delta_.size(); ++i) delta_[i] = local_.weights()[i] - delta_[i];
     loss_ = report.loss;
     steps_ = report.steps;
     return report.steps;
@@ -212,8 +179,8 @@ MethodEntry co2() {
           .whole_cohort = true,
           .make_server =
               [](const config::Options& options, const JobPlan& plan) {
-                return std::make_unique<Co2Server>(dynamic_cast<const Co2Options&>(options),
-                                                   plan.layout.size());
+                return make_stepping_server(std::make_unique<Co2Step>(
+                    dynamic_cast<const Co2Options&>(options), plan.layout.size()));
               },
           .make_client =
               [](const config::Options& options, const JobPlan& plan) {

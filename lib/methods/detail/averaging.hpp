@@ -25,6 +25,9 @@ std::unique_ptr<aggregate::ServerOptimizer> make_server_optimizer(const Averagin
 // The hook of one local training that starts at `start`; empty: none.
 using MakeHook = std::function<learn::GradientHook(std::span<const float> start)>;
 
+// Its server with any step.
+std::unique_ptr<ServerMethod> make_stepping_server(
+    std::unique_ptr<aggregate::ServerOptimizer> optimizer);
 std::unique_ptr<ServerMethod> make_averaging_server(const config::Options& options,
                                                     const JobPlan& plan);
 std::unique_ptr<ClientMethod> make_averaging_client(MakeHook make_hook);
