@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "methods/detail/inspection.hpp"
+
 namespace fedctl::methods {
 namespace {
 
@@ -25,9 +27,7 @@ class AveragingServer final : public RoundServer {
   void inspect(PeerId, const Message& reply, const ServerContext& ctx) override {
     const wire::Expect update(reply, "update");
     update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
-    update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 0, kCountMax);
-    update.real("loss");
+    require_report(reply, ctx.plan);
   }
 
   std::optional<Message> blank(const ServerContext& ctx) const override {
@@ -39,14 +39,11 @@ class AveragingServer final : public RoundServer {
     std::vector<aggregate::Contribution> contributions;
     Merged merged;
     for (const auto& [peer, reply] : replies) {
-      const wire::Expect update(reply, "update");
-      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      const std::int64_t examples = add_report(merged, reply);
       contributions.push_back(
           {peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
-      merged.examples += examples;
-      merged.train_loss += static_cast<double>(examples) * update.real("loss");
     }
-    merged.train_loss /= static_cast<double>(merged.examples);
+    finish(merged);
     std::vector<float> delta(ctx.weights.size());
     ctx.aggregator.combine(contributions, delta);
     optimizer_->step(ctx.weights, delta);

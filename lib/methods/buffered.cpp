@@ -137,9 +137,7 @@ class BufferedServer final : public ServerMethod {
     const auto values =
         update.f32(tensor_name(plan_), {static_cast<std::int64_t>(ctx.weights.size())});
     require_norm(answer, ctx.plan);
-    const std::int64_t examples = update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 0, kCountMax);
-    const double loss = update.real("loss");
+    const std::int64_t examples = require_report(answer, ctx.plan);
     const std::int64_t staleness = version_ - update.integer("version", 0, version_);
     if (plan_.staleness_max > 0 && staleness > plan_.staleness_max) {
       throw ProtocolError("it began " + std::to_string(staleness) +
@@ -149,9 +147,9 @@ class BufferedServer final : public ServerMethod {
     if (const auto scores = reported_holdout(answer)) report_.client_scores.push_back(*scores);
     ++report_.replied;
     report_.examples += examples;
-    report_.train_loss += static_cast<double>(examples) * loss;
+    report_.train_loss += static_cast<double>(examples) * update.real("loss");
     report_.staleness = report_.staleness.value_or(0) + static_cast<double>(staleness);
-    buffer_.push_back({envelope.from, envelope.exchange, staleness, examples,
+    buffer_.push_back({envelope.from, envelope.exchange, staleness,
                        std::vector<float>(values.begin(), values.end())});
   }
 

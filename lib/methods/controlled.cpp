@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "math/vectors.hpp"
+#include "methods/detail/inspection.hpp"
 #include "methods/detail/states.hpp"
 
 namespace fedctl::methods {
@@ -49,14 +50,12 @@ class ControlledServer final : public RoundServer {
     double path = 0;
     for (const auto& [peer, reply] : replies) {
       const wire::Expect update(reply, "update");
-      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      add_report(merged, reply);
       contributions.push_back({peer, 1, reply.tensors.at("increment").f32()});
-      merged.examples += examples;
-      merged.train_loss += static_cast<double>(examples) * update.real("loss");
       path += update.real("path");
       ++used_[peer];
     }
-    merged.train_loss /= static_cast<double>(merged.examples);
+    finish(merged);
     const auto answered = static_cast<double>(replies.size());
     std::vector<float> mean(ctx.weights.size());
     ctx.aggregator.combine(contributions, mean);

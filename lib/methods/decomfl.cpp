@@ -140,16 +140,8 @@ MethodEntry decomfl() {
           .alike = false,
           .fixed_steps = true,
           .own_code = true,
-          .make_server =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_server(std::make_unique<DecomflRule>(
-                    dynamic_cast<const DecomflOptions&>(options), plan));
-              },
-          .make_client =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_client(std::make_unique<DecomflRule>(
-                    dynamic_cast<const DecomflOptions&>(options), plan));
-              }};
+          .make_server = replay_server<DecomflRule, DecomflOptions>,
+          .make_client = replay_client<DecomflRule, DecomflOptions>};
 }
 
 }  // namespace fedctl::methods

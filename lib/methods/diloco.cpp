@@ -22,6 +22,7 @@
 #include <set>
 
 #include "methods/detail/fragments.hpp"
+#include "methods/detail/inspection.hpp"
 #include "methods/detail/local.hpp"
 #include "methods/detail/states.hpp"
 #include "methods/method.hpp"
@@ -114,9 +115,7 @@ class DilocoServer final : public RoundServer {
     const wire::Expect update(reply, "update");
     const std::size_t p = rota_.of_round(task_round_);
     update.f32(named("delta", p), {static_cast<std::int64_t>(rota_.fragments[p].size())});
-    update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 0, kCountMax);
-    update.real("loss");
+    require_report(reply, ctx.plan);
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
@@ -125,15 +124,12 @@ class DilocoServer final : public RoundServer {
     std::vector<aggregate::Contribution> contributions;
     Merged merged;
     for (const auto& [peer, reply] : replies) {
-      const wire::Expect update(reply, "update");
-      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      const std::int64_t examples = add_report(merged, reply);
       contributions.push_back(
           {peer, static_cast<double>(examples), reply.tensors.at(named("delta", p)).f32()});
-      merged.examples += examples;
-      merged.train_loss += static_cast<double>(examples) * update.real("loss");
       answered_[peer] = round;
     }
-    merged.train_loss /= static_cast<double>(merged.examples);
+    finish(merged);
     std::vector<float> delta(fragment.size());
     ctx.aggregator.combine(contributions, delta);
     const auto lr = static_cast<float>(options_.lr), mu = static_cast<float>(options_.momentum);

@@ -21,6 +21,7 @@
 #include <map>
 
 #include "math/vectors.hpp"
+#include "methods/detail/inspection.hpp"
 #include "methods/detail/states.hpp"
 
 namespace fedctl::methods {
@@ -28,8 +29,6 @@ namespace fedctl::methods {
 MethodEntry fedkseed();
 
 namespace {
-
-constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
 
 class FedkseedServer final : public RoundServer {
  public:
@@ -54,14 +53,8 @@ class FedkseedServer final : public RoundServer {
       known_[from] = 0;
       throw ProtocolError("it has lost the sums; it gets all of them next time");
     }
-    const wire::Expect update(reply, "update");
-    update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 0, kCountMax);
-    update.real("loss");
-    if (const double norm = math::norm(sums_in(reply, space_)); !(norm <= ctx.plan.norm_max)) {
-      throw ProtocolError("norm of the sums " + std::to_string(norm) +
-                          ", server.max_update_norm is " + std::to_string(ctx.plan.norm_max));
-    }
+    require_report(reply, ctx.plan);
+    require_norm(math::norm(sums_in(reply, space_)), ctx.plan, "sums");
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
@@ -69,16 +62,13 @@ class FedkseedServer final : public RoundServer {
     std::vector<aggregate::Contribution> contributions;
     Merged merged;
     for (const auto& [peer, reply] : replies) {
-      const wire::Expect update(reply, "update");
-      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      const std::int64_t examples = add_report(merged, reply);
       sums.push_back(sums_in(reply, space_));
       contributions.push_back({peer, static_cast<double>(examples), sums.back()});
-      merged.examples += examples;
-      merged.train_loss += static_cast<double>(examples) * update.real("loss");
       known_[peer] = round - 1;
       if (space_.options.pro) remember_magnitudes(slopes_in(reply, space_));
     }
-    merged.train_loss /= static_cast<double>(merged.examples);
+    finish(merged);
     std::vector<float> mean(space_.count());
     ctx.aggregator.combine(contributions, mean);
     for (std::size_t j = 0; j < mean.size(); ++j) {

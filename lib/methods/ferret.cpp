@@ -205,16 +205,8 @@ MethodEntry ferret() {
           .rung = 2,
           .alike = false,
           .own_code = true,
-          .make_server =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_server(std::make_unique<FerretRule>(
-                    dynamic_cast<const FerretOptions&>(options), plan));
-              },
-          .make_client =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_client(std::make_unique<FerretRule>(
-                    dynamic_cast<const FerretOptions&>(options), plan));
-              }};
+          .make_server = replay_server<FerretRule, FerretOptions>,
+          .make_client = replay_client<FerretRule, FerretOptions>};
 }
 
 }  // namespace fedctl::methods

@@ -141,16 +141,8 @@ MethodEntry just_one_byte() {
           .mean_only = true,
           .fixed_steps = true,
           .own_code = true,
-          .make_server =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_server(std::make_unique<JustOneByteRule>(
-                    dynamic_cast<const JustOneByteOptions&>(options), plan));
-              },
-          .make_client =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_client(std::make_unique<JustOneByteRule>(
-                    dynamic_cast<const JustOneByteOptions&>(options), plan));
-              }};
+          .make_server = replay_server<JustOneByteRule, JustOneByteOptions>,
+          .make_client = replay_client<JustOneByteRule, JustOneByteOptions>};
 }
 
 }  // namespace fedctl::methods

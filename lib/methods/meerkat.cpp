@@ -201,16 +201,8 @@ MethodEntry meerkat() {
                         ", but method.public names no data",
                     "public: [{kind: ...}], data that the server may read; or mask: magnitude");
               },
-          .make_server =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_server(std::make_unique<MeerkatRule>(
-                    dynamic_cast<const MeerkatOptions&>(options), plan));
-              },
-          .make_client =
-              [](const config::Options& options, const JobPlan& plan) {
-                return make_replay_client(std::make_unique<MeerkatRule>(
-                    dynamic_cast<const MeerkatOptions&>(options), plan));
-              }};
+          .make_server = replay_server<MeerkatRule, MeerkatOptions>,
+          .make_client = replay_client<MeerkatRule, MeerkatOptions>};
 }
 
 }  // namespace fedctl::methods

@@ -159,6 +159,10 @@ class RoundServer : public ServerMethod {
   // An update as merge() takes it, with zeros, for methods that only need the mean of the updates
   // weighted by examples; with secure aggregation merge() is given that one, under any client's id.
   virtual std::optional<Message> blank(const ServerContext&) const { return std::nullopt; }
+  // Puts the questions and gathers the answers. For methods that go on talking with a client within
+  // a round; what Answers says of peers holds at the end.
+  virtual Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, std::int64_t round,
+                                       const talk::Requests& requests, TimePoint until);
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
@@ -187,6 +191,11 @@ class RoundClient : public ClientMethod {
     std::int64_t steps = 0;  // training steps, for the modelled time
   };
   virtual Work work(const Message& task, ClientContext& ctx) = 0;
+  // The same for clients that talk with others meanwhile; nullopt: the run is over.
+  virtual Task<std::optional<Work>> work_with(Endpoint& net, const Message& task,
+                                              ClientContext& ctx);
+  // What a neighbour says while no task is worked on.
+  virtual Task<void> heard(Endpoint& net, talk::Envelope envelope, ClientContext& ctx);
   // The global weights that the task stands for, or none. Called before work(), in the rounds that
   // ask clients for an evaluation.
   virtual std::vector<float> global(const Message& task, ClientContext& ctx);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "codec/detail/positions.hpp"
+#include "methods/detail/inspection.hpp"
 #include "methods/detail/states.hpp"
 
 namespace fedctl::methods {
@@ -30,6 +31,16 @@ std::vector<std::size_t> mask_in(ByteView bytes, std::size_t size) {
   std::vector<std::size_t> positions = codec::detail::read_positions({&all, 1}, rest);
   if (!rest.empty()) throw WireError("bytes behind a mask");
   return positions;
+}
+
+// The directions' mask in a message, if they have one; and back, if the message has one.
+void put_mask(const Directions& directions, Message& message) {
+  if (!directions.masked()) return;
+  message.tensors.emplace("mask", tensor_of(mask_bytes(directions.positions(), directions.size())));
+}
+void take_mask(const Message& message, Directions& directions) {
+  if (!message.tensors.contains("mask")) return;
+  directions.mask(mask_in(bytes_in(message, "mask"), directions.size()));
 }
 
 // The weights that the method moves, one behind the other.
@@ -74,15 +85,9 @@ class ReplayServer final : public RoundServer {
       known_[from] = 0;
       throw ProtocolError("it has lost its weights; it gets what it needs next time");
     }
-    const wire::Expect update(reply, "update");
-    update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 0, kCountMax);
-    update.real("loss");
-    const double norm = rule_->norm(bytes_in(reply, "measured"), rule_->steps_of(from));
-    if (!(norm <= ctx.plan.norm_max)) {
-      throw ProtocolError("norm of the numbers " + std::to_string(norm) +
-                          ", server.max_update_norm is " + std::to_string(ctx.plan.norm_max));
-    }
+    require_report(reply, ctx.plan);
+    require_norm(rule_->norm(bytes_in(reply, "measured"), rule_->steps_of(from)), ctx.plan,
+                 "numbers");
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
@@ -90,14 +95,11 @@ class ReplayServer final : public RoundServer {
     Answers answers;
     Merged merged;
     for (const auto& [peer, reply] : replies) {
-      const wire::Expect update(reply, "update");
-      const std::int64_t examples = update.integer("examples", 1, kCountMax);
+      add_report(merged, reply);
       answers.emplace(peer, bytes_in(reply, "measured"));
-      merged.examples += examples;
-      merged.train_loss += static_cast<double>(examples) * update.real("loss");
       known_[peer] = round - 1;
     }
-    merged.train_loss /= static_cast<double>(merged.examples);
+    finish(merged);
     log_.push_back(rule_->entry(replica_, answers, ctx.aggregator));
     rule_->observe(replica_, answers, ctx);
     rule_->advance(replica_, log_.back());
@@ -116,10 +118,7 @@ class ReplayServer final : public RoundServer {
     state.tensors.emplace("lengths", Tensor::of(lengths, {}));
     state.tensors.emplace("known", by_peer(known_));
     state.tensors.emplace("curvature", Tensor::of(replica_.curvature, {}));
-    if (rule_->directions.masked()) {
-      state.tensors.emplace(
-          "mask", tensor_of(mask_bytes(rule_->directions.positions(), rule_->directions.size())));
-    }
+    put_mask(rule_->directions, state);
     rule_->save(state);
     return state;
   }
@@ -137,9 +136,7 @@ class ReplayServer final : public RoundServer {
     replica_.round = static_cast<std::int64_t>(log_.size());
     replica_.curvature = floats_in(state, "curvature", replica_.curvature.size());
     known_ = by_peer_in(state, "known");
-    if (state.tensors.contains("mask")) {
-      rule_->directions.mask(mask_in(bytes_in(state, "mask"), rule_->directions.size()));
-    }
+    take_mask(state, rule_->directions);
     rule_->load(state);
   }
 
@@ -148,10 +145,7 @@ class ReplayServer final : public RoundServer {
                     ServerContext& ctx) const {
     Message task = Message("train").with("round", round);
     if (steps != rule_->plan.train.steps) task.scalars.emplace("steps", steps);
-    if (known == 0 && rule_->directions.masked()) {
-      task.tensors.emplace(
-          "mask", tensor_of(mask_bytes(rule_->directions.positions(), rule_->directions.size())));
-    }
+    if (known == 0) put_mask(rule_->directions, task);
     Bytes log;
     for (auto r = static_cast<std::size_t>(known); r < log_.size(); ++r) {
       log.insert(log.end(), log_[r].begin(), log_[r].end());
@@ -205,17 +199,12 @@ class ReplayClient final : public RoundClient {
     state.scalars.emplace("round", replica_.round);
     state.tensors.emplace("weights", Tensor::of(moving(rule_->directions, weights_), {}));
     state.tensors.emplace("curvature", Tensor::of(replica_.curvature, {}));
-    if (rule_->directions.masked()) {
-      state.tensors.emplace(
-          "mask", tensor_of(mask_bytes(rule_->directions.positions(), rule_->directions.size())));
-    }
+    put_mask(rule_->directions, state);
     return state;
   }
   void load(const Message& state) override {
     begin();
-    if (state.tensors.contains("mask")) {
-      rule_->directions.mask(mask_in(bytes_in(state, "mask"), rule_->directions.size()));
-    }
+    take_mask(state, rule_->directions);
     take(state);
     replica_.round = wire::Expect(state, "state").integer("round", 0, kCountMax);
   }
@@ -240,9 +229,7 @@ class ReplayClient final : public RoundClient {
   bool follow(const Message& task) {
     const wire::Expect expect(task, "train");
     const std::int64_t round = expect.integer("round", 1, kCountMax);
-    if (task.tensors.contains("mask") && !rule_->directions.masked()) {
-      rule_->directions.mask(mask_in(bytes_in(task, "mask"), rule_->directions.size()));
-    }
+    if (!rule_->directions.masked()) take_mask(task, rule_->directions);
     if (rule_->has_mask() && !rule_->directions.masked()) return false;
     if (replica_.round >= round - 1) return true;
     if (task.tensors.contains("weights")) {

@@ -38,6 +38,13 @@ Message masked(MaskedClient& masking, const Message& task, const Message& update
 
 }  // namespace
 
+Task<std::optional<RoundClient::Work>> RoundClient::work_with(Endpoint&, const Message& task,
+                                                              ClientContext& ctx) {
+  co_return work(task, ctx);
+}
+
+Task<void> RoundClient::heard(Endpoint&, talk::Envelope, ClientContext&) { co_return; }
+
 std::vector<float> RoundClient::global(const Message& task, ClientContext& ctx) {
   const auto found = task.tensors.find("weights");
   if (found == task.tensors.end() || found->second.dtype != DType::f32 ||
@@ -61,6 +68,10 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
   while (true) {
     const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
     if (!envelope || std::holds_alternative<talk::Closed>(envelope->event)) co_return;
+    if (envelope->from != talk::kServer) {
+      co_await heard(net, *envelope, ctx);
+      continue;
+    }
     if (const auto* rejected = std::get_if<talk::Rejected>(&envelope->event)) {
       throw ProtocolError("the server's message cannot be read: " + rejected->reason);
     }
@@ -77,7 +88,9 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
             wire::Expect(*task, task->kind).integer(talk::kUnused, 1, INT64_MAX)));
       }
       const auto scores = score(*task, ctx);
-      Work done = work(*task, ctx);
+      std::optional<Work> worked = co_await work_with(net, *task, ctx);
+      if (!worked) co_return;
+      Work& done = *worked;
       net.spend(seconds(static_cast<double>(done.steps) * ctx.plan.step_ms_of(ctx.id) * 1e-3));
       // Said plainly, since no codec can carry it; the round goes on without this client.
       if (!is_finite(done.answer)) {

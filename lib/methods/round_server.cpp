@@ -53,17 +53,41 @@ void require_work(const Message& answer) {
   if (answer.kind == kFailed) throw ProtocolError(wire::Expect(answer, kFailed).text("reason"));
 }
 
+void require_norm(double norm, const JobPlan& plan, const std::string& what) {
+  if (norm <= plan.norm_max) return;
+  throw ProtocolError("norm" + (what.empty() ? "" : " of the " + what) + ' ' +
+                      std::to_string(norm) + ", server.max_update_norm is " +
+                      std::to_string(plan.norm_max));
+}
+
 void require_norm(const Message& answer, const JobPlan& plan) {
   double squares = 0;
   for (const auto& [name, tensor] : answer.tensors) {
     if (tensor.dtype != DType::f32) continue;
     squares += math::dot(tensor.f32(), tensor.f32());
   }
-  const double norm = std::sqrt(squares);
-  if (!(norm <= plan.norm_max)) {
-    throw ProtocolError("norm " + std::to_string(norm) + ", server.max_update_norm is " +
-                        std::to_string(plan.norm_max));
-  }
+  require_norm(std::sqrt(squares), plan);
+}
+
+std::int64_t require_report(const Message& update, const JobPlan& plan) {
+  const wire::Expect fields(update, "update");
+  const std::int64_t examples = fields.integer("examples", 1, plan.examples_max);
+  fields.integer("steps", 0, std::numeric_limits<std::int64_t>::max());
+  fields.real("loss");
+  return examples;
+}
+
+std::int64_t add_report(RoundServer::Merged& merged, const Message& update) {
+  const wire::Expect fields(update, "update");
+  const std::int64_t examples =
+      fields.integer("examples", 1, std::numeric_limits<std::int64_t>::max());
+  merged.examples += examples;
+  merged.train_loss += static_cast<double>(examples) * fields.real("loss");
+  return examples;
+}
+
+void finish(RoundServer::Merged& merged) {
+  merged.train_loss /= static_cast<double>(merged.examples);
 }
 
 std::int64_t JobPlan::quorum_count() const {
@@ -86,6 +110,11 @@ std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng r
   }
   std::ranges::sort(cohort);
   return cohort;
+}
+
+Task<talk::Answers> RoundServer::converse(Endpoint& net, ServerContext&, std::int64_t round,
+                                          const talk::Requests& requests, TimePoint until) {
+  return talk::ask(net, static_cast<ExchangeId>(round), requests, until);
 }
 
 Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
@@ -164,7 +193,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     }
     answers.silent.clear();
   } else {
-    answers = co_await talk::ask(net, exchange, requests, asked + seconds(deadline_s));
+    answers = co_await converse(net, ctx, round, requests, asked + seconds(deadline_s));
   }
   const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
   if (!masked && ctx.stragglers.adaptive() && most_are_late()) {

@@ -115,6 +115,10 @@ void load_client_parts(const Parts& parts, talk::CodecEndpoint& codecs,
 
 talk::Task<void> OnceEndpoint::send(talk::PeerId to, talk::ExchangeId exchange,
                                     talk::SharedMessage message) {
+  if (to != talk::kServer) {
+    co_await inner_.send(to, exchange, std::move(message));
+    co_return;
+  }
   working_ = 0;
   memory_.keep(exchange, message, gather_);
   co_await inner_.send(to, exchange, std::move(message));
@@ -123,6 +127,7 @@ talk::Task<void> OnceEndpoint::send(talk::PeerId to, talk::ExchangeId exchange,
 talk::Task<std::optional<talk::Envelope>> OnceEndpoint::receive(TimePoint until) {
   while (true) {
     std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
+    if (envelope && envelope->from != talk::kServer) co_return envelope;
     const bool known = envelope && std::holds_alternative<talk::Again>(envelope->event);
     if (!known && (!envelope || !std::holds_alternative<talk::Message>(envelope->event))) {
       co_return envelope;

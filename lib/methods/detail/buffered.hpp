@@ -41,7 +41,6 @@ struct Arrived {
   PeerId from = 0;
   ExchangeId exchange = 0;
   std::int64_t staleness = 0;
-  std::int64_t examples = 0;
   std::vector<float> values;  // [d]
 };
 

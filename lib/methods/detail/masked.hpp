@@ -5,11 +5,9 @@
 //   ask          answer         stage
 //   "keys"       "keys"         0   {u8 "keys": open keys for letters and for masks, 64 bytes}
 //   "shares"     "shares"       1   asked with the neighbours' ids and open keys; sealed for each
-//   of
-//                                   them, in order: its shares of the own mask key and own seed
+//                                   of them, in order: its shares of the own mask key and own seed
 //   task         "masked"       2   asked with the letters of the neighbours that wrote; u8
-//   "words":
-//                                   the update as integers, plus all masks, packed
+//                                   "words": the update as integers, plus all masks, packed
 //   "unmask"     "unmask"       3   asked with the neighbours whose words arrived, and those whose
 //                                   did not; u8 "shares": of the seeds of the former and the mask
 //                                   keys of the latter

@@ -1,10 +1,10 @@
 // Methods whose rounds are steps along fresh random directions: all that the parties share is a log
 // of numbers, from which each has the same weights, bit for bit. decomfl, meerkat, just_one_byte.
 //
-//   server -> client  "train"   {"round"; "from", u8 "log": the entries of rounds from .. round -
-//   1,
-//                     or f32 "weights" and "curvature" after round - 1, whichever is shorter; at
-//                     first contact u8 "mask", if there is one; "steps" if not the plan's}
+//   server -> client  "train"   {"round"; "from", u8 "log": the entries of rounds
+//                     from .. round - 1, or f32 "weights" and "curvature" after round - 1,
+//                     whichever is shorter; at first contact u8 "mask", if there is one; "steps"
+//                     if not the plan's}
 //   client            catches up, measures at its weights
 //   client -> server  "update"  {u8 "measured"; "examples", "loss", "steps"}
 //   server            makes the round's entry of all answers, and takes its step like everyone
@@ -80,5 +80,14 @@ class Rule {
 
 std::unique_ptr<ServerMethod> make_replay_server(std::unique_ptr<Rule> rule);
 std::unique_ptr<ClientMethod> make_replay_client(std::unique_ptr<Rule> rule);
+// The same as a MethodEntry's makers, for a rule R that is made of options O and the plan.
+template <class R, class O>
+std::unique_ptr<ServerMethod> replay_server(const config::Options& options, const JobPlan& plan) {
+  return make_replay_server(std::make_unique<R>(dynamic_cast<const O&>(options), plan));
+}
+template <class R, class O>
+std::unique_ptr<ClientMethod> replay_client(const config::Options& options, const JobPlan& plan) {
+  return make_replay_client(std::make_unique<R>(dynamic_cast<const O&>(options), plan));
+}
 
 }  // namespace fedctl::methods
