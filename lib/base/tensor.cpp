@@ -80,6 +80,10 @@ std::span<const std::int64_t> Tensor::i64() const {
   FEDCTL_ASSERT(dtype == DType::i64);
   return window<std::int64_t>(bytes);
 }
+std::span<const double> Tensor::f64() const {
+  FEDCTL_ASSERT(dtype == DType::f64);
+  return window<double>(bytes);
+}
 std::span<std::int64_t> Tensor::i64() {
   FEDCTL_ASSERT(dtype == DType::i64);
   return window<std::int64_t>(bytes);
@@ -94,6 +98,9 @@ Tensor Tensor::of(std::span<const float> values, Shape shape) {
 }
 Tensor Tensor::of(std::span<const std::int64_t> values, Shape shape) {
   return copy_of(DType::i64, values, std::move(shape));
+}
+Tensor Tensor::of(std::span<const double> values, Shape shape) {
+  return copy_of(DType::f64, values, std::move(shape));
 }
 
 }  // namespace fedctl

@@ -36,10 +36,12 @@ struct Tensor {
   std::span<float> f32();
   std::span<const std::int64_t> i64() const;
   std::span<std::int64_t> i64();
+  std::span<const double> f64() const;
 
   static Tensor zeros(DType dtype, Shape shape);
   static Tensor of(std::span<const float> values, Shape shape);  // one axis if shape is empty
   static Tensor of(std::span<const std::int64_t> values, Shape shape);
+  static Tensor of(std::span<const double> values, Shape shape);
 
   bool operator==(const Tensor&) const = default;
 };

@@ -24,6 +24,7 @@
 #include "learn/train.hpp"
 #include "methods/stragglers.hpp"
 #include "talk/endpoint.hpp"
+#include "talk/ledger.hpp"
 
 namespace fedctl::methods {
 
@@ -97,6 +98,8 @@ struct RoundReport {
   // that reported.
   std::vector<learn::Scores> client_scores = {};
   std::optional<double> staleness = {};  // mean over the answers, versions; methods without rounds
+  // What the clients sent each other, by their word; methods with neighbours.
+  std::optional<talk::Traffic> peers = {};
 };
 
 class ServerMethod;
@@ -151,6 +154,7 @@ class RoundServer : public ServerMethod {
   struct Merged {
     std::int64_t examples = 0;
     double train_loss = 0;
+    std::optional<talk::Traffic> peers = {};  // from client to client; where they talk
   };
   // The message for one peer; the same pointer for all peers of a broadcast.
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
@@ -190,8 +194,9 @@ class RoundClient : public ClientMethod {
     Message answer;
     std::int64_t steps = 0;  // training steps, for the modelled time
   };
-  virtual Work work(const Message& task, ClientContext& ctx) = 0;
-  // The same for clients that talk with others meanwhile; nullopt: the run is over.
+  // One of these two is overridden; the second by clients that talk with others meanwhile. nullopt:
+  // the run is over.
+  virtual Work work(const Message& task, ClientContext& ctx);
   virtual Task<std::optional<Work>> work_with(Endpoint& net, const Message& task,
                                               ClientContext& ctx);
   // What a neighbour says while no task is worked on.
@@ -211,7 +216,12 @@ class RoundClient : public ClientMethod {
   virtual void unused(ExchangeId) {}
   Task<void> run(Endpoint& net, ClientContext& ctx) final;
 
+ protected:
+  // To be received behind the task that is worked on.
+  void later(talk::Envelope envelope) { later_ = std::move(envelope); }
+
  private:
+  std::optional<talk::Envelope> later_;
   std::optional<learn::Scores> score(const Message& task, ClientContext& ctx);
 };
 
@@ -236,6 +246,9 @@ struct MethodEntry {
   bool own_code = false;      // of codec: none, its numbers have a code of their own
   bool own_feedback = false;  // of codec: no error feedback on the uplink, it has its own
   std::string up_codec = "";  // "none", "unbiased": of codec.up
+  // Whom a client talks to beside the server; none: nobody.
+  std::function<std::vector<PeerId>(const config::Options&, std::int64_t clients, PeerId client)>
+      neighbours = {};
   // Throws ConfigError on options that do not go together.
   std::function<void(const config::Options&)> check = {};
   std::function<std::unique_ptr<ServerMethod>(const config::Options&, const JobPlan&)> make_server;

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/assert.hpp"
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
 #include "methods/detail/masked.hpp"
@@ -38,6 +39,11 @@ Message masked(MaskedClient& masking, const Message& task, const Message& update
 
 }  // namespace
 
+RoundClient::Work RoundClient::work(const Message&, ClientContext&) {
+  FEDCTL_ASSERT(false);
+  return {Message(kFailed)};
+}
+
 Task<std::optional<RoundClient::Work>> RoundClient::work_with(Endpoint&, const Message& task,
                                                               ClientContext& ctx) {
   co_return work(task, ctx);
@@ -66,10 +72,11 @@ std::optional<learn::Scores> RoundClient::score(const Message& task, ClientConte
 Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
   MaskedClient masking;
   while (true) {
-    const std::optional<talk::Envelope> envelope = co_await net.receive(kForever);
+    std::optional<talk::Envelope> envelope = std::exchange(later_, std::nullopt);
+    if (!envelope) envelope = co_await net.receive(kForever);
     if (!envelope || std::holds_alternative<talk::Closed>(envelope->event)) co_return;
     if (envelope->from != talk::kServer) {
-      co_await heard(net, *envelope, ctx);
+      co_await heard(net, std::move(*envelope), ctx);
       continue;
     }
     if (const auto* rejected = std::get_if<talk::Rejected>(&envelope->event)) {

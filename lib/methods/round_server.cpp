@@ -246,6 +246,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   const Merged merged = merge(round, answers.replies, ctx);
   report.examples = merged.examples;
   report.train_loss = merged.train_loss;
+  report.peers = merged.peers;
   report.update_norm = math::distance(before, ctx.weights);
   report.aggregate_ms = to_ms(std::chrono::steady_clock::now() - started);
   co_return report;

@@ -18,6 +18,16 @@ std::vector<float> floats_in(const Message& state, const char* name, std::size_t
   return {values.begin(), values.end()};
 }
 
+std::vector<double> doubles_in(const Message& state, const char* name, std::size_t count) {
+  const auto found = state.tensors.find(name);
+  if (found == state.tensors.end() || found->second.dtype != DType::f64 ||
+      found->second.f64().size() != count) {
+    throw WireError('"' + state.kind + "\" has no numbers \"" + name + '"');
+  }
+  const auto values = found->second.f64();
+  return {values.begin(), values.end()};
+}
+
 Tensor by_peer(const std::map<PeerId, std::int64_t>& numbers) {
   std::vector<std::int64_t> rows;
   for (const auto& [peer, number] : numbers) rows.insert(rows.end(), {peer, number});

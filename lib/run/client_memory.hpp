@@ -78,6 +78,7 @@ class OnceEndpoint final : public talk::Endpoint {
   std::vector<talk::PeerId> peers() const override { return inner_.peers(); }
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override;
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override;

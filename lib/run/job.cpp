@@ -124,6 +124,14 @@ std::unique_ptr<methods::ClientMethod> Job::make_client() const {
   return method().make_client(*experiment.method.options, plan);
 }
 
+std::function<std::vector<talk::PeerId>(talk::PeerId)> Job::neighbours(
+    std::int64_t clients) const {
+  if (!method().neighbours) return {};
+  return [this, clients](talk::PeerId id) {
+    return method().neighbours(*experiment.method.options, clients, id);
+  };
+}
+
 methods::ClientContext Job::client_context(const methods::JobPlan& client_plan, talk::PeerId id,
                                            learn::LearnerPool& client_learners) const {
   const data::Share& share = shares[static_cast<std::size_t>(id)];
@@ -160,6 +168,7 @@ talk::CodecEndpoint::Options Job::client_codec(talk::PeerId id) const {
   options.out_has_state = codec.error_feedback != "none";
   options.in = maker(codec.down, feedback, plan.initial);
   options.in_has_state = feedback != "none";
+  options.neighbours = static_cast<bool>(method().neighbours);
   options.layout = plan.layout;
   options.rng = rng().stream("codec", id);
   return options;

@@ -36,6 +36,8 @@ struct Job {
   const methods::MethodEntry& method() const { return methods::method(experiment.method.kind); }
   std::unique_ptr<methods::ServerMethod> make_server() const;
   std::unique_ptr<methods::ClientMethod> make_client() const;
+  // Whom a client talks to beside the server, of so many; none: nobody.
+  std::function<std::vector<talk::PeerId>(talk::PeerId)> neighbours(std::int64_t clients) const;
   std::unique_ptr<aggregate::Aggregator> make_aggregator() const;
   // What a client's method sees; `client_plan` outlives it, as the job does.
   methods::ClientContext client_context(const methods::JobPlan& client_plan, talk::PeerId id,

@@ -76,6 +76,7 @@ int simulate(const RunOptions& options) {
   mesh_options.link = [link = job.experiment.network.link](PeerId) { return link; };
   mesh_options.rng = job.rng().stream("network");
   mesh_options.ledger = &run.ledger();
+  mesh_options.neighbours = job.neighbours(job.plan.clients);
   const std::vector<PeerId> ids = mesh_options.clients;
   talk::Mesh mesh(std::move(mesh_options));
 

@@ -78,6 +78,7 @@ std::vector<talk::Crossing> trial(Job& job, const methods::JobPlan& plan,
   options.link = [](PeerId) { return talk::Link{}; };
   options.rng = job.rng().stream("network");
   options.ledger = &ledger;
+  options.neighbours = job.neighbours(plan.clients);
   const std::vector<PeerId> ids = options.clients;
   talk::Mesh mesh(std::move(options));
 

@@ -21,6 +21,7 @@ class UpdateRecorder final : public talk::Endpoint {
   std::vector<talk::PeerId> peers() const override { return inner_.peers(); }
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
   talk::Task<void> send_seen(talk::PeerId to, talk::ExchangeId exchange,
                              talk::SharedMessage message, Seen seen) override;
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,

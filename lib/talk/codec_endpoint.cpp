@@ -8,7 +8,7 @@ namespace fedctl::talk {
 namespace {
 
 // Stateless streams are shared by all peers.
-constexpr PeerId kAnyPeer = -2;
+constexpr PeerId kAnyPeer = -2, kAnyNeighbour = -3;
 
 // Names of tensors that may arrive, from one peer or, without state, from all: every one costs
 // memory for as long as the run lasts, with state as much as the tensor.
@@ -162,7 +162,8 @@ void CodecEndpoint::take_back(PeerId to, const Message& question) {
 void CodecEndpoint::decode(PeerId from, Message& message) {
   take_back(from, message);
   hear_stamps(from, message);
-  const PeerId peer = options_.in_has_state ? from : kAnyPeer;
+  const bool neighbour = options_.neighbours && from != kServer;
+  const PeerId peer = neighbour ? kAnyNeighbour : options_.in_has_state ? from : kAnyPeer;
   for (auto& [name, tensor] : message.tensors) {
     if (tensor.dtype != DType::coded && tensor.dtype != DType::f32) continue;
     const std::size_t count = element_count(tensor.shape);
@@ -171,7 +172,8 @@ void CodecEndpoint::decode(PeerId from, Message& message) {
       throw WireError("tensor \"" + name + "\" claims " + std::to_string(count) +
                       " values, the model has " + std::to_string(count_max));
     }
-    codec::Codec* codec = stream(in_, options_.in, Key(peer, name), count);
+    codec::Codec* codec =
+        stream(in_, neighbour ? options_.out : options_.in, Key(peer, name), count);
     if ((codec != nullptr) != (tensor.dtype == DType::coded)) {
       throw WireError("tensor \"" + name + "\" is " + dtype_name(tensor.dtype) +
                       ", the plan's codec chain says otherwise");

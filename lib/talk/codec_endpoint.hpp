@@ -30,6 +30,7 @@ class CodecEndpoint final : public Endpoint {
     Maker out, in;
     bool out_has_state = false;  // of the sender
     bool in_has_state = false;   // of the receiver
+    bool neighbours = false;     // a client's: what comes from other clients was coded by `out`
     Layout layout;  // vectors of layout.size() floats have its blocks, others are one block
     Rng rng{0};     // of this side: streams by (tensor name, exchange)
   };
@@ -44,6 +45,7 @@ class CodecEndpoint final : public Endpoint {
   // A message that does not decode, or that holds a coded tensor larger than the layout, arrives as
   // Rejected.
   Task<std::optional<Envelope>> receive(TimePoint until) override;
+  Traffic take_sent_between() override { return inner_.take_sent_between(); }
 
   // What codecs remember of each peer, at a point where nothing is under way: {f32 "in/NAME" and
   // "out/NAME", states; i64 of the same names, counts of values; i64 "known/NAME", stamps; i64

@@ -46,6 +46,19 @@ struct Envelope {
   std::variant<Message, Joined, Lost, Rejected, Again, Closed> event;
 };
 
+// docs/journal.md defines the parts; they add up to what the sockets saw.
+struct Traffic {
+  std::uint64_t payload = 0;  // tensor data in method messages
+  std::uint64_t framing = 0;  // the rest of these frames
+  std::uint64_t tls = 0;      // record overhead
+  std::uint64_t resent = 0;   // repeated
+  std::uint64_t control = 0;  // handshake, heartbeat, end, and frames that broke off
+
+  std::uint64_t sum() const { return payload + framing + tls + resent + control; }
+  Traffic& operator+=(const Traffic& other);
+  bool operator==(const Traffic&) const = default;
+};
+
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
@@ -65,6 +78,8 @@ class Endpoint {
     seen(*message);
     return send(to, exchange, std::move(message));
   }
+  // What a client has sent to neighbours since the last call.
+  virtual Traffic take_sent_between() { return {}; }
   // The next envelope; nullopt when `until` has passed first. After Closed, always Closed.
   virtual Task<std::optional<Envelope>> receive(TimePoint until) = 0;
 };

@@ -50,6 +50,7 @@ class Mesh::Port final : public Endpoint {
   void spend(Duration modelled) override;
   Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) override;
   Task<std::optional<Envelope>> receive(TimePoint until) override;
+  Traffic take_sent_between() override;
 
   State& mesh_;
   const PeerId id_;
@@ -61,6 +62,7 @@ class Mesh::Port final : public Endpoint {
   bool waiting_ = false;
   bool gone_ = false;
   bool closed_ = false;
+  Traffic sent_between_;
   FrameCache cache_;
 };
 
@@ -118,12 +120,14 @@ void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFram
   }
   std::uint64_t sendings = 1;
   if (link.loss > 0) {
-    Rng rng = options.rng.stream("loss", client, number, down ? 1 : 0);
+    Rng rng = options.rng.stream("loss", client, number, down ? 1 : to.id_ == kServer ? 0 : 2 + to.id_);
     while (rng.uniform_double() < link.loss) ++sendings;
   }
-  if (options.ledger != nullptr) {
-    Traffic parts = frame->parts;
-    parts.resent = (sendings - 1) * frame->parts.sum();
+  Traffic parts = frame->parts;
+  parts.resent = (sendings - 1) * frame->parts.sum();
+  if (!down && to.id_ != kServer) {
+    from.sent_between_ += parts;
+  } else if (options.ledger != nullptr) {
     options.ledger->add(client, down ? Direction::down : Direction::up, parts);
   }
   TimePoint at =
@@ -238,6 +242,11 @@ Task<std::optional<Envelope>> Mesh::Port::receive(TimePoint until) {
   co_return envelope;
 }
 
+Traffic Mesh::Port::take_sent_between() {
+  const std::scoped_lock lock(mesh_.mutex);
+  return std::exchange(sent_between_, {});
+}
+
 Mesh::Mesh(Options options) : state_(std::make_shared<State>(std::move(options))) {}
 Mesh::~Mesh() = default;
 
@@ -249,8 +258,8 @@ Endpoint& Mesh::attach(PeerId id, boost::asio::any_io_executor executor) {
   } else {
     port->peers_.insert(kServer);
     if (state_->options.neighbours) {
-      port->peers_.insert(state_->options.clients.begin(), state_->options.clients.end());
-      port->peers_.erase(id);
+      const std::vector<PeerId> near = state_->options.neighbours(id);
+      port->peers_.insert(near.begin(), near.end());
     }
   }
   ++state_->busy;

@@ -36,7 +36,8 @@ class Mesh {
     std::function<Link(PeerId)> link = [](PeerId) { return Link{}; };
     Rng rng{0};                // streams "loss" and "dropout" by (client, exchange)
     Ledger* ledger = nullptr;  // may be null
-    bool neighbours = false;   // clients see each other
+    // Whom a client sees beside the server.
+    std::function<std::vector<PeerId>(PeerId)> neighbours = {};
   };
   explicit Mesh(Options options);
   ~Mesh();

@@ -95,9 +95,10 @@ class Watched final : public talk::Endpoint {
   std::vector<PeerId> peers() const override { return inner_.peers(); }
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
-    if (game_.overhear) game_.overhear(id_, *message);
+    if (game_.overhear && to == talk::kServer) game_.overhear(id_, *message);
     return inner_.send(to, exchange, std::move(message));
   }
   talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
@@ -145,6 +146,11 @@ inline Played play(const Game& game) {
   for (PeerId id = 0; id < plan.clients; ++id) options.clients.push_back(id);
   options.ledger = &ledger;
   options.link = [&game](PeerId) { return game.link; };
+  if (entry.neighbours) {
+    options.neighbours = [&](PeerId id) {
+      return entry.neighbours(*game.method.options, plan.clients, id);
+    };
+  }
   talk::Mesh mesh(std::move(options));
   std::map<PeerId, std::size_t> answers;  // so far; the hook is called under the mesh's lock
   mesh.lose_at([&](PeerId id, std::size_t index) {
@@ -175,6 +181,7 @@ inline Played play(const Game& game) {
     codecs.out = chain_with(game.error_feedback);
     codecs.out_has_state = game.error_feedback != "none";
     codecs.in = none;
+    codecs.neighbours = static_cast<bool>(entry.neighbours);
     codecs.layout = plan.layout;
     codecs.rng = Rng(game.seed).stream("codec", id);
     clients.push_back(std::make_unique<Client>(

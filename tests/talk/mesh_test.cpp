@@ -205,7 +205,7 @@ TEST_CASE("an inbox keeps what is not wanted yet, and a wait for nothing ends", 
   asio::thread_pool pool(2);
   Mesh::Options options;
   options.clients = {0, 1};
-  options.neighbours = true;
+  options.neighbours = [](PeerId id) { return std::vector<PeerId>{1 - id}; };
   Mesh mesh(std::move(options));
   std::vector<std::string> heard[2];
   const asio::any_io_executor seats[2] = {asio::make_strand(pool), asio::make_strand(pool)};

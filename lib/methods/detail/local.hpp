@@ -14,6 +14,7 @@ class LocalTraining {
       : plan_(plan), optimizer_(learn::make_optimizer(plan.train, plan.layout)) {}
 
   std::vector<float>& weights() { return weights_; }  // empty at first
+  std::span<const float> weights() const { return weights_; }
   // So many steps on weights(), as of that round. `name` names the order of the batches.
   learn::TrainReport train(const char* name, std::int64_t round, std::int64_t steps,
                            ClientContext& ctx);

@@ -13,6 +13,9 @@ std::vector<std::int64_t> integers_in(const Message& state, const char* name,
 // A tensor f32 [count]; none if it is not there.
 std::vector<float> floats_in(const Message& state, const char* name, std::size_t count);
 
+// A tensor f64 [count].
+std::vector<double> doubles_in(const Message& state, const char* name, std::size_t count);
+
 // A number for each client, as rows of two.
 Tensor by_peer(const std::map<PeerId, std::int64_t>& numbers);
 std::map<PeerId, std::int64_t> by_peer_in(const Message& state, const char* name);
