@@ -11,14 +11,16 @@
 //
 // Deviation from the paper: the times of all events are drawn in advance from streams that both
 // ends know, instead of by clocks, so that the result depends on no machine's speed; who waits for
-// whom is the two ends of one edge, still. The state is double, what is exchanged float32: consensus
-// has a floor of float32's precision. A gradient is that of one batch of train.batch_size.
-// Unconfirmed: how stochastic gradients' iterates are averaged for the report; they are not.
+// whom is the two ends of one edge, still. The state is double, what is exchanged float32:
+// consensus has a floor of float32's precision. A gradient is that of one batch of
+// train.batch_size. Unconfirmed: how stochastic gradients' iterates are averaged for the report;
+// they are not.
+#include "methods/detail/dadao.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <tuple>
 
-#include "methods/detail/dadao.hpp"
 #include "methods/detail/gossip.hpp"
 #include "methods/detail/states.hpp"
 
@@ -41,8 +43,8 @@ struct DadaoOptions final : GossipOptions {
   }
   void check() const {
     if (convexity <= smoothness) return;
-    throw ConfigError("method.convexity is " + std::to_string(convexity) +
-                          ", method.smoothness " + std::to_string(smoothness),
+    throw ConfigError("method.convexity is " + std::to_string(convexity) + ", method.smoothness " +
+                          std::to_string(smoothness),
                       "no function is more convex than smooth");
   }
 };
@@ -111,8 +113,8 @@ class DadaoWork final : public GossipWork {
       }
       const auto place = static_cast<std::uint64_t>(std::ldexp(event.at / time_, 40));
       std::vector<PeerId> with{event.with};
-      const auto exchanged = co_await gossip.exchange(net, exchange_of(round, place),
-                                                      std::move(with), state_.value());
+      const auto exchanged =
+          co_await gossip.exchange(net, exchange_of(round, place), std::move(with), state_.value());
       if (!exchanged) co_return std::nullopt;
       const auto found = exchanged->find(event.with);
       if (found == exchanged->end()) continue;
@@ -203,14 +205,15 @@ MethodEntry dadao() {
           .whole_cohort = true,
           .own_feedback = true,
           .neighbours = gossip_neighbours,
-          .check = [](const config::Options& options) {
-            dynamic_cast<const DadaoOptions&>(options).check();
-          },
-          .make_server = [](const config::Options& options,
-                            const JobPlan& plan) {
-            Schedule(dynamic_cast<const DadaoOptions&>(options), plan);
-            return make_gossip_server(options);
-          },
+          .check =
+              [](const config::Options& options) {
+                dynamic_cast<const DadaoOptions&>(options).check();
+              },
+          .make_server =
+              [](const config::Options& options, const JobPlan& plan) {
+                Schedule(dynamic_cast<const DadaoOptions&>(options), plan);
+                return make_gossip_server(options);
+              },
           .make_client =
               [](const config::Options& options, const JobPlan& plan) {
                 const auto& own = dynamic_cast<const DadaoOptions&>(options);

@@ -21,12 +21,10 @@ DadaoConstants::DadaoConstants(double smoothness, double convexity, double chi1)
 
 std::array<double, 36> dadao_drift(const DadaoConstants& c, double time) {
   math::Matrix a(6, 6);
-  const double rows[6][6] = {{-c.eta, c.eta, 0, 0, 0, 0},
-                             {c.eta, -c.eta, 0, 0, 0, 0},
-                             {0, 0, -c.alpha, c.alpha, 0, 0},
-                             {0, -c.theta * c.nu, -c.theta, 0, -c.theta, 0},
-                             {0, 0, 0, 0, -c.alpha, c.alpha},
-                             {0, 0, 0, 0, c.alpha_tilde, -c.alpha_tilde}};
+  const double rows[6][6] = {
+      {-c.eta, c.eta, 0, 0, 0, 0},     {c.eta, -c.eta, 0, 0, 0, 0},
+      {0, 0, -c.alpha, c.alpha, 0, 0}, {0, -c.theta * c.nu, -c.theta, 0, -c.theta, 0},
+      {0, 0, 0, 0, -c.alpha, c.alpha}, {0, 0, 0, 0, c.alpha_tilde, -c.alpha_tilde}};
   double largest = 0;
   for (const auto& row : rows) {
     for (const double entry : row) largest = std::max(largest, std::abs(entry));

@@ -1,6 +1,6 @@
 // D-PSGD: Lian, Zhang, Zhang, Hsieh, Zhang, Liu, "Can decentralized algorithms outperform
-// centralized algorithms?", NeurIPS 2017, arXiv 1705.09056, algorithm 1; the conversation is that of
-// detail/gossip.hpp.
+// centralized algorithms?", NeurIPS 2017, arXiv 1705.09056, algorithm 1; the conversation is that
+// of detail/gossip.hpp.
 //
 //   x_i <- sum_j W_ij x_j + (x_i' - x_i)    x_i' after local training that began at x_i
 //

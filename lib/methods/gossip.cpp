@@ -1,7 +1,8 @@
+#include "methods/detail/gossip.hpp"
+
 #include <algorithm>
 
 #include "math/vectors.hpp"
-#include "methods/detail/gossip.hpp"
 #include "methods/detail/inspection.hpp"
 #include "methods/detail/states.hpp"
 

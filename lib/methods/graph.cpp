@@ -66,8 +66,8 @@ Graph::Constants Graph::constants() const {
   for (const auto& [a, b] : all) {
     double resistance = 0;
     for (std::size_t k = 0; k + 1 < n; ++k) {
-      const double along = parts.v.at(static_cast<std::size_t>(a), k) -
-                           parts.v.at(static_cast<std::size_t>(b), k);
+      const double along =
+          parts.v.at(static_cast<std::size_t>(a), k) - parts.v.at(static_cast<std::size_t>(b), k);
       resistance += along * along / parts.s[k];
     }
     found.chi2 = std::max(found.chi2, resistance / 2);

@@ -50,12 +50,20 @@ std::optional<std::string> TcpClient::end_status() const {
 }
 
 std::vector<talk::PeerId> TcpClient::peers() const {
-  return joined_ ? std::vector<talk::PeerId>{talk::kServer} : std::vector<talk::PeerId>{};
+  std::vector<talk::PeerId> peers;
+  if (joined_) peers.push_back(talk::kServer);
+  peers.insert(peers.end(), neighbours_.begin(), neighbours_.end());
+  return peers;
 }
 
-talk::Task<void> TcpClient::send(talk::PeerId, talk::ExchangeId exchange,
+talk::Task<void> TcpClient::send(talk::PeerId to, talk::ExchangeId exchange,
                                  talk::SharedMessage message) {
-  talk::SharedFrame frame = talk::make_frame(exchange, *message, true);
+  talk::SharedFrame frame = talk::make_frame(exchange, *message, to == talk::kServer);
+  if (to != talk::kServer) {
+    sent_between_ += frame->parts;
+    asio::post(link_->io, [link = link_, to, frame = std::move(frame)] { link->relay(to, frame); });
+    co_return;
+  }
   asio::post(link_->io, [link = link_, frame = std::move(frame)] { link->answer(frame); });
   co_return;
 }
@@ -63,8 +71,17 @@ talk::Task<void> TcpClient::send(talk::PeerId, talk::ExchangeId exchange,
 talk::Task<std::optional<talk::Envelope>> TcpClient::receive(TimePoint until) {
   std::optional<talk::Envelope> envelope = co_await link_->mailbox->receive(until);
   if (envelope) {
-    if (std::holds_alternative<talk::Joined>(envelope->event)) joined_ = true;
-    if (std::holds_alternative<talk::Lost>(envelope->event)) joined_ = false;
+    const talk::PeerId from = envelope->from;
+    const bool joined = std::holds_alternative<talk::Joined>(envelope->event);
+    if (joined || std::holds_alternative<talk::Lost>(envelope->event)) {
+      if (from == talk::kServer) {
+        joined_ = joined;
+      } else if (joined) {
+        neighbours_.insert(from);
+      } else {
+        neighbours_.erase(from);
+      }
+    }
   }
   co_return envelope;
 }

@@ -8,8 +8,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "net/address.hpp"
 #include "net/connection.hpp"
@@ -68,12 +70,15 @@ class TcpClient final : public talk::Endpoint {
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override;
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override;
+  talk::Traffic take_sent_between() override { return std::exchange(sent_between_, {}); }
 
  private:
   // Lives on the network thread, as long as its coroutines.
   struct Link;
   std::shared_ptr<Link> link_;
   bool joined_ = false;
+  std::set<talk::PeerId> neighbours_;  // present
+  talk::Traffic sent_between_;
 };
 
 }  // namespace fedctl::net

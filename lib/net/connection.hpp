@@ -50,6 +50,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
       Duration idle, std::function<void(Duration silence)> suspect = [](Duration) {});
   // The silence of now is this side's, which does not read.
   void excuse_silence() { alive_ = std::chrono::steady_clock::now(); }
+  // Frames that wait to be written.
+  std::size_t queued() const { return queue_.size(); }
   // Runs until the queue is written or the connection is closed.
   talk::Task<void> flush();
   // Closes when the deadline passes, unless disarmed by another call. kForever disarms.

@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/limits.hpp"
+#include "net/detail/relay.hpp"
 
 namespace fedctl::net {
 namespace {
@@ -21,6 +22,10 @@ using Clock = std::chrono::steady_clock;
 struct RetryLater : ProtocolError {
   using ProtocolError::ProtocolError;
 };
+
+talk::PeerId neighbour_in(const Message& message) {
+  return wire::Expect(message, message.kind).integer("client", 0, limits::kClientsMax);
+}
 
 }  // namespace
 
@@ -201,6 +206,12 @@ talk::Task<void> TcpClient::Link::converse() {
       news(talk::Again{},
            static_cast<talk::ExchangeId>(
                wire::Expect(received.message, "again").integer("exchange", 1, INT64_MAX)));
+    } else if (received.message.kind == "relay") {
+      wire::Header header;
+      talk::Message message = wire::decode_frame(frame_in(received.message), header);
+      mailbox->push({neighbour_in(received.message), header.exchange, std::move(message)});
+    } else if (received.message.kind == "neighbour") {
+      hear_of(received.message);
     } else if (received.message.kind == "ping") {
       connection->queue_control(Message("pong"));
     } else if (received.message.kind == "end") {
@@ -213,6 +224,33 @@ talk::Task<void> TcpClient::Link::converse() {
       co_return;
     }
   }
+}
+
+void TcpClient::Link::relay(talk::PeerId to, talk::SharedFrame frame) {
+  constexpr std::size_t kKept = 2;
+  std::deque<talk::SharedFrame>& kept_frames = relayed[to];
+  kept_frames.push_back(frame);
+  if (kept_frames.size() > kKept) kept_frames.pop_front();
+  if (!joined) return;
+  if (frame->parts.sum() > allowance->left()) {
+    asio::co_spawn(io, leave(), asio::detached);
+    return;
+  }
+  connection->queue_control(relay_of(to, frame->bytes));
+}
+
+// One that comes (back) may lack what was sent meanwhile.
+void TcpClient::Link::hear_of(const Message& neighbour) {
+  const talk::PeerId id = neighbour_in(neighbour);
+  const auto present = neighbour.scalars.find("present");
+  if (present == neighbour.scalars.end() || present->second != wire::Scalar(true)) {
+    mailbox->push({id, 0, talk::Lost{"left"}});
+    return;
+  }
+  for (const talk::SharedFrame& frame : relayed[id]) {
+    connection->queue_control(relay_of(id, frame->bytes));
+  }
+  mailbox->push({id, 0, talk::Joined{}});
 }
 
 void TcpClient::Link::answer(talk::SharedFrame frame) {

@@ -1,5 +1,6 @@
 #include "net/server.hpp"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -8,6 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/limits.hpp"
+#include "net/detail/relay.hpp"
 #include "net/detail/session.hpp"
 
 namespace fedctl::net {
@@ -140,6 +142,7 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   }
   connection.close(reason);
   sessions_.erase(session->peer);
+  introduce(*session, false);
   left_.cancel();
   note(journal::Event("leave").about(session->peer).set("reason", reason));
   mailbox_->push({session->peer, 0, talk::Lost{reason, session->left}});
@@ -195,6 +198,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   sessions_.emplace(id, session);
   note(journal::Event("join").about(id).set("from", connection.remote()));
   mailbox_->push({id, 0, talk::Joined{number}});
+  introduce(*session, true);
   if (goodbye_) dismiss(connection);
   const auto suspect = [this, id](Duration silence) {
     note(journal::Event("suspect").about(id).set("silent_ms", to_ms(silence)));
@@ -211,6 +215,7 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
     if (received.header.type == wire::FrameType::chunk) continue;
     if (received.header.type == wire::FrameType::control) {
       if (received.message.kind == "ping") connection.queue_control(Message("pong"));
+      if (received.message.kind == "relay") pass_on(session->peer, received.message);
       if (received.message.kind == "leave") {
         session->left = true;
         throw ProtocolError("left: " + wire::Expect(received.message, "leave").text("reason"));
@@ -229,6 +234,38 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
       co_await pause.async_wait(asio::as_tuple(use_awaitable));
     }
   }
+}
+
+void TcpServer::introduce(const Session& session, bool present) {
+  if (!options_.neighbours) return;
+  const auto tell = [present](const Session& whom, talk::PeerId of) {
+    whom.connection->queue_control(
+        Message("neighbour").with("client", of).with("present", present));
+  };
+  for (const talk::PeerId other : options_.neighbours(session.peer)) {
+    const auto found = sessions_.find(other);
+    if (found == sessions_.end()) continue;
+    tell(*found->second, session.peer);
+    if (present) tell(session, other);
+  }
+}
+
+// Whom it does not reach has left, and the sender will hear of that.
+void TcpServer::pass_on(talk::PeerId from, const Message& relay) {
+  const talk::PeerId to = wire::Expect(relay, "relay").integer("client", 0, options_.clients - 1);
+  const Bytes& frame = frame_in(relay);
+  const std::vector<talk::PeerId> allowed =
+      options_.neighbours ? options_.neighbours(from) : std::vector<talk::PeerId>();
+  if (!std::ranges::binary_search(allowed, to)) {
+    throw ProtocolError("writes to client " + std::to_string(to) + ", which is no neighbour");
+  }
+  const auto found = sessions_.find(to);
+  if (found == sessions_.end()) return;
+  Connection& connection = *found->second->connection;
+  if (connection.queued() >= limits::kMailboxDepthMax) {
+    throw ProtocolError("writes more than client " + std::to_string(to) + " reads");
+  }
+  connection.queue_control(relay_of(from, frame));
 }
 
 talk::Task<void> TcpServer::send(talk::PeerId to, talk::ExchangeId exchange,

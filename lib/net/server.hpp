@@ -41,6 +41,8 @@ class TcpServer final : public talk::Endpoint {
     std::function<void(const std::string&)> notice = [](const std::string&) {};  // for people
     // Throws ProtocolError naming both values if this client may not take part.
     std::function<void(const talk::Message& ready)> admit;
+    // Between whom messages are passed on; none: nobody.
+    std::function<std::vector<talk::PeerId>(talk::PeerId)> neighbours = {};
   };
   // Listens at once. `executor` runs the coroutine that receives. Throws ConfigError if the address
   // cannot be used. The journal gets join, leave and refuse.
@@ -75,6 +77,9 @@ class TcpServer final : public talk::Endpoint {
   talk::Task<void> handshake(std::shared_ptr<Session> session);
   talk::Task<void> converse(std::shared_ptr<Session> session);
   void count(talk::PeerId peer, Way way, talk::Traffic traffic, Crossed crossed);
+  // The client's neighbours that are here hear of it, and it of them.
+  void introduce(const Session& session, bool present);
+  void pass_on(talk::PeerId from, const talk::Message& relay);
   void ask(Session& session, const talk::SharedFrame& frame);
   talk::Task<void> forget_answer(talk::PeerId peer);
   talk::Task<void> say_goodbye(std::string status);

@@ -40,6 +40,10 @@ journal::Event Keeper::round_event(const methods::RoundReport& report,
       .set("bytes_down", bytes.down.sum());
   journal::Object both;
   both.set("up", five_parts(bytes.up)).set("down", five_parts(bytes.down));
+  if (report.peers) {
+    both.set("peers", five_parts(*report.peers));
+    event.set("bytes_peers", report.peers->sum());
+  }
   event.set("bytes", both)
       .set("bytes_up_total", bytes_up_total_)
       .set("bytes_down_total", bytes_down_total_)

@@ -76,6 +76,7 @@ int serve(const RunOptions& options) {
   server_options.notice = [&run](const std::string& text) { run.printer().notice(text); };
   server_options.run = run.keeper().run_number();
   server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
+  server_options.neighbours = job.neighbours(job.plan.clients);
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),
                         run.journal());
   const std::string place = address.host + ':' + std::to_string(server.port());

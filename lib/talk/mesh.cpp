@@ -120,7 +120,10 @@ void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFram
   }
   std::uint64_t sendings = 1;
   if (link.loss > 0) {
-    Rng rng = options.rng.stream("loss", client, number, down ? 1 : to.id_ == kServer ? 0 : 2 + to.id_);
+    Rng rng = options.rng.stream("loss", client, number,
+                                 down                ? 1
+                                 : to.id_ == kServer ? 0
+                                                     : 2 + to.id_);
     while (rng.uniform_double() < link.loss) ++sendings;
   }
   Traffic parts = frame->parts;

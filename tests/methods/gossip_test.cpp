@@ -248,8 +248,7 @@ TEST_CASE("dadao: the drift", "[gossip][dadao]") {
     const auto& [x0, x0_, y0, y0_, z0, z0_] = before.vectors;
     for (std::size_t i = 0; i < 2; ++i) {
       CHECK(x[i] + x_[i] == Approx(x0[i] + x0_[i]).margin(1e-11));
-      CHECK(x[i] - x_[i] ==
-            Approx((x0[i] - x0_[i]) * std::exp(-2 * c.eta * time)).margin(1e-11));
+      CHECK(x[i] - x_[i] == Approx((x0[i] - x0_[i]) * std::exp(-2 * c.eta * time)).margin(1e-11));
       CHECK(c.alpha_tilde * z[i] + c.alpha * z_[i] ==
             Approx(c.alpha_tilde * z0[i] + c.alpha * z0_[i]).margin(1e-11));
       CHECK(z[i] - z_[i] ==
@@ -332,8 +331,8 @@ TEST_CASE("dadao: the sheet's table of gradients and exchanges", "[gossip][dadao
     const Quadratics problem(row.smoothness);
     const test::Problem owner(Quadratics::kClients, Quadratics::kSize, problem);
     const double step = row.smoothness;  // time of a round
-    test::Game game = owner.game(
-        "dadao", {{"smoothness", row.smoothness}, {"convexity", 1}, {"time", step}});
+    test::Game game =
+        owner.game("dadao", {{"smoothness", row.smoothness}, {"convexity", 1}, {"time", step}});
     test::choose(game.method, "graph", row.graph);
     game.plan.rounds = 1'000'000;
     const std::vector<double> best = problem.optimum();
@@ -356,9 +355,9 @@ TEST_CASE("dadao: the sheet's table of gradients and exchanges", "[gossip][dadao
       exchanges += static_cast<double>(report.peers->payload) / (2 * 4 * Quadratics::kSize);
       if (distance(*before, best) < 1e-6 * first) break;
     }
-    WARN(row.graph << " L/mu " << row.smoothness << ": time " << time << ", gradients "
-                   << gradients << ", exchanges " << exchanges << "; the sheet: " << row.time
-                   << ", " << row.gradients << ", " << row.exchanges);
+    WARN(row.graph << " L/mu " << row.smoothness << ": time " << time << ", gradients " << gradients
+                   << ", exchanges " << exchanges << "; the sheet: " << row.time << ", "
+                   << row.gradients << ", " << row.exchanges);
     CHECK(gradients == Approx(row.gradients).epsilon(0.15));
     // exponent / (sqrt(mu / L) / (8 sqrt 2)) >= 1
     CHECK(std::log(1e6) / time >= 1 / std::sqrt(row.smoothness) / (8 * std::sqrt(2.0)));

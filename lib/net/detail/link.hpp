@@ -1,6 +1,8 @@
 // Link: a client's side of the network, over all its connections.
 #pragma once
 
+#include <deque>
+#include <map>
 #include <mutex>
 
 #include "net/allowance.hpp"
@@ -24,6 +26,9 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   talk::Task<void> converse();
   talk::Task<void> leave();
   void answer(talk::SharedFrame frame);
+  // To a neighbour; kept for when it, or this side, is back.
+  void relay(talk::PeerId to, talk::SharedFrame frame);
+  void hear_of(const talk::Message& neighbour);
   static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
                                                            std::string plan, std::int64_t run);
   void fail(std::exception_ptr error);
@@ -37,6 +42,8 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   std::shared_ptr<Mailbox> mailbox;
   std::shared_ptr<Allowance> allowance;  // shared with every connection
   std::shared_ptr<Connection> connection;
+  // The last frames to each neighbour: it is at most one exchange behind.
+  std::map<talk::PeerId, std::deque<talk::SharedFrame>> relayed;
   wire::Transfer question;                // as far as it has come, over all connections
   Progress kept;                          // of an answer, by the server, when it let us in
   talk::ExchangeId answered = 0;          // the last one on this connection
