@@ -122,10 +122,12 @@ struct AdaptiveOptions : SgdOptions {
   double tau = 1e-3;
   double v_initial = 0;
   bool bias_correction = false;
+  bool ablate = false;
 
   void adaptivity(config::Fields& fields) {
     fields.real("tau", tau, {.above = 0}, "added to sqrt(v): small adapts more");
     fields.real("v_initial", v_initial, {.min = 0}, "v before round 1; the paper: at least tau^2");
+    fields.boolean("ablate", ablate, "leave v as it is before round 1");
   }
   void betas(config::Fields& fields) {
     fields.real("beta1", beta1, {.min = 0, .below = 1}, "decay of the mean of the differences");
@@ -175,7 +177,8 @@ template <double (*next_v)(double, double, double)>
 class Adaptive final : public ServerOptimizer {
  public:
   Adaptive(const AdaptiveOptions& options, std::size_t size)
-      : options_{options.lr, options.beta1, options.beta2, options.tau, options.bias_correction},
+      : options_{options.lr,  options.beta1,           options.beta2,
+                 options.tau, options.bias_correction, options.ablate},
         m_(size),
         v_(size, options.v_initial) {}
 
@@ -191,7 +194,7 @@ class Adaptive final : public ServerOptimizer {
     for (std::size_t i = 0; i < m_.size(); ++i) {
       const double difference = delta[i];
       m_[i] = options_.beta1 * m_[i] + (1 - options_.beta1) * difference;
-      v_[i] = next_v(v_[i], difference * difference, options_.beta2);
+      if (!options_.ablate) v_[i] = next_v(v_[i], difference * difference, options_.beta2);
       add(weights[i], lr * m_[i] / (std::sqrt(v_[i]) + options_.tau));
     }
   }
@@ -215,7 +218,7 @@ class Adaptive final : public ServerOptimizer {
  private:
   struct Numbers {
     double lr, beta1, beta2, tau;
-    bool bias_correction;
+    bool bias_correction, ablate;
   };
   Numbers options_;
   std::int64_t round_ = 0;  // steps done

@@ -245,7 +245,7 @@ class Adaptive final : public detail::StepCodec {
 struct AdaptiveOptions : config::Options {
   double bits_per_parameter = 1;
   double distortion = 0;
-  bool lgreco = false;
+  bool lgreco = false, ablate = false;
   void fields(config::Fields& fields) override {
     fields.real("bits_per_parameter", bits_per_parameter, {.min = 0.02, .max = 12},
                 "bits a value on the wire");
@@ -253,6 +253,7 @@ struct AdaptiveOptions : config::Options {
                 "if above 0, in place of the bits: lost share of the squared norm");
     fields.boolean("lgreco", lgreco,
                    "a step for every parameter: fewer bytes at the same sum of their errors");
+    fields.boolean("ablate", ablate, "lgreco: one step for all");
   }
 };
 
@@ -272,7 +273,7 @@ CodecEntry adaptive() {
       .make = [](const config::Options& options, Blocks blocks) -> std::unique_ptr<Codec> {
         const auto& chosen = dynamic_cast<const AdaptiveOptions&>(options);
         const detail::Target target{chosen.bits_per_parameter, chosen.distortion};
-        if (chosen.lgreco) return detail::make_allocated(blocks, target);
+        if (chosen.lgreco && !chosen.ablate) return detail::make_allocated(blocks, target);
         return detail::make_adaptive(detail::value_count(blocks), target);
       }};
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
 
 #include "base/assert.hpp"
 #include "learn/pool.hpp"
@@ -175,6 +176,9 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
       optimizer.step(learner.weights(), learner.gradient(), rate);
       report.path += rate;
       ++report.steps;
+      for (const std::size_t index : step | std::views::join) {
+        report.tokens += static_cast<std::int64_t>(data.length(index));
+      }
     }
   }
   report.loss /= static_cast<double>(report.steps);

@@ -78,6 +78,7 @@ struct TrainOptions : config::Options {
 struct TrainReport {
   std::int64_t steps = 0;
   std::int64_t examples = 0;  // in the client's training share (the weight of its update)
+  std::int64_t tokens = 0;    // trained on; an example that is no text is one
   double loss = 0;            // mean over the steps
   double path = 0;            // sum of the steps' learning rates
 };

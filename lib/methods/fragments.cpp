@@ -41,6 +41,20 @@ void Fragment::put(std::span<const float> values, std::span<float> vector) const
   each([&](std::size_t i, std::size_t n) { vector[i] = values[n]; });
 }
 
+std::vector<std::size_t> Fragment::bounds(const Layout& layout) const {
+  std::vector<std::size_t> bounds;
+  std::size_t end = 0;  // of the parameter
+  auto block = layout.blocks().begin();
+  each([&](std::size_t i, std::size_t n) {
+    if (i < end) return;
+    while (i >= block->offset + block->count) ++block;
+    end = block->offset + block->count;
+    bounds.push_back(n);
+  });
+  bounds.push_back(size_);
+  return bounds;
+}
+
 std::vector<Fragment> fragments_of(const Layout& layout, std::size_t count, bool strided) {
   std::size_t layers = 0;
   for (const Block& block : layout.blocks()) {

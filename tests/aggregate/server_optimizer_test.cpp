@@ -116,6 +116,18 @@ TEST_CASE("momentum without momentum is sgd, bit for bit", "[aggregate][server_o
   }
 }
 
+TEST_CASE("an adaptive rule that is ablated is sgd, bit for bit", "[aggregate][server_optimizer]") {
+  for (const char* kind : {"adagrad", "adam", "yogi"}) {
+    INFO(kind);
+    // sqrt(v) + tau stays 0.5, and with it the step 4 times the difference.
+    std::map<std::string, double> options = {{"lr", 2}, {"tau", 0.25}, {"v_initial", 0.0625}};
+    if (kind != std::string("adagrad")) options["beta1"] = 0;
+    CHECK(trajectory(kind, options) != trajectory("sgd", {{"lr", 4}}));
+    options["ablate"] = 1;
+    CHECK(trajectory(kind, options) == trajectory("sgd", {{"lr", 4}}));
+  }
+}
+
 TEST_CASE("a server optimizer goes on where its state was saved", "[aggregate][server_optimizer]") {
   for (const auto& entry : aggregate::server_optimizers()) {
     INFO(entry.kind.name);

@@ -134,6 +134,19 @@ TEST_CASE("auto with lgreco on one block is auto", "[codec][auto][lgreco]") {
   CHECK(bytes(1) == expected);
 }
 
+TEST_CASE("auto with lgreco and ablate is auto", "[codec][auto][lgreco]") {
+  auto values = normal_values(4000, 10);
+  for (std::size_t i = 0; i < 2000; ++i) values[i] *= 0.01F;
+  const auto bytes = [&](double lgreco, double ablate) {
+    Rng rng(0);
+    const auto kind =
+        test::plugin(codec::codec_kinds(), "auto", {{"lgreco", lgreco}, {"ablate", ablate}});
+    return test::Chain{"", {kind}}.make({2000, 2000})->encode(values, rng);
+  };
+  CHECK(bytes(1, 1) == bytes(0, 0));
+  CHECK(bytes(1, 0) != bytes(0, 0));
+}
+
 TEST_CASE("auto: zeros take four bytes", "[codec][auto]") {
   Rng rng(0);
   const auto codec = test::Chain{"", {test::plugin(codec::codec_kinds(), "auto")}}.make({1000});

@@ -168,6 +168,25 @@ class Kill(unittest.TestCase):
         done = subprocess.run([FEDCTL, "verify", run], capture_output=True, text=True, cwd=ROOT)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def test_merges_without_rounds_are_replayed(self):
+        rng = random.Random(SEED)
+        method = "method: {kind: decoupled_diloco, fragments: 2, quorum: %d, lr: 0.4, merge: rda}\n"
+        text = BASE.replace("rounds: 10", "rounds: 24").replace("100000", "30000")
+        # With everyone in every merge the kills must not show at all.
+        calm, *_ = self.run_once("calm", text + method % CLIENTS, 0, rng, 0)
+        run, _, killed, _ = self.run_once("whole", text + method % CLIENTS, 6, rng, 3)
+        self.assertGreater(killed, 1)
+        self.assertEqual(digests(run), digests(calm))
+        # With two of four whoever is faster is in it; nothing stops, and the loss ends where it did.
+        run, _, killed, _ = self.run_once("two", text + method % 2, 6, rng, 3)
+        self.assertGreater(killed, 1)
+        self.assertEqual([line["round"] for line in rounds(run)], list(range(25)))
+        for line in rounds(run)[1:]:
+            self.assertGreaterEqual(line["replied"], 2)
+        self.assertLess(abs(rounds(run)[-1]["loss"] - rounds(calm)[-1]["loss"]), 0.02 * rounds(calm)[0]["loss"])
+        done = subprocess.run([FEDCTL, "verify", run], capture_output=True, text=True, cwd=ROOT)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def test_secure_aggregation_survives_the_servers_death(self):
         class ServerOnly(random.Random):
             def random(self):

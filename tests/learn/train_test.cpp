@@ -129,6 +129,17 @@ TEST_CASE("the reported loss is the mean over the steps", "[learn][train]") {
   CHECK(report.loss == Approx((0.5 + 0.125) / 2));
 }
 
+TEST_CASE("tokens are counted, of the examples that were trained on", "[learn][train]") {
+  const test::Points data({{0, 0}, {1, 0}, {0, 1}, {1, 1}, {2, 0}}, {1, 2, 3, 4, 5});
+  const auto learner = quadratic(data);
+  learn::TrainOptions two_epochs = options(2, 0.1);
+  two_epochs.epochs = 2;
+  CHECK(learn::train(*learner, data, all_of(data), two_epochs, {}, Rng(3)).tokens == 2 * 15);
+  learn::TrainOptions step = options(5, 0.1);
+  step.steps = 3;
+  CHECK(learn::train(*learner, data, all_of(data), step, {}, Rng(3)).tokens == 3 * 15);
+}
+
 TEST_CASE("equal streams give equal weights, others do not", "[learn][train]") {
   const test::Points data = random_points(30, 4, 3);
   std::vector<std::vector<float>> results;

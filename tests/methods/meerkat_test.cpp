@@ -189,12 +189,10 @@ TEST_CASE("meerkat-vp: a skewed client is asked for one step, and it survives a 
                                 source.train->info(), Rng(1).stream("init")};
   learn::LearnerPool pool(learn::make_factory(spec), 1);
   const test::Problem frame(3, 16, bowl, 0.002);
-  test::Game game = frame.game("meerkat", {{"ratio", 0.5},
-                                           {"vp", 1},
-                                           {"vp_calibration", 20},
-                                           {"vp_drop", 1e-6},
-                                           {"vp_quiet", 1e-6},
-                                           {"vp_sigma", 1e6}});  // everyone is skewed
+  std::map<std::string, double> skewed = {{"ratio", 0.5},         {"vp", 1},
+                                          {"vp_calibration", 20}, {"vp_drop", 1e-6},
+                                          {"vp_quiet", 1e-6},     {"vp_sigma", 1e6}};
+  test::Game game = frame.game("meerkat", skewed);  // everyone is skewed
   struct Public final : config::Fields {
     config::Plugin data;
     void integer(std::string_view, std::int64_t&, config::Whole, std::string_view) override {}
@@ -236,4 +234,17 @@ TEST_CASE("meerkat-vp: a skewed client is asked for one step, and it survives a 
     game.after = &half;
     CHECK(play(game).last() == whole.last());
   }
+  // Ablated, it is found and asked like the others.
+  const auto weights_with = [&](const std::map<std::string, double>& numbers) {
+    test::Game other = game;
+    other.first_round = 1;
+    other.after = nullptr;
+    other.method = frame.game("meerkat", numbers).method;
+    other.method.options->fields(public_data);
+    return play(other).weights;
+  };
+  const auto plain = weights_with({{"ratio", 0.5}});
+  CHECK(whole.weights != plain);
+  skewed["ablate"] = 1;
+  CHECK(weights_with(skewed) == plain);
 }

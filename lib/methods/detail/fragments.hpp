@@ -18,6 +18,8 @@ class Fragment {
   // Its values, one run behind the other; and back. Preconditions: lengths fit.
   std::vector<float> of(std::span<const float> vector) const;
   void put(std::span<const float> values, std::span<float> vector) const;
+  // Where its values of each parameter of the layout begin, and size() at the end.
+  std::vector<std::size_t> bounds(const Layout& layout) const;
   // Calls visit(i, n) for its n-th value, at i of the flat vector.
   template <class Visit>
   void each(const Visit& visit) const {
