@@ -34,12 +34,15 @@ MaskedForm::MaskedForm(const JobPlan& plan, std::int64_t round)
 }
 
 std::vector<std::size_t> MaskedForm::sent(std::size_t values) const {
-  std::vector<std::size_t> positions(values);
-  std::iota(positions.begin(), positions.end(), std::size_t{0});
-  if (plan_.ratio >= 1) return positions;
-  positions = Rng(support_).permutation(values);
-  positions.resize(count(values) - 2);
-  std::ranges::sort(positions);
+  std::vector<std::size_t> positions;
+  if (plan_.ratio < 1) {
+    positions = Rng(support_).permutation(values);
+    positions.resize(count(values) - 2);
+    std::ranges::sort(positions);
+  } else {
+    positions.resize(values);
+    std::iota(positions.begin(), positions.end(), std::size_t{0});
+  }
   return positions;
 }
 

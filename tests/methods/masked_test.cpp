@@ -309,3 +309,25 @@ TEST_CASE("masked: clients that lie do not stop the others", "[methods][secure]"
     }
   }
 }
+
+TEST_CASE("masked: words that are none are rejected, and their masks removed",
+          "[methods][secure]") {
+  constexpr std::int64_t kClients = 8;
+  const test::Problem toy(kClients, 12, pull, 0.1);
+  const auto bad = GENERATE(as<std::string>{}, "short", "long", "no words", "failed");
+  INFO(bad);
+  test::Game game = masked_game(toy);
+  game.tamper = [&](PeerId id, Message& answer) {
+    if (id != 2 || answer.kind != "masked") return;
+    Bytes& words = answer.tensors.at("words").bytes;
+    if (bad == "short") words.pop_back();
+    if (bad == "long") words.push_back(std::byte{0});
+    answer.tensors.at("words").shape = {static_cast<std::int64_t>(words.size())};
+    if (bad == "no words") answer.tensors.clear();
+    if (bad == "failed") answer = Message(kFailed).with("reason", std::string("no memory"));
+  };
+  const Played played = play(game);
+  REQUIRE(played.error.empty());
+  CHECK(played.reports[0].rejected == 1);
+  CHECK(played.last() == expected(game, all_but(kClients, {2})));
+}

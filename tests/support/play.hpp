@@ -46,6 +46,8 @@ struct Game {
   std::map<PeerId, Message> lies = {};  // what a client answers instead of working
   // Sees every answer as the client gives it.
   std::function<void(PeerId, const Message& answer)> overhear = {};
+  // Changes answers behind that.
+  std::function<void(PeerId, Message& answer)> tamper = {};
   // Sees every task as the client reads it.
   std::function<void(PeerId, const Message& task)> spy = {};
   talk::Link link = {};
@@ -98,6 +100,11 @@ class Watched final : public talk::Endpoint {
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
     if (game_.overhear) game_.overhear(id_, *message);
+    if (game_.tamper) {
+      Message changed = *message;
+      game_.tamper(id_, changed);
+      message = wire::share(std::move(changed));
+    }
     return inner_.send(to, exchange, std::move(message));
   }
   talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,

@@ -26,6 +26,13 @@ ExchangeId stage_exchange(std::int64_t round, int stage);
 // The round of any exchange.
 std::int64_t round_of(ExchangeId exchange);
 
+// A sealed letter: a share of the sender's mask key and one of its seed.
+inline constexpr std::size_t kLetterBytes = 2 * secure::kShareBytes + secure::kSealBytes;
+// What two clients' key of a round is for: "letters", "mask".
+inline std::string purpose(const char* what, std::int64_t round) {
+  return std::string(what) + ' ' + std::to_string(round);
+}
+
 // An update as integers and back: all float32 tensors by name, one behind the other, of which a
 // share `ratio`, the same for all clients of a round, times the client's weight; then the loss
 // times it, then the weight.
