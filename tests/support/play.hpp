@@ -99,17 +99,11 @@ class Watched final : public talk::Endpoint {
   void spend(Duration modelled) override { inner_.spend(modelled); }
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
-    if (game_.overhear) game_.overhear(id_, *message);
-    if (game_.tamper) {
-      Message changed = *message;
-      game_.tamper(id_, changed);
-      message = wire::share(std::move(changed));
-    }
-    return inner_.send(to, exchange, std::move(message));
+    return inner_.send(to, exchange, passed(std::move(message)));
   }
   talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
                              Seen seen) override {
-    return inner_.send_seen(to, exchange, std::move(message), std::move(seen));
+    return inner_.send_seen(to, exchange, passed(std::move(message)), std::move(seen));
   }
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
     std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
@@ -119,6 +113,14 @@ class Watched final : public talk::Endpoint {
   }
 
  private:
+  talk::SharedMessage passed(talk::SharedMessage message) const {
+    if (game_.overhear) game_.overhear(id_, *message);
+    if (!game_.tamper) return message;
+    Message changed = *message;
+    game_.tamper(id_, changed);
+    return wire::share(std::move(changed));
+  }
+
   talk::Endpoint& inner_;
   PeerId id_;
   const Game& game_;
