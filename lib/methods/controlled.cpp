@@ -34,14 +34,7 @@ class ControlledServer final : public RoundServer {
     update.integer("steps", 1, kCountMax);
     update.real("loss");
     if (!(update.real("path") > 0)) throw ProtocolError("\"path\" is not above 0");
-    // The mean of the control variates is only right with clients that have theirs.
-    const std::int64_t theirs = update.integer("used", 0, kCountMax);
-    const auto known = used_.find(from);
-    const std::int64_t ours = known == used_.end() ? 0 : known->second;
-    if (ours == theirs) return;
-    throw ProtocolError("its control variate has gone: " + std::to_string(ours) +
-                        " of its updates are in the model, it knows of " + std::to_string(theirs) +
-                        "; a client of this method needs its --state-dir");
+    used_.require_same(from, reply);
   }
 
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
@@ -53,7 +46,7 @@ class ControlledServer final : public RoundServer {
       add_report(merged, reply);
       contributions.push_back({peer, 1, reply.tensors.at("increment").f32()});
       path += update.real("path");
-      ++used_[peer];
+      used_.add(peer);
     }
     finish(merged);
     const auto answered = static_cast<double>(replies.size());
@@ -70,19 +63,19 @@ class ControlledServer final : public RoundServer {
   }
 
   Message save() const override {
-    return Message("state").with("control", Tensor::of(control_, {})).with("used", by_peer(used_));
+    return Message("state").with("control", Tensor::of(control_, {})).with("used", used_.save());
   }
   void load(const Message& state) override {
     const wire::Expect fields(state, "state");
     const auto control = fields.f32("control", {static_cast<std::int64_t>(control_.size())});
     control_.assign(control.begin(), control.end());
-    used_ = by_peer_in(state, "used");
+    used_.load(state, "used");
   }
 
  private:
   double lr_;
-  std::vector<float> control_;           // c
-  std::map<PeerId, std::int64_t> used_;  // updates of each client
+  std::vector<float> control_;  // c
+  UsedAnswers used_;
   std::int64_t task_round_ = 0;
   SharedMessage task_;
 };
@@ -170,6 +163,22 @@ class ControlledClient final : public RoundClient {
 };
 
 }  // namespace
+
+std::int64_t UsedAnswers::of(PeerId client) const {
+  const auto known = used_.find(client);
+  return known == used_.end() ? 0 : known->second;
+}
+
+void UsedAnswers::require_same(PeerId client, const Message& update) const {
+  const std::int64_t theirs = wire::Expect(update, "update").integer("used", 0, kCountMax);
+  if (of(client) == theirs) return;
+  throw ProtocolError("its control variate has gone: " + std::to_string(of(client)) +
+                      " of its updates are in the model, it knows of " + std::to_string(theirs) +
+                      "; a client of this method needs its --state-dir");
+}
+
+Tensor UsedAnswers::save() const { return by_peer(used_); }
+void UsedAnswers::load(const Message& state, const char* name) { used_ = by_peer_in(state, name); }
 
 void ControlledOptions::fields(config::Fields& fields) {
   fields.real("server_lr", server_lr, {.above = 0}, "times the clients' mean step");

@@ -9,10 +9,6 @@ namespace {
 
 using secure::Key;
 
-std::string purpose(const char* what, std::int64_t round) {
-  return std::string(what) + ' ' + std::to_string(round);
-}
-
 Key key_in(ByteReader& in) {
   Key key;
   std::ranges::copy(in.raw(key.size()), key.begin());
@@ -125,8 +121,7 @@ Message MaskedClient::mask(const Message& task, const Message& update, const Job
     if (one.key) throw ProtocolError("two letters of client " + std::to_string(id));
     const auto key =
         secure::agree(letters_.secret, letters_.open, one.letters, purpose("letters", round_));
-    const auto plain =
-        secure::open_sealed(*key, letters.raw(2 * secure::kShareBytes + secure::kSealBytes));
+    const auto plain = secure::open_sealed(*key, letters.raw(kLetterBytes));
     if (!plain) throw ProtocolError("the letter of client " + std::to_string(id) + " is forged");
     ByteReader shares(*plain);
     one.key = secure::read_share(shares);

@@ -3,12 +3,15 @@
 #include <numeric>
 
 #include "codec/detail/bits.hpp"
+#include "codec/detail/hadamard.hpp"
 #include "methods/detail/masked.hpp"
 
 namespace fedctl::methods {
 namespace {
 
 constexpr double kLossMax = 100;  // nats; larger losses count as this
+// Two, because an update may have few values that are not 0.
+constexpr unsigned kRotations = 2;
 
 }  // namespace
 
@@ -24,7 +27,8 @@ std::size_t SecurePlan::threshold_of(std::size_t neighbours) const {
 MaskedForm::MaskedForm(const JobPlan& plan, std::int64_t round)
     : plan_(plan.secure),
       quantizer_(plan_.clip, plan_.levels, static_cast<std::size_t>(plan.per_round)),
-      support_(plan.common.stream("support", round)) {
+      support_(plan.common.stream("support", round)),
+      rotation_(plan.common.stream("rotation", round).next_u64()) {
   if (quantizer_.bits() == 0) {
     throw ConfigError("privacy.secure_aggregation.levels is " + std::to_string(plan_.levels) +
                           ": sums of " + std::to_string(plan.per_round) +
@@ -34,12 +38,15 @@ MaskedForm::MaskedForm(const JobPlan& plan, std::int64_t round)
 }
 
 std::vector<std::size_t> MaskedForm::sent(std::size_t values) const {
-  std::vector<std::size_t> positions(values);
-  std::iota(positions.begin(), positions.end(), std::size_t{0});
-  if (plan_.ratio >= 1) return positions;
-  positions = Rng(support_).permutation(values);
-  positions.resize(count(values) - 2);
-  std::ranges::sort(positions);
+  std::vector<std::size_t> positions;
+  if (plan_.ratio < 1) {
+    positions = Rng(support_).permutation(values);
+    positions.resize(count(values) - 2);
+    std::ranges::sort(positions);
+  } else {
+    positions.resize(values);
+    std::iota(positions.begin(), positions.end(), std::size_t{0});
+  }
   return positions;
 }
 
@@ -57,6 +64,11 @@ std::vector<std::uint32_t> MaskedForm::words(const Message& update, Rng rng) con
   for (const auto& [name, tensor] : update.tensors) {
     if (tensor.dtype != DType::f32) continue;
     values.insert(values.end(), tensor.f32().begin(), tensor.f32().end());
+  }
+  if (plan_.rotate) {
+    const codec::detail::Rotation rotation(values.size(), kRotations);
+    rotation.check_input(values);
+    rotation.rotate(values, rotation_);
   }
   std::vector<std::uint32_t> words;
   for (const std::size_t position : sent(values.size())) {
@@ -85,6 +97,7 @@ Message MaskedForm::mean(std::span<const std::uint32_t> sums, std::size_t client
   for (std::size_t i = 0; i < positions.size(); ++i) {
     values[positions[i]] = static_cast<float>(quantizer_.decode(sums[i], clients) * scale);
   }
+  if (plan_.rotate) codec::detail::Rotation(size, kRotations).unrotate(values, rotation_);
   Message mean = like;
   std::size_t at = 0;
   for (auto& [name, tensor] : mean.tensors) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "methods/detail/ids.hpp"
+#include "methods/detail/inspection.hpp"
 #include "methods/detail/masked.hpp"
 #include "methods/detail/scalars.hpp"
 
@@ -10,7 +11,6 @@ namespace {
 using secure::Key;
 
 constexpr int kStageBits = 48;
-constexpr std::size_t kLetterBytes = 2 * secure::kShareBytes + secure::kSealBytes;
 
 // The cohort of one round as the server knows it.
 class Masking {
@@ -92,14 +92,21 @@ class Masking {
     return requests;
   }
 
-  // Stage 2 -> 3. `count`: words of an update.
+  // Stage 2 -> 3. `count`: words of an update. Answers that are none are moved to answers.rejected.
   talk::Requests take_words(talk::Answers& answers, std::size_t count) {
     sums_.assign(count, 0);
     const std::uint32_t keep = form_.bits() == 32 ? ~0U : (1U << form_.bits()) - 1;
-    for (const auto& [id, reply] : answers.replies) {
-      const std::vector<std::uint32_t> words = form_.unpack(bytes_in(reply, "words"), count);
-      for (std::size_t i = 0; i < count; ++i) sums_[i] = (sums_[i] + words[i]) & keep;
-      parties_.at(id).masked = true;
+    for (auto at = answers.replies.begin(); at != answers.replies.end();) {
+      try {
+        require_work(at->second);
+        const std::vector<std::uint32_t> words = form_.unpack(bytes_in(at->second, "words"), count);
+        for (std::size_t i = 0; i < count; ++i) sums_[i] = (sums_[i] + words[i]) & keep;
+        parties_.at(at->first).masked = true;
+        ++at;
+      } catch (const Error& error) {
+        answers.rejected.emplace(at->first, error.what());
+        at = answers.replies.erase(at);
+      }
     }
     talk::Requests requests;
     for (const auto& [id, party] : parties_) {
@@ -176,8 +183,8 @@ class Masking {
     if (secure::open_of(secret) != party.masks) return false;
     for (const PeerId other : party.neighbours) {
       if (!parties_.at(other).masked) continue;
-      const auto seed = secure::agree(secret, party.masks, parties_.at(other).masks,
-                                      "mask " + std::to_string(round_));
+      const auto seed =
+          secure::agree(secret, party.masks, parties_.at(other).masks, purpose("mask", round_));
       if (!seed) return false;
       secure::add_mask(*seed, id >= other, form_.bits(), sums_);
     }
@@ -229,21 +236,6 @@ Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, std::int64_t ro
   if (!enough(requests.size(), "shares")) co_return out;
 
   out.answers = co_await talk::ask(net, stage_exchange(round, 2), requests, until());
-  for (auto at = out.answers.replies.begin(); at != out.answers.replies.end();) {
-    std::string why;
-    try {
-      if (at->second.kind == kFailed) why = wire::Expect(at->second, kFailed).text("reason");
-      if (why.empty()) masking.form().unpack(bytes_in(at->second, "words"), count);
-    } catch (const Error& error) {
-      why = error.what();
-    }
-    if (why.empty()) {
-      ++at;
-      continue;
-    }
-    out.answers.rejected.emplace(at->first, why);
-    at = out.answers.replies.erase(at);
-  }
   requests = masking.take_words(out.answers, count);
   if (!enough(requests.size(), "masked")) co_return out;
 

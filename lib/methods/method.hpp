@@ -52,6 +52,7 @@ struct SecurePlan {
   double clip = 1;                   // largest magnitude of a value in an update
   std::int64_t levels = 65535;       // that it is rounded to
   double ratio = 1;                  // share of the values that is sent
+  bool rotate = false;               // the update first, the same in all clients of a round
   std::int64_t examples_max = 1000;  // more examples weigh no more
   std::size_t few = 0;               // neighbours of a client; 0: all others
   std::size_t few_threshold = 0;     // of these

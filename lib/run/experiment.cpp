@@ -293,7 +293,11 @@ void SecureOptions::fields(Fields& fields) {
   fields.text("kind", kind, {.one_of = {"none", "secagg", "secagg_plus"}},
               "the server learns sums of updates alone: every client hides among all others, or "
               "among a few");
-  fields.real("clip", clip, {.above = 0}, "largest magnitude of a value in an update");
+  fields.real("clip", clip, {.above = 0},
+              "largest magnitude of a value in an update, or in the rotated one");
+  fields.boolean("rotate", rotate,
+                 "a random rotation of the update first, common to a round (256 values or more): a "
+                 "clip of five norms over the root of their number then cuts hardly any value");
   fields.integer("levels", levels, {1, 4294967295}, "steps between -clip and clip");
   fields.real(
       "ratio", ratio, {.above = 0, .max = 1},

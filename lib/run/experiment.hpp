@@ -84,6 +84,7 @@ struct LogOptions final : config::Options {
 struct SecureOptions final : config::Options {
   std::string kind = "none";
   double clip = 1, ratio = 1, corrupt = 0.05, dropout = 0.1;
+  bool rotate = false;
   std::int64_t levels = 65535, examples_max = 1000;
   void fields(config::Fields& fields) override;
 };

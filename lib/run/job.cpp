@@ -23,6 +23,7 @@ methods::SecurePlan secure_of(const Experiment& experiment) {
   plan.clip = options.clip;
   plan.levels = options.levels;
   plan.ratio = options.ratio;
+  plan.rotate = options.rotate;
   plan.examples_max = options.examples_max;
   constexpr std::int64_t kComplete = 30;  // below it everyone is everyone's neighbour
   if (options.kind == "secagg_plus" && experiment.cohort() >= kComplete) {

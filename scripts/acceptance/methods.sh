@@ -10,6 +10,10 @@ show() { printf '%s\n  sheet: %s\n  here: %s\n' "$1" "$2" "$(figures "$3")"; }
 
 show "scaffold, scallion, scafcom: distance to the optimum (float64 there, float32 here)" \
   "fedavg 2.7, scaffold 8e-15, scallion 5e-15, 7e-15, a=1 diverges, scafcom 4e-15, 1e-14, 2e-14" "unequal clients: FedAvg stalls*"
+show "econtrol, simulation A: distance (float64 there, float32 here), top-1 of 40, rate 0.005" \
+  "eta = 0 7e-14, delta / 10 2e-13, delta 8e-14, delta / 400 7e-3, 1 diverges; ef14 5.4" "econtrol: simulation A*"
+show "econtrol, simulation B: squared distance with noise, top-4 of 40" \
+  "no codec 0.034, eta = 0 0.29, delta / 10 0.095, delta 0.043" "econtrol: simulation B*"
 show "decomfl, hiso: rounds to a tenth of the loss" "decomfl 204, hiso 274, oracle 21" "hiso: a curvature*"
 show "meerkat: rounds to a tenth of the loss" "right mask 24, dense 2260, random never" "meerkat: the right ten*"
 show "streaming_diloco with 4-bit differences: distance" "plain 0.2 to 0.3, ef14 0.2 to 0.4, ef21 1e-15" "streaming_diloco: 4-bit*"

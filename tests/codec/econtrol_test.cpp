@@ -1,20 +1,19 @@
 // The reference simulations A and B of EControl (Gao, Islamov, Stich, arXiv 2311.05645), with our
-// codecs: clients with diagonal quadratics a (x - b)^2 / 2 of 40 coordinates each, one gradient a
-// step. The figures in the tables are the reference's; its problem is not given beyond this, so
-// curvatures a from 1 to 7 and normal optima b were chosen.
+// codecs. The figures in the tables are the reference's.
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <limits>
 
 #include "codec/chains.hpp"
 #include "codec/difference.hpp"
+#include "support/quadratics.hpp"
 
 using namespace fedctl;
 using codec::Difference;
 
 namespace {
 
-constexpr std::size_t kCount = 40;
+constexpr std::size_t kCount = test::Quadratics::kCount;
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 struct Simulation {
@@ -31,17 +30,8 @@ enum class Feedback { dense, ef14, difference };
 
 double run(const Simulation& simulation, Feedback feedback, double eta = 0) {
   Rng rng(7);
-  std::vector<std::vector<double>> curvature(simulation.clients), optimum(simulation.clients);
-  std::vector<double> weight(kCount), target(kCount), x(kCount);
-  for (std::size_t c = 0; c < simulation.clients; ++c) {
-    for (std::size_t i = 0; i < kCount; ++i) {
-      curvature[c].push_back(rng.uniform(1, 7));
-      optimum[c].push_back(simulation.spread * rng.normal());
-      weight[i] += curvature[c][i];
-      target[i] += curvature[c][i] * optimum[c][i];
-    }
-  }
-  for (std::size_t i = 0; i < kCount; ++i) target[i] /= weight[i];
+  const test::Quadratics problem(simulation.clients, simulation.spread, rng);
+  std::vector<double> x(kCount);
 
   const double ratio = static_cast<double>(simulation.kept) / kCount;
   const test::Chain top{"", {test::plugin(codec::codec_kinds(), "topk", {{"ratio", ratio}})}};
@@ -65,8 +55,7 @@ double run(const Simulation& simulation, Feedback feedback, double eta = 0) {
       std::vector<float> gradient(kCount), decoded(kCount);
       for (std::size_t i = 0; i < kCount; ++i) {
         const double noise = simulation.noise > 0 ? simulation.noise * rng.normal() : 0;
-        gradient[i] =
-            static_cast<float>(before * (curvature[c][i] * (x[i] - optimum[c][i]) + noise));
+        gradient[i] = static_cast<float>(before * (problem.slope(c, i, x[i]) + noise));
       }
       if (feedback == Feedback::dense) {
         decoded = gradient;
@@ -78,11 +67,8 @@ double run(const Simulation& simulation, Feedback feedback, double eta = 0) {
       }
       for (std::size_t i = 0; i < kCount; ++i) sum[i] += decoded[i];
     }
-    squared = 0;
-    for (std::size_t i = 0; i < kCount; ++i) {
-      x[i] -= behind * sum[i];
-      squared += std::pow(x[i] - target[i], 2);
-    }
+    for (std::size_t i = 0; i < kCount; ++i) x[i] -= behind * sum[i];
+    squared = problem.squared_distance(x);
     if (!(squared < 1e9)) return kInfinite;
     if (2 * step >= simulation.steps) mean += 2 * squared / simulation.steps;
   }

@@ -204,6 +204,123 @@ TEST_CASE("masked: a common part of the values, right on average", "[methods][se
   CHECK(std::sqrt(error) < 1.3 * 2 * math::norm(exact) / std::sqrt(double{kSeeds}));
 }
 
+TEST_CASE("masked: a rotation in front of the integers", "[methods][secure]") {
+  constexpr std::int64_t kClients = 8;
+  constexpr std::size_t kSize = 1000;
+  const test::Problem toy(kClients, kSize, pull, 0.1);
+  test::Game game = masked_game(toy);
+  game.plan.secure.on = false;
+  const std::vector<float> plain = play(game).last();
+  game.plan.secure.on = true;
+  game.plan.secure.rotate = true;
+  const Played rotated = play(game);
+  REQUIRE(rotated.error.empty());
+  // A step of 2 / 65535 a value and client, and float32's own rounding.
+  CHECK(math::distance(rotated.last(), plain) < std::sqrt(double{kSize} / kClients) * 2.0 / 65535);
+  // Not the values that are sent without it.
+  game.plan.secure.rotate = false;
+  CHECK(rotated.last() != play(game).last());
+  game.plan.secure.rotate = true;
+  // The integers' sum word for word, whoever is lost, and with a part of the values.
+  for (const double ratio : {1.0, 0.25}) {
+    for (const std::size_t stage : {0U, 1U, 2U, 3U}) {
+      INFO("ratio " << ratio << ", lost at stage " << stage);
+      game.plan.secure.ratio = ratio;
+      game.lost_answers = {{1, stage}, {6, stage}};
+      const Played played = play(game);
+      REQUIRE(played.error.empty());
+      CHECK(played.last() == expected(game, all_but(kClients, stage < 3 ? std::set<PeerId>{1, 6}
+                                                                        : std::set<PeerId>())));
+      const std::size_t words = static_cast<std::size_t>(ratio * kSize) + 2;
+      CHECK(MaskedForm(game.plan, 1).count(kSize) == words);
+    }
+  }
+  // A part of the rotated values is a part of every value: right on average.
+  std::vector<double> mean(kSize);
+  constexpr int kSeeds = 100;
+  game.lost_answers.clear();
+  for (std::uint64_t seed = 1; seed <= kSeeds; ++seed) {
+    game.seed = seed;
+    const std::vector<float> weights = play(game).last();
+    for (std::size_t j = 0; j < kSize; ++j) mean[j] += double{weights[j]} / kSeeds;
+  }
+  double error = 0;
+  for (std::size_t j = 0; j < kSize; ++j) error += std::pow(mean[j] - plain[j], 2);
+  // Each draw is off by sqrt(1 / ratio - 1) of its length.
+  CHECK(std::sqrt(error) < 1.3 * std::sqrt(3.0) * math::norm(plain) / std::sqrt(double{kSeeds}));
+}
+
+TEST_CASE("masked: what a rotation is worth for a heavy-tailed update", "[methods][secure]") {
+  // Eight clients whose updates have a common part; magnitudes log-normal, the largest of a few
+  // dozen times the root mean square.
+  constexpr std::size_t kClients = 8, kSize = 8192;
+  Rng rng(77);
+  std::vector<Message> updates;
+  std::vector<double> exact(kSize);
+  std::vector<float> common(kSize);
+  const auto heavy = [&] {
+    return static_cast<float>(rng.normal() * std::exp(1.5 * rng.normal()));
+  };
+  for (float& value : common) value = heavy();
+  double norm = 0;
+  float largest = 0;
+  for (std::size_t client = 0; client < kClients; ++client) {
+    std::vector<float> values(kSize);
+    for (std::size_t j = 0; j < kSize; ++j) {
+      values[j] = common[j] + 0.3F * heavy();
+      exact[j] += double{values[j]} / kClients;
+      largest = std::max(largest, std::abs(values[j]));
+    }
+    norm = std::max(norm, math::norm(values));
+    updates.push_back(Message("update")
+                          .with("examples", std::int64_t{1})
+                          .with("loss", 1.0)
+                          .with("delta", Tensor::of(values, {})));
+  }
+  const double rms = norm / std::sqrt(double{kSize});
+  // Mean squared error of the mean over its mean square.
+  const auto error = [&](bool rotate, double clip, std::int64_t levels) {
+    JobPlan plan;
+    plan.per_round = kClients;
+    plan.secure = {.on = true, .clip = clip, .levels = levels, .examples_max = 1};
+    plan.secure.rotate = rotate;
+    const MaskedForm form(plan, 1);
+    std::vector<std::uint32_t> sums(form.count(kSize));
+    for (std::size_t client = 0; client < kClients; ++client) {
+      const auto words = form.words(updates[client], Rng(client));
+      for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += words[i];
+    }
+    const Message mean = form.mean(sums, kClients, updates[0]);
+    double away = 0, square = 0;
+    for (std::size_t j = 0; j < kSize; ++j) {
+      away += std::pow(mean.tensors.at("delta").f32()[j] - exact[j], 2);
+      square += exact[j] * exact[j];
+    }
+    return away / square;
+  };
+  const auto best = [&](bool rotate, std::int64_t levels) {
+    double least = 1e9, at = 0;
+    for (double clip = rms / 2; clip < 1.1 * largest; clip *= 1.2) {
+      const double found = error(rotate, clip, levels);
+      if (found < least) at = clip / rms;
+      least = std::min(least, found);
+    }
+    return std::pair(least, at);
+  };
+  WARN("largest value " << largest / rms << " times the root mean square");
+  for (const std::int64_t bits : {4, 8, 16}) {
+    const std::int64_t levels = (std::int64_t{1} << bits) - 1;
+    const double plain = error(false, largest, levels), turned = error(true, 5 * rms, levels);
+    const auto [plain_best, plain_clip] = best(false, levels);
+    const auto [turned_best, turned_clip] = best(true, levels);
+    WARN(bits << " bits: clip at the largest value " << plain << ", best clip " << plain_best
+              << " (" << plain_clip << " rms); rotated, clip 5 rms " << turned << ", best clip "
+              << turned_best << " (" << turned_clip << " rms)");
+    CHECK(turned < plain / 10);
+    CHECK(turned_best < plain_best / 3);
+  }
+}
+
 TEST_CASE("masked: a client refuses what would uncover it", "[methods][secure]") {
   JobPlan plan;
   plan.clients = plan.per_round = 3;
@@ -308,4 +425,26 @@ TEST_CASE("masked: clients that lie do not stop the others", "[methods][secure]"
       CHECK(played.error.find("secure aggregation") != std::string::npos);
     }
   }
+}
+
+TEST_CASE("masked: words that are none are rejected, and their masks removed",
+          "[methods][secure]") {
+  constexpr std::int64_t kClients = 8;
+  const test::Problem toy(kClients, 12, pull, 0.1);
+  const auto bad = GENERATE(as<std::string>{}, "short", "long", "no words", "failed");
+  INFO(bad);
+  test::Game game = masked_game(toy);
+  game.tamper = [&](PeerId id, Message& answer) {
+    if (id != 2 || answer.kind != "masked") return;
+    Bytes& words = answer.tensors.at("words").bytes;
+    if (bad == "short") words.pop_back();
+    if (bad == "long") words.push_back(std::byte{0});
+    answer.tensors.at("words").shape = {static_cast<std::int64_t>(words.size())};
+    if (bad == "no words") answer.tensors.clear();
+    if (bad == "failed") answer = Message(kFailed).with("reason", std::string("no memory"));
+  };
+  const Played played = play(game);
+  REQUIRE(played.error.empty());
+  CHECK(played.reports[0].rejected == 1);
+  CHECK(played.last() == expected(game, all_but(kClients, {2})));
 }

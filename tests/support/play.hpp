@@ -46,6 +46,8 @@ struct Game {
   std::map<PeerId, Message> lies = {};  // what a client answers instead of working
   // Sees every answer as the client gives it.
   std::function<void(PeerId, const Message& answer)> overhear = {};
+  // Changes answers behind that.
+  std::function<void(PeerId, Message& answer)> tamper = {};
   // Sees every task as the client reads it.
   std::function<void(PeerId, const Message& task)> spy = {};
   talk::Link link = {};
@@ -98,12 +100,11 @@ class Watched final : public talk::Endpoint {
   talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
-    if (game_.overhear && to == talk::kServer) game_.overhear(id_, *message);
-    return inner_.send(to, exchange, std::move(message));
+    return inner_.send(to, exchange, to == talk::kServer ? passed(std::move(message)) : message);
   }
   talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
                              Seen seen) override {
-    return inner_.send_seen(to, exchange, std::move(message), std::move(seen));
+    return inner_.send_seen(to, exchange, passed(std::move(message)), std::move(seen));
   }
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
     std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
@@ -113,6 +114,14 @@ class Watched final : public talk::Endpoint {
   }
 
  private:
+  talk::SharedMessage passed(talk::SharedMessage message) const {
+    if (game_.overhear) game_.overhear(id_, *message);
+    if (!game_.tamper) return message;
+    Message changed = *message;
+    game_.tamper(id_, changed);
+    return wire::share(std::move(changed));
+  }
+
   talk::Endpoint& inner_;
   PeerId id_;
   const Game& game_;

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 
 #include "methods/method.hpp"
@@ -26,6 +27,21 @@ namespace fedctl::methods {
 struct ControlledOptions : config::Options {
   double server_lr = 1;
   void fields(config::Fields& fields) override;
+};
+
+// How many answers of each client are in the server's mean of what the clients remember: that is
+// only right with clients that have theirs.
+class UsedAnswers {
+ public:
+  std::int64_t of(PeerId client) const;
+  // Throws ProtocolError unless "used" of the update is as many.
+  void require_same(PeerId client, const Message& update) const;
+  void add(PeerId client) { ++used_[client]; }
+  Tensor save() const;
+  void load(const Message& state, const char* name);  // throws WireError
+
+ private:
+  std::map<PeerId, std::int64_t> used_;
 };
 
 // Replaces inc by what is to be sent. `control` is c_i; `memory` is the client's own vector, empty

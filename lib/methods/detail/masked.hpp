@@ -26,9 +26,17 @@ ExchangeId stage_exchange(std::int64_t round, int stage);
 // The round of any exchange.
 std::int64_t round_of(ExchangeId exchange);
 
-// An update as integers and back: all float32 tensors by name, one behind the other, of which a
-// share `ratio`, the same for all clients of a round, times the client's weight; then the loss
-// times it, then the weight.
+// A sealed letter: a share of the sender's mask key and one of its seed.
+inline constexpr std::size_t kLetterBytes = 2 * secure::kShareBytes + secure::kSealBytes;
+// What two clients' key of a round is for: "letters", "mask".
+inline std::string purpose(const char* what, std::int64_t round) {
+  return std::string(what) + ' ' + std::to_string(round);
+}
+
+// An update as integers and back: all float32 tensors by name, one behind the other, rotated
+// (codec/detail/hadamard.hpp) if `rotate` is set; a share `ratio` of these values times the
+// client's weight; then the loss times it, then the weight. Rotation and share are the same for all
+// clients of a round, so the sum of the integers is the integers' sum of the rotated updates.
 class MaskedForm {
  public:
   MaskedForm(const JobPlan& plan, std::int64_t round);
@@ -37,10 +45,11 @@ class MaskedForm {
   // Words of an update of so many values.
   std::size_t count(std::size_t values) const;
   // Stochastic rounding by `rng`. Examples beyond plan.examples_max weigh no more than these.
+  // Throws WireError on values too large for a rotation.
   std::vector<std::uint32_t> words(const Message& update, Rng rng) const;
   // The mean update of `clients`: tensors shaped like those of `like`, values that were not sent 0
-  // and the others 1 / ratio as large; "examples" their estimated number, "loss" the mean. Throws
-  // ProtocolError on sums that cannot be.
+  // and the others 1 / ratio as large, then turned back; "examples" their estimated number, "loss"
+  // the mean. Throws ProtocolError on sums that cannot be.
   Message mean(std::span<const std::uint32_t> sums, std::size_t clients, const Message& like) const;
 
   Bytes pack(std::span<const std::uint32_t> words) const;
@@ -54,6 +63,7 @@ class MaskedForm {
   SecurePlan plan_;
   secure::Quantizer quantizer_;
   Rng support_;
+  std::uint64_t rotation_;  // seed
 };
 
 // One client's part. Its secrets live as long as the round, in memory alone.
