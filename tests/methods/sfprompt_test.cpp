@@ -1,6 +1,8 @@
 // sfprompt: its algebra on a tiny model in parts, its bytes, and what a hostile client gets.
 #include <catch2/catch.hpp>
 
+#include "data/registry.hpp"
+#include "learn/spec.hpp"
 #include "methods/detail/exchanges.hpp"
 #include "methods/detail/split.hpp"
 #include "support/parted.hpp"
@@ -58,6 +60,42 @@ TEST_CASE("sfprompt: split training is training of the whole model", "[methods][
   }();
   CHECK(farthest(split.last(), whole.last()) < 1e-6);
   CHECK(farthest(split.last(), problem.game("fedavg").plan.initial) > 1e-2);
+}
+
+TEST_CASE("sfprompt: so it is with LibTorch's models", "[methods][sfprompt][torch]") {
+  const auto [model, options, dataset] = GENERATE(table<const char*, const char*, const char*>(
+      {{"vit", "", "glyphs"}, {"bert", "cls", "phrases"}, {"bert", "mean", "phrases"}}));
+  INFO(model << ' ' << options);
+  const data::Source source =
+      data::open(config::make_plugin(data::dataset_kinds(), dataset), Rng(1).stream("data"));
+  learn::LearnerSpec spec{config::make_plugin(learn::family_kinds(), model),
+                          config::make_plugin(learn::adapter_kinds(), "prompt", {{"tokens", 3}}),
+                          source.train->info(), Rng(1).stream("init")};
+  test::choose(spec.model, "pooling", options);
+  learn::LearnerPool pool(learn::make_factory(spec), 1);
+  test::Game game = PartedProblem().game("fedavg");
+  game.learners = &pool;
+  game.data = source.train.get();
+  game.shares = {{3, 1, 4, 15, 9, 2, 6}};
+  {
+    learn::LearnerPool::Lease learner = pool.acquire();
+    game.plan.layout = learner->layout();
+  }
+  game.plan.initial.clear();
+  Rng rng(2);
+  for (std::size_t i = 0; i < game.plan.layout.size(); ++i) {
+    game.plan.initial.push_back(static_cast<float>(0.3 * rng.normal()));
+  }
+  game.plan.clients = game.plan.per_round = game.plan.rounds = 1;
+  game.plan.train.batch_size = 16;
+  game.plan.train.optimizer =
+      config::make_plugin(learn::optimizer_kinds(), "sgd", {{"lr", 1}, {"momentum", 0}});
+  const Played whole = play(game);
+  game.method = PartedProblem().game("sfprompt", {{"local", 0}, {"keep", 1}}).method;
+  const Played split = play(game);
+  REQUIRE(split.error.empty());
+  CHECK(farthest(split.last(), whole.last()) < 1e-5);  // of the gradients, the rate is 1
+  CHECK(farthest(split.last(), game.plan.initial) > 1e-2);
 }
 
 TEST_CASE("sfprompt: with a body that changes nothing both phases take the same step",
