@@ -19,13 +19,6 @@ std::int64_t predictions(const data::Batch& batch, std::size_t examples) {
                                [](std::int64_t label) { return label != data::kIgnore; });
 }
 
-void clip(std::span<float> gradient, double longest) {
-  const double norm = math::norm(gradient);
-  if (!(norm > longest) || !std::isfinite(norm)) return;
-  const auto factor = static_cast<float>(longest / norm);
-  for (float& value : gradient) value *= factor;
-}
-
 // One step's gradient, from one batch or several.
 class Gradient {
  public:
@@ -37,7 +30,7 @@ class Gradient {
     const double loss = batches.size() == 1 ? learner_.loss_and_gradient(data_.gather(batches[0]))
                                             : mean_over(batches);
     if (hook_) hook_(learner_.weights(), learner_.gradient());
-    if (clip_ > 0) clip(learner_.gradient(), clip_);
+    clip(learner_.gradient(), clip_);
     return loss;
   }
 
@@ -65,7 +58,7 @@ class Gradient {
   Learner& learner_;
   const data::Dataset& data_;
   const GradientHook& hook_;
-  double clip_;
+  double clip_;  // 0: any length
   std::vector<float> sum_;
 };
 
@@ -80,6 +73,14 @@ double rate_factor(const TrainOptions& options, std::int64_t step, std::int64_t 
 }
 
 }  // namespace
+
+void clip(std::span<float> gradient, double longest) {
+  if (longest == 0) return;
+  const double norm = math::norm(gradient);
+  if (!(norm > longest) || !std::isfinite(norm)) return;
+  const auto factor = static_cast<float>(longest / norm);
+  for (float& value : gradient) value *= factor;
+}
 
 TrainOptions::TrainOptions()
     : optimizer(config::make_plugin(optimizer_kinds(), "sgd")),

@@ -75,6 +75,9 @@ struct TrainOptions : config::Options {
   void fields(config::Fields& fields) override;
 };
 
+// Shortens the gradient to at most this Euclidean norm; 0: any.
+void clip(std::span<float> gradient, double longest);
+
 struct TrainReport {
   std::int64_t steps = 0;
   std::int64_t examples = 0;  // in the client's training share (the weight of its update)

@@ -10,59 +10,6 @@ namespace {
 
 constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
 
-class AveragingServer final : public RoundServer {
- public:
-  explicit AveragingServer(std::unique_ptr<aggregate::ServerOptimizer> optimizer)
-      : optimizer_(std::move(optimizer)) {}
-
-  SharedMessage instruct(std::int64_t round, PeerId, ServerContext& ctx) override {
-    if (round != task_round_) {
-      task_ = wire::share(
-          Message("train").with("round", round).with("weights", Tensor::of(ctx.weights, {})));
-      task_round_ = round;
-    }
-    return task_;
-  }
-
-  void inspect(PeerId, const Message& reply, const ServerContext& ctx) override {
-    const wire::Expect update(reply, "update");
-    update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
-    require_report(reply, ctx.plan);
-  }
-
-  std::optional<Message> blank(const ServerContext& ctx) const override {
-    return Message("update").with(
-        "delta", Tensor::zeros(DType::f32, {static_cast<std::int64_t>(ctx.weights.size())}));
-  }
-
-  Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
-    std::vector<aggregate::Contribution> contributions;
-    Merged merged;
-    for (const auto& [peer, reply] : replies) {
-      const std::int64_t examples = add_report(merged, reply);
-      contributions.push_back(
-          {peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
-    }
-    finish(merged);
-    std::vector<float> delta(ctx.weights.size());
-    ctx.aggregator.combine(contributions, delta);
-    optimizer_->step(ctx.weights, delta);
-    return merged;
-  }
-
-  Message save() const override {
-    Message state("state");
-    state.tensors = optimizer_->state();
-    return state;
-  }
-  void load(const Message& state) override { optimizer_->restore(state.tensors); }
-
- private:
-  std::unique_ptr<aggregate::ServerOptimizer> optimizer_;
-  std::int64_t task_round_ = 0;
-  SharedMessage task_;
-};
-
 class AveragingClient final : public RoundClient {
  public:
   explicit AveragingClient(MakeHook make_hook) : make_hook_(std::move(make_hook)) {}
@@ -79,15 +26,7 @@ class AveragingClient final : public RoundClient {
     const learn::TrainReport report =
         learn::train(*learner, ctx.data, ctx.train, ctx.plan.train, hook,
                      ctx.rng.stream("order", round), {round, ctx.plan.rounds});
-    Tensor delta = Tensor::zeros(DType::f32, {size});
-    std::ranges::transform(learner->weights(), start, delta.f32().begin(),
-                           [](float trained, float given) { return trained - given; });
-    return {Message("update")
-                .with("examples", report.examples)
-                .with("loss", report.loss)
-                .with("steps", report.steps)
-                .with("delta", std::move(delta)),
-            report.steps};
+    return {update_of(learner->weights(), start, report), report.steps};
   }
 
  private:
@@ -95,6 +34,64 @@ class AveragingClient final : public RoundClient {
 };
 
 }  // namespace
+
+Message update_of(std::span<const float> trained, std::span<const float> start,
+                  const learn::TrainReport& report) {
+  Tensor delta = Tensor::zeros(DType::f32, {static_cast<std::int64_t>(start.size())});
+  std::ranges::transform(trained, start, delta.f32().begin(),
+                         [](float to, float from) { return to - from; });
+  return Message("update")
+      .with("examples", report.examples)
+      .with("loss", report.loss)
+      .with("steps", report.steps)
+      .with("delta", std::move(delta));
+}
+
+AveragingServer::AveragingServer(std::unique_ptr<aggregate::ServerOptimizer> optimizer)
+    : optimizer_(std::move(optimizer)) {}
+
+SharedMessage AveragingServer::instruct(std::int64_t round, PeerId, ServerContext& ctx) {
+  if (round != task_round_) {
+    task_ = wire::share(
+        Message("train").with("round", round).with("weights", Tensor::of(ctx.weights, {})));
+    task_round_ = round;
+  }
+  return task_;
+}
+
+void AveragingServer::inspect(PeerId, const Message& reply, const ServerContext& ctx) {
+  const wire::Expect update(reply, "update");
+  update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
+  require_report(reply, ctx.plan);
+}
+
+std::optional<Message> AveragingServer::blank(const ServerContext& ctx) const {
+  return Message("update").with(
+      "delta", Tensor::zeros(DType::f32, {static_cast<std::int64_t>(ctx.weights.size())}));
+}
+
+RoundServer::Merged AveragingServer::merge(std::int64_t, const Replies& replies,
+                                           ServerContext& ctx) {
+  std::vector<aggregate::Contribution> contributions;
+  Merged merged;
+  for (const auto& [peer, reply] : replies) {
+    const std::int64_t examples = add_report(merged, reply);
+    contributions.push_back({peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
+  }
+  finish(merged);
+  std::vector<float> delta(ctx.weights.size());
+  ctx.aggregator.combine(contributions, delta);
+  optimizer_->step(ctx.weights, delta);
+  return merged;
+}
+
+Message AveragingServer::save() const {
+  Message state("state");
+  state.tensors = optimizer_->state();
+  return state;
+}
+
+void AveragingServer::load(const Message& state) { optimizer_->restore(state.tensors); }
 
 AveragingOptions::AveragingOptions()
     : server_optimizer(config::make_plugin(aggregate::server_optimizer_kinds(), "sgd")) {}

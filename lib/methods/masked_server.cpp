@@ -10,8 +10,6 @@ namespace {
 
 using secure::Key;
 
-constexpr int kStageBits = 48;
-
 // The cohort of one round as the server knows it.
 class Masking {
  public:
@@ -199,14 +197,6 @@ class Masking {
 };
 
 }  // namespace
-
-ExchangeId stage_exchange(std::int64_t round, int stage) {
-  const int order = stage == 2 ? 0 : stage + 1;
-  return static_cast<ExchangeId>(round) | static_cast<ExchangeId>(order) << kStageBits;
-}
-std::int64_t round_of(ExchangeId exchange) {
-  return static_cast<std::int64_t>(exchange & ((ExchangeId{1} << kStageBits) - 1));
-}
 
 Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, std::int64_t round,
                              const talk::Requests& tasks, double seconds_each,

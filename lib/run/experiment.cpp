@@ -89,6 +89,27 @@ void check_without_gradients(const Experiment& experiment, const Refuse& refuse)
   if (train.label_smoothing > 0) refuse("train.label_smoothing", "is set", hint);
 }
 
+// Methods that run a model in parts, on two sides.
+void check_parts(const Experiment& experiment, const Refuse& refuse) {
+  const learn::TrainOptions& train = experiment.train;
+  if (experiment.adapter.kind != "prompt") {
+    refuse("adapter.kind", "is " + experiment.adapter.kind,
+           "what the server runs of the model is frozen: adapter: {kind: prompt}");
+  }
+  if (train.accumulate > 1) refuse("train.accumulate", "is not 1", "raise train.batch_size");
+  if (train.label_smoothing > 0) refuse("train.label_smoothing", "is set", "leave it out");
+  if (train.schedule.kind != "constant") {
+    refuse("train.schedule", "is " + train.schedule.kind, "leave it out");
+  }
+  if (experiment.clients.deadline_s == 0) {
+    refuse("clients.deadline_s", "is auto", "a client answers a round in pieces: give seconds");
+  }
+  if (experiment.evaluate.on != "server") {
+    refuse("evaluate.on", "is " + experiment.evaluate.on,
+           "a client has only a part of the model: evaluate: {on: server}");
+  }
+}
+
 void check_secure(const Experiment& experiment, const methods::MethodEntry& method,
                   const Refuse& refuse) {
   const std::string key = "privacy.secure_aggregation.kind";
@@ -138,6 +159,7 @@ void check_method(const Experiment& experiment, const Places& places) {
            "control variates are means of gradients");
   }
   if (method.needs == "loss") check_without_gradients(experiment, refuse);
+  if (method.needs == "parts") check_parts(experiment, refuse);
   if (method.own_code) {
     const std::string own = "its numbers have a code of their own: method.scalars";
     if (!chains.up.empty()) refuse("codec.up", "is not empty", own);

@@ -201,6 +201,22 @@ class Kill(unittest.TestCase):
         for line, quiet in zip(rounds(run), rounds(calm)):
             self.assertEqual(line["bytes"]["up"]["payload"], quiet["bytes"]["up"]["payload"])
 
+    def test_the_server_dies_in_the_middle_of_a_conversation(self):
+        class ServerOnly(random.Random):
+            def random(self):
+                return 0.0
+
+        text = (ROOT / "configs/methods/sfprompt.yaml").read_text().replace("count: 6", f"count: {CLIENTS}")
+        calm, *_ = self.run_once("calm-split", text, 0, random.Random(SEED), 0)
+        run, clients, killed, killed_clients = self.run_once("split", text, 5, ServerOnly(SEED), 4)
+        self.assertGreater(killed, 1)
+        self.assertEqual(killed_clients, 0)
+        self.assertEqual(digests(run), digests(calm))
+        for line, quiet in zip(rounds(run), rounds(calm)):
+            for way in ("up", "down"):
+                for part in ("payload", "framing"):
+                    self.assertEqual(line["bytes"][way][part], quiet["bytes"][way][part])
+
     def test_a_simulation_goes_on_with_every_memory(self):
         rng = random.Random(SEED)
         for number, codec in enumerate(CODECS):

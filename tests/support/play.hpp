@@ -100,11 +100,11 @@ class Watched final : public talk::Endpoint {
   talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
-    return inner_.send(to, exchange, to == talk::kServer ? passed(std::move(message)) : message);
+    return inner_.send(to, exchange, passed(to, std::move(message)));
   }
   talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
                              Seen seen) override {
-    return inner_.send_seen(to, exchange, passed(std::move(message)), std::move(seen));
+    return inner_.send_seen(to, exchange, passed(to, std::move(message)), std::move(seen));
   }
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
     std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
@@ -114,7 +114,8 @@ class Watched final : public talk::Endpoint {
   }
 
  private:
-  talk::SharedMessage passed(talk::SharedMessage message) const {
+  talk::SharedMessage passed(PeerId to, talk::SharedMessage message) const {
+    if (to != talk::kServer) return message;
     if (game_.overhear) game_.overhear(id_, *message);
     if (!game_.tamper) return message;
     Message changed = *message;

@@ -15,16 +15,12 @@
 
 #include <optional>
 
+#include "methods/detail/exchanges.hpp"
 #include "methods/method.hpp"
 #include "secure/masks.hpp"
 #include "secure/shamir.hpp"
 
 namespace fedctl::methods {
-
-// The exchange of a stage of a round; the task's (stage 2) is the round's own.
-ExchangeId stage_exchange(std::int64_t round, int stage);
-// The round of any exchange.
-std::int64_t round_of(ExchangeId exchange);
 
 // A sealed letter: a share of the sender's mask key and one of its seed.
 inline constexpr std::size_t kLetterBytes = 2 * secure::kShareBytes + secure::kSealBytes;
