@@ -229,7 +229,7 @@ talk::Task<void> TcpClient::Link::converse() {
 void TcpClient::Link::relay(talk::PeerId to, talk::SharedFrame frame) {
   constexpr std::size_t kKept = 2;
   std::deque<talk::SharedFrame>& kept_frames = relayed[to];
-  kept_frames.push_back(frame);
+  if (frame->parts.payload > 0) kept_frames.push_back(frame);
   if (kept_frames.size() > kKept) kept_frames.pop_front();
   if (!joined) return;
   if (frame->parts.sum() > allowance->left()) {

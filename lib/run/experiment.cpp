@@ -187,7 +187,9 @@ void check_method(const Experiment& experiment, const Places& places) {
   }
   if (method.own_feedback && chains.error_feedback != "none") {
     refuse("codec.error_feedback", "is " + chains.error_feedback,
-           "the method remembers itself what was lost; leave error_feedback out");
+           method.neighbours
+               ? "a message to neighbours is coded by itself; leave error_feedback out"
+               : "the method remembers itself what was lost; leave error_feedback out");
   }
   if (method.up_codec == "none" && !chains.up.empty()) {
     refuse("codec.up", "is not empty", "scallion takes an unbiased codec, scafcom any");

@@ -59,7 +59,11 @@ void write_file(const std::string& path, const std::string& text) {
 // Bytes of a client and round.
 struct Mean {
   double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;
-  void add(const talk::Crossing& bytes, double weight) {
+  double payload_peers = 0, framing_peers = 0;
+  void add(const TrialRound& round, double weight) {
+    const talk::Crossing& bytes = round.bytes;
+    payload_peers += static_cast<double>(round.peers.payload) * weight;
+    framing_peers += static_cast<double>(round.peers.framing) * weight;
     payload_up += static_cast<double>(bytes.up.payload) * weight;
     framing_up += static_cast<double>(bytes.up.framing) * weight;
     payload_down += static_cast<double>(bytes.down.payload) * weight;
@@ -95,7 +99,7 @@ Mean over_rounds(Job& job) {
   const auto guessers = make_guessers(plan.layout);
   const bool numbers = job.method().needs == "loss";
   if (!numbers) plan.train.steps = 1;
-  const std::vector<talk::Crossing> rounds = trial(job, plan, numbers ? *guessers : *job.learners);
+  const std::vector<TrialRound> rounds = trial(job, plan, numbers ? *guessers : *job.learners);
   const std::size_t half = rounds.size() / 2;
   const double cohorts = static_cast<double>(job.plan.rounds * job.plan.per_round);
   const double more = static_cast<double>(job.plan.rounds - plan.rounds) /
@@ -169,6 +173,8 @@ Forecast forecast(Job& job, std::size_t workers) {
   found.framing_up = bytes.framing_up;
   found.payload_down = bytes.payload_down;
   found.framing_down = bytes.framing_down;
+  found.payload_peers = bytes.payload_peers;
+  found.framing_peers = bytes.framing_peers;
   return found;
 }
 

@@ -27,6 +27,7 @@ struct Forecast {
   std::size_t test_examples = 0, trainable = 0, base = 0;
   Histogram histogram;
   double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;  // bytes
+  double payload_peers = 0, framing_peers = 0;  // sent to other clients
   std::uint64_t resident = 0;  // bytes, data and model open
   std::size_t workers = 1;
   double step_ms = 0;      // one real training step here
@@ -36,6 +37,8 @@ struct Forecast {
   double up() const { return payload_up + framing_up; }
   double down() const { return payload_down + framing_down; }
   double round_up() const { return up() * static_cast<double>(cohort); }
+  double peers() const { return payload_peers + framing_peers; }
+  double round_peers() const { return peers() * static_cast<double>(cohort); }
   double round_down() const { return down() * static_cast<double>(cohort); }
   std::uint64_t peak_memory() const;  // resident, and three copies of the update a worker
   double transfer_s() const;          // both directions, one client

