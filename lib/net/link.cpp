@@ -27,6 +27,19 @@ talk::PeerId neighbour_in(const Message& message) {
   return wire::Expect(message, message.kind).integer("client", 0, limits::kClientsMax);
 }
 
+// A neighbour that writes nonsense harms no one but itself.
+talk::Envelope relayed_in(const Message& relay) {
+  talk::Envelope envelope{neighbour_in(relay), 0, talk::Closed{}};
+  try {
+    wire::Header header;
+    envelope.event = wire::decode_frame(frame_in(relay), header);
+    envelope.exchange = header.exchange;
+  } catch (const WireError& error) {
+    envelope.event = talk::Rejected{error.what()};
+  }
+  return envelope;
+}
+
 }  // namespace
 
 void TcpClient::Link::fail(std::exception_ptr error) {
@@ -207,9 +220,7 @@ talk::Task<void> TcpClient::Link::converse() {
            static_cast<talk::ExchangeId>(
                wire::Expect(received.message, "again").integer("exchange", 1, INT64_MAX)));
     } else if (received.message.kind == "relay") {
-      wire::Header header;
-      talk::Message message = wire::decode_frame(frame_in(received.message), header);
-      mailbox->push({neighbour_in(received.message), header.exchange, std::move(message)});
+      mailbox->push(relayed_in(received.message));
     } else if (received.message.kind == "neighbour") {
       hear_of(received.message);
     } else if (received.message.kind == "ping") {

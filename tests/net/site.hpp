@@ -33,7 +33,8 @@ class Site {
                  ("fedctl-net-" + std::to_string(::getpid()) + ".jsonl")) {}
   // The journal's file; empty: none.
   Site(std::int64_t clients, double idle_s, const std::filesystem::path& path,
-       std::shared_ptr<Credentials> tls = nullptr, std::size_t waiting_bytes_max = 1 << 30)
+       std::shared_ptr<Credentials> tls = nullptr, std::size_t waiting_bytes_max = 1 << 30,
+       std::function<std::vector<talk::PeerId>(talk::PeerId)> neighbours = {})
       : path_(path),
         journal_((std::filesystem::remove(path_),
                   std::filesystem::remove(journal::chain_path(path_.string())), path_.string()),
@@ -45,6 +46,7 @@ class Site {
     options.frame_bytes_max = 4 << 20;
     options.plan = "name: test";
     options.tls = std::move(tls);
+    options.neighbours = std::move(neighbours);
     options.waiting_bytes_max = waiting_bytes_max;
     options.admit = [](const Message& ready) {
       if (wire::Expect(ready, "ready").text("base") != "right") {

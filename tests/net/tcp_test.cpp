@@ -174,6 +174,57 @@ TEST_CASE("what nobody takes is not read: the peer is held back, and not lost", 
   site.server->finish("done");
 }
 
+TEST_CASE("neighbours write to each other, and to nobody else", "[net][hostile]") {
+  const auto pair_of = [](talk::PeerId id) {
+    return id < 2 ? std::vector<talk::PeerId>{1 - id} : std::vector<talk::PeerId>{};
+  };
+  Site site(3, 30,
+            std::filesystem::temp_directory_path() /
+                ("fedctl-relay-" + std::to_string(::getpid()) + ".jsonl"),
+            nullptr, 1 << 30, pair_of);
+  Echoers clients(site.server->port(), {0});
+  CHECK(site.run(await_events<talk::Joined>(*site.server, 1)) == 1);
+  const auto tensor_of = [](const Bytes& bytes) {
+    return Tensor{DType::u8, {static_cast<std::int64_t>(bytes.size())}, bytes};
+  };
+  const Bytes question = wire::encode_frame(
+      wire::FrameType::data, 5, Message("say").with("w", Tensor::of(std::vector<float>{1}, {})));
+  // Joins as `id`, sends these relays to client 0, and reads what comes until the kind of it.
+  const auto joined = [&](std::int64_t id, const std::vector<Bytes>& frames, std::string until) {
+    asio::io_context io;
+    asio::ip::tcp::socket socket(io);
+    socket.connect({asio::ip::make_address("127.0.0.1"), site.server->port()});
+    const auto send = [&](const Message& message) {
+      const Bytes frame = wire::encode_frame(wire::FrameType::control, 0, message);
+      asio::write(socket, asio::buffer(frame.data(), frame.size()));
+    };
+    send(Message("hello").with("client", id));
+    send(Message("ready").with("base", std::string("right")));
+    for (const Bytes& frame : frames) {
+      send(Message("relay").with("client", std::int64_t{0}).with("frame", tensor_of(frame)));
+    }
+    std::string heard;
+    boost::system::error_code error;
+    while (!error && (until.empty() || heard.find(until) == std::string::npos)) {
+      std::array<char, 512> piece{};
+      heard.append(piece.data(), socket.read_some(asio::buffer(piece), error));
+    }
+    return heard;
+  };
+  // Garbage is the writer's affair; the question behind it is answered.
+  const std::string heard = joined(1, {Bytes(40), question}, "echo");
+  CHECK(heard.find("neighbour") != std::string::npos);
+  CHECK(heard.find("echo") != std::string::npos);
+  // A stranger is hung up on.
+  CHECK(joined(2, {question}, "").find("echo") == std::string::npos);
+  CHECK(site.run(await_events<talk::Lost>(*site.server, 2)) == 2);
+  CHECK(site.events("leave") == 2);
+  CHECK(site.run(ask_all(*site.server, 1, 1, 10)) == 1);
+  site.server->finish("done");
+  clients.join();
+  CHECK(clients.clients[0]->failure() == nullptr);
+}
+
 TEST_CASE("one id connects once", "[net]") {
   Site site(1);
   Echoers first(site.server->port(), {0});
