@@ -87,7 +87,7 @@ Mean of_one_round(Job& job) {
 
 // Messages differ from round to round. The run's own cohorts; the rounds behind are like the last
 // half of these. Slopes: as many as there are steps, and more for a client that was away, so
-// losses may be any numbers. Without rounds: as many answers to a step as the method wants.
+// losses may be any numbers. Without rounds: as many answers to a step as come in its time.
 Mean over_rounds(Job& job) {
   methods::JobPlan plan = job.plan;
   const std::int64_t turn = (plan.clients + plan.per_round - 1) / plan.per_round;
@@ -97,7 +97,7 @@ Mean over_rounds(Job& job) {
   const auto cheap = static_cast<std::int64_t>(kTrialWork / round_work);
   plan.rounds = std::min(plan.rounds, std::max({kTrialRounds, kTrialTurns * turn, cheap}));
   const auto guessers = make_guessers(plan.layout);
-  const bool numbers = job.method().needs == "loss";
+  const bool numbers = job.method().needs == "loss" || !job.method().rounds;
   if (!numbers) plan.train.steps = 1;
   const std::vector<TrialRound> rounds = trial(job, plan, numbers ? *guessers : *job.learners);
   const std::size_t half = rounds.size() / 2;
