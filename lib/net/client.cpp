@@ -3,6 +3,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
+#include <utility>
 
 #include "net/detail/link.hpp"
 
@@ -33,6 +34,7 @@ void TcpClient::stop() {
   asio::post(link_->io, [link = link_] {
     link->stopping = true;
     if (link->connection) link->connection->close("stopped");
+    if (link->direct) link->direct->stop();
     link->news(talk::Closed{});
   });
 }
@@ -66,6 +68,13 @@ talk::Task<void> TcpClient::send(talk::PeerId to, talk::ExchangeId exchange,
   }
   asio::post(link_->io, [link = link_, frame = std::move(frame)] { link->answer(frame); });
   co_return;
+}
+
+talk::Traffic TcpClient::take_sent_between() {
+  talk::Traffic sent = std::exchange(sent_between_, {});
+  const std::scoped_lock lock(link_->mutex);
+  sent += std::exchange(link_->beside, {});
+  return sent;
 }
 
 talk::Task<std::optional<talk::Envelope>> TcpClient::receive(TimePoint until) {

@@ -11,7 +11,6 @@
 #include <set>
 #include <string>
 #include <thread>
-#include <utility>
 
 #include "net/address.hpp"
 #include "net/connection.hpp"
@@ -48,6 +47,10 @@ class TcpClient final : public talk::Endpoint {
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take
     // long. `run` is the number of the server's run, 0 if it has none. Throws Error to decline.
     std::function<talk::Message(const std::string& plan, std::int64_t run)> prepare;
+    // Whether the plan's clients talk to each other; called behind prepare. None: they do not.
+    std::function<bool()> has_neighbours = {};
+    // Of links to them: roles server and caller. Null: plaintext, like `tls`.
+    std::shared_ptr<Credentials> greet = nullptr, call = nullptr;
     std::function<void(const std::string&)> notice;  // one line for people
   };
   TcpClient(Options options, ClientLoop& loop, boost::asio::any_io_executor executor);
@@ -70,7 +73,7 @@ class TcpClient final : public talk::Endpoint {
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override;
   talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override;
-  talk::Traffic take_sent_between() override { return std::exchange(sent_between_, {}); }
+  talk::Traffic take_sent_between() override;
 
  private:
   // Lives on the network thread, as long as its coroutines.

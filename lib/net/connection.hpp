@@ -62,6 +62,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool closed() const { return !stream_.socket().is_open(); }
   const std::string& close_reason() const { return reason_; }
   std::string remote() const { return remote_; }
+  // Throws boost::system::system_error if it is gone.
+  boost::asio::ip::address local() const { return stream_.socket().local_endpoint().address(); }
   SSL* tls() const { return stream_.tls(); }  // null in plaintext
 
  private:

@@ -171,7 +171,9 @@ talk::Task<void> TcpClient::Link::handshake() {
     co_await connection->flush();
     std::rethrow_exception(declined);
   }
-  connection->queue_control(question.chunks() > 0 ? with_progress(*ready, question) : *ready);
+  Message answer = question.chunks() > 0 ? with_progress(*ready, question) : *ready;
+  if (const auto port = listen()) answer.scalars["listen"] = std::int64_t{*port};
+  connection->queue_control(answer);
   const Received welcome = co_await connection->read(limits::kHandshakeFrameBytesMax);
   check(welcome, "welcome");
   kept = progress_in(welcome.message);
@@ -231,6 +233,7 @@ talk::Task<void> TcpClient::Link::converse() {
         end_status = wire::Expect(received.message, "end").text("status");
       }
       connection->close("the run is over");
+      if (direct) direct->stop();
       news(talk::Closed{});
       co_return;
     }
@@ -242,6 +245,7 @@ void TcpClient::Link::relay(talk::PeerId to, talk::SharedFrame frame) {
   std::deque<talk::SharedFrame>& kept_frames = relayed[to];
   if (frame->parts.payload > 0) kept_frames.push_back(frame);
   if (kept_frames.size() > kKept) kept_frames.pop_front();
+  if (direct && direct->send(to, frame)) return;
   if (!joined) return;
   if (frame->parts.sum() > allowance->left()) {
     asio::co_spawn(io, leave(), asio::detached);
@@ -258,10 +262,61 @@ void TcpClient::Link::hear_of(const Message& neighbour) {
     mailbox->push({id, 0, talk::Lost{"left"}});
     return;
   }
-  for (const talk::SharedFrame& frame : relayed[id]) {
-    connection->queue_control(relay_of(id, frame->bytes));
+  if (direct && neighbour.scalars.contains("port")) {
+    const wire::Expect fields(neighbour, "neighbour");
+    boost::system::error_code error;
+    const auto address = asio::ip::make_address(fields.text("address"), error);
+    const auto port = static_cast<std::uint16_t>(fields.integer("port", 1, UINT16_MAX));
+    if (!error) direct->introduce(id, {address, port}, fields.text("ticket"));
   }
+  relay_again(id);
   mailbox->push({id, 0, talk::Joined{}});
+}
+
+void TcpClient::Link::relay_again(talk::PeerId to) {
+  if (!joined || (direct && direct->has(to))) return;
+  for (const talk::SharedFrame& frame : relayed[to]) {
+    connection->queue_control(relay_of(to, frame->bytes));
+  }
+}
+
+std::optional<std::uint16_t> TcpClient::Link::listen() {
+  if (!options.has_neighbours || !options.has_neighbours()) return std::nullopt;
+  if (!direct) {
+    DirectLinks::Options links;
+    links.id = options.id;
+    links.greet = options.greet;
+    links.call = options.call;
+    links.idle = seconds(idle_s);
+    const std::weak_ptr<Link> weak = weak_from_this();
+    links.heard = [weak](talk::PeerId from, Received received) {
+      const auto self = weak.lock();
+      if (!self) return;
+      if (self->mailbox->messages_from(from) >= limits::kMailboxDepthMax) {
+        throw ProtocolError("sends more than is read");
+      }
+      self->mailbox->push({from, received.header.exchange, std::move(received.message)});
+    };
+    links.lost = [weak](talk::PeerId neighbour) {
+      if (const auto self = weak.lock()) self->relay_again(neighbour);
+    };
+    links.count = [weak](Way way, const talk::Traffic& traffic, Crossed) {
+      const auto self = weak.lock();
+      if (!self) return;
+      self->allowance->spend(traffic.sum());
+      if (way == Way::in) return;
+      const std::scoped_lock lock(self->mutex);
+      self->beside.tls += traffic.tls;
+      self->beside.control += traffic.control;
+      self->beside.resent += traffic.resent;
+    };
+    direct = std::make_shared<DirectLinks>(std::move(links), io);
+  }
+  try {
+    return direct->listen(connection->local());
+  } catch (const boost::system::system_error&) {
+    return std::nullopt;  // then by way of the server
+  }
 }
 
 void TcpClient::Link::answer(talk::SharedFrame frame) {

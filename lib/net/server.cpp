@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <random>
 
 #include "base/limits.hpp"
 #include "net/detail/relay.hpp"
@@ -32,6 +33,14 @@ TimePoint in_ms(int count) {
 struct TryAgain : ProtocolError {
   using ProtocolError::ProtocolError;
 };
+
+// By which two neighbours know each other.
+std::string random_ticket() {
+  std::random_device device;
+  std::string ticket;
+  for (int i = 0; i < 4; ++i) ticket += std::to_string(device()) + '.';
+  return ticket;
+}
 
 tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_t port) {
   const std::string place = host + ':' + std::to_string(port);
@@ -188,6 +197,9 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   const bool numbered = ready.message.scalars.contains("session");
   const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
   session->have = progress_in(ready.message);
+  if (ready.message.scalars.contains("listen")) {
+    session->listens = fields.integer("listen", 1, UINT16_MAX);
+  }
   connection.deadline(kForever, "");
   preparing_.erase(id);
   connection.grant_ticket();
@@ -238,15 +250,21 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
 
 void TcpServer::introduce(const Session& session, bool present) {
   if (!options_.neighbours) return;
-  const auto tell = [present](const Session& whom, talk::PeerId of) {
-    whom.connection->queue_control(
-        Message("neighbour").with("client", of).with("present", present));
+  const auto tell = [present](const Session& whom, const Session& of, const std::string& ticket) {
+    Message news = Message("neighbour").with("client", of.peer).with("present", present);
+    if (present && of.listens > 0) {
+      news.scalars["address"] = of.address();
+      news.scalars["port"] = of.listens;
+      news.scalars["ticket"] = ticket;
+    }
+    whom.connection->queue_control(news);
   };
   for (const talk::PeerId other : options_.neighbours(session.peer)) {
     const auto found = sessions_.find(other);
     if (found == sessions_.end()) continue;
-    tell(*found->second, session.peer);
-    if (present) tell(session, other);
+    const std::string ticket = random_ticket();
+    tell(*found->second, session, ticket);
+    if (present) tell(session, *found->second, ticket);
   }
 }
 

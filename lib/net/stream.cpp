@@ -19,6 +19,18 @@ using asio::use_awaitable;
 constexpr std::size_t kRecordBytes = 16 << 10;  // of TLS, at most, without its own bytes
 using RecordBuffer = std::array<char, kRecordBytes + 1024>;
 
+// What the peer's certificate must name.
+void expect_host(SSL& tls, const std::string& host) {
+  boost::system::error_code not_an_address;
+  asio::ip::make_address(host, not_an_address);
+  if (not_an_address) {
+    SSL_set1_host(&tls, host.c_str());
+    SSL_set_tlsext_host_name(&tls, host.c_str());
+  } else {
+    X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(&tls), host.c_str());
+  }
+}
+
 }  // namespace
 
 void Stream::Free::operator()(SSL* connection) const {
@@ -58,14 +70,7 @@ talk::Task<void> Stream::handshake() {
     SSL_set_accept_state(tls);
   } else {
     SSL_set_connect_state(tls);
-    boost::system::error_code not_an_address;
-    asio::ip::make_address(settings_.host, not_an_address);
-    if (not_an_address) {
-      SSL_set1_host(tls, settings_.host.c_str());
-      SSL_set_tlsext_host_name(tls, settings_.host.c_str());
-    } else {
-      X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), settings_.host.c_str());
-    }
+    if (settings_.context->role() == TlsRole::client) expect_host(*tls, settings_.host);
     if (settings_.ticket != nullptr) {
       SSL_set_app_data(tls, settings_.ticket);
       if (settings_.ticket->get() != nullptr) SSL_set_session(tls, settings_.ticket->get());

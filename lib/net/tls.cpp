@@ -138,6 +138,7 @@ TlsContext::TlsContext(const TlsFiles& files, TlsRole role, const std::string& w
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_max_cert_list(context, limits::kCertificatesBytesMax);
+  if (role == TlsRole::caller) SSL_CTX_set_purpose(context, X509_PURPOSE_SSL_CLIENT);
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
   const std::vector<Certificate> own = read_certificates(files.certificate, key_of("certificate"));
@@ -176,7 +177,7 @@ void TlsContext::check_peer(SSL& connection) const {
   if (!peer) throw TlsError("TLS: the peer has shown no certificate");
   const std::string wrong =
       verify(*SSL_CTX_get_cert_store(context_.get()), *peer, SSL_get_peer_cert_chain(&connection),
-             role_ == TlsRole::server ? "ssl_client" : "ssl_server");
+             role_ == TlsRole::client ? "ssl_server" : "ssl_client");
   if (!wrong.empty()) throw TlsError("TLS: the peer's certificate: " + wrong);
 }
 

@@ -25,7 +25,8 @@ struct TlsFiles {
   }
 };
 
-enum class TlsRole { server, client };
+// `caller`: a client that calls one with a client's certificate; who it is, speaks_for() tells.
+enum class TlsRole { server, client, caller };
 
 // The peer breaks TLS's rules, shows no certificate or one that is not accepted.
 class TlsError : public ProtocolError {

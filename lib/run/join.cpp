@@ -80,6 +80,10 @@ class SharedJob {
  public:
   SharedJob(SiteOptions site, std::int64_t threads) : site_(std::move(site)), threads_(threads) {}
 
+  bool has_neighbours() {
+    const std::scoped_lock lock(mutex_);
+    return job_ && job_->method().neighbours;
+  }
   talk::Message prepare(const std::string& plan) {
     const std::scoped_lock lock(mutex_);
     if (!job_) {
@@ -221,6 +225,9 @@ int join(const ClientOptions& options) {
     guest.id = id;
     guest.version = options.version;
     guest.tls = tls;
+    guest.greet = net::Credentials::read(site.tls.files, net::TlsRole::server, "tls");
+    guest.call = net::Credentials::read(site.tls.files, net::TlsRole::caller, "tls");
+    guest.has_neighbours = [&shared] { return shared.has_neighbours(); };
     guest.round_bytes_max = static_cast<std::uint64_t>(site.policy.max_bytes_per_round);
     guest.total_bytes_max = static_cast<std::uint64_t>(site.policy.max_bytes);
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;

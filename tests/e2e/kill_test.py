@@ -199,11 +199,12 @@ class Kill(unittest.TestCase):
                 text = text.replace("rounds: 60", "rounds: 600").replace("rounds: 30", "rounds: 300")
                 calm, *_ = self.run_once(f"calm-{name}", text, 0, random.Random(SEED), 0)
                 # What a server that died did not pass on is sent again.
-                run, _, killed, _ = self.run_once(f"server-{name}", text, 5, ServerOnly(SEED), 2)
+                run, _, killed, _ = self.run_once(f"server-{name}", text, 5, ServerOnly(SEED), 2, tls=name == "dadao")
                 self.assertGreater(killed, 1)
                 self.assertEqual(digests(run), digests(calm))
                 for line, quiet in zip(rounds(run)[1:], rounds(calm)[1:]):
                     self.assertEqual(line["bytes"]["peers"]["payload"], quiet["bytes"]["peers"]["payload"])
+                    self.assertEqual(line["bytes"]["peers"]["tls"] > 0, name == "dadao")
                 # A client that dies is missing in exchanges; nobody hangs.
                 run, _, killed, _ = self.run_once(f"all-{name}", text.replace("quorum: 1.0", "quorum: 0.5"), 6, random.Random(SEED), 2)
                 self.assertGreater(killed, 1)

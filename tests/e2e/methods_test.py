@@ -44,6 +44,12 @@ class Methods(Case):
                 self.assertEqual(status, 0, err)
                 plan = json.loads(out)["bytes"]
                 if "bytes_peers" in rounds(simulated)[-1]:
+                    for mine, theirs in zip(rounds(directory)[1:], rounds(simulated)[1:]):
+                        for part in ("payload", "framing"):
+                            self.assertEqual(mine["bytes"]["peers"][part], theirs["bytes"]["peers"][part])
+                    # Neighbours have links of their own: nothing of it passes by the server.
+                    passed = sum(line["bytes"][way]["control"] for line in rounds(directory)[3:] for way in ("up", "down"))
+                    self.assertLess(passed, 0.1 * sum(line["bytes_peers"] for line in rounds(directory)[3:]))
                     measured = sum(line.get("bytes_peers", 0) for line in rounds(simulated))
                     self.assertAlmostEqual(plan["peers"]["total"], measured, delta=PEERS_OFF * measured)
                 for way in ("up", "down"):

@@ -8,6 +8,7 @@
 #include "net/allowance.hpp"
 #include "net/client.hpp"
 #include "net/detail/progress.hpp"
+#include "net/direct.hpp"
 
 namespace fedctl::net {
 
@@ -29,6 +30,10 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   // To a neighbour; kept for when it, or this side, is back.
   void relay(talk::PeerId to, talk::SharedFrame frame);
   void hear_of(const talk::Message& neighbour);
+  // The last frames once more, by way of the server.
+  void relay_again(talk::PeerId to);
+  // The port on which neighbours reach this client; nullopt: by way of the server alone.
+  std::optional<std::uint16_t> listen();
   static talk::Task<talk::SharedMessage> prepare_elsewhere(std::shared_ptr<Link> self,
                                                            std::string plan, std::int64_t run);
   void fail(std::exception_ptr error);
@@ -44,6 +49,7 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   std::shared_ptr<Connection> connection;
   // The last frames to each neighbour: it is at most one exchange behind.
   std::map<talk::PeerId, std::deque<talk::SharedFrame>> relayed;
+  std::shared_ptr<DirectLinks> direct;
   wire::Transfer question;                // as far as it has come, over all connections
   Progress kept;                          // of an answer, by the server, when it let us in
   talk::ExchangeId answered = 0;          // the last one on this connection
@@ -56,6 +62,7 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   mutable std::mutex mutex;  // guards what other threads read
   std::exception_ptr failure;
   std::optional<std::string> end_status;
+  talk::Traffic beside;  // of direct links: what is no message
 };
 
 }  // namespace fedctl::net

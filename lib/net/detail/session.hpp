@@ -18,7 +18,8 @@ struct TcpServer::Session {
   std::shared_ptr<Connection> connection;
   talk::PeerId peer = detail::kStranger;
   bool joined = false, left = false;
-  Progress have;  // of a question, when it joined
+  Progress have;             // of a question, when it joined
+  std::int64_t listens = 0;  // the port on which its neighbours reach it; 0: none
   std::string address() const {
     return connection->remote().substr(0, connection->remote().rfind(':'));
   }
