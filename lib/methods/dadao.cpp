@@ -193,32 +193,23 @@ class DadaoWork final : public GossipWork {
 }  // namespace
 
 MethodEntry dadao() {
-  return {.kind = {"dadao", "accelerated gossip of clients whose gradients and exchanges are apart",
-                   "Nabli and Oyallon, ICML 2023, arXiv 2208.00779",
-                   [] { return std::make_unique<DadaoOptions>(); }},
-          .needs = "gradients",
-          .payload = "needs_each_update",
-          .rung = 3,
-          .alike = false,
-          .plain_sgd = true,
-          .mean_only = true,
-          .whole_cohort = true,
-          .own_feedback = true,
-          .neighbours = gossip_neighbours,
-          .check =
-              [](const config::Options& options) {
-                dynamic_cast<const DadaoOptions&>(options).check();
-              },
-          .make_server =
-              [](const config::Options& options, const JobPlan& plan) {
-                Schedule(dynamic_cast<const DadaoOptions&>(options), plan);
-                return make_gossip_server(options);
-              },
-          .make_client =
-              [](const config::Options& options, const JobPlan& plan) {
-                const auto& own = dynamic_cast<const DadaoOptions&>(options);
-                return make_gossip_client(options, plan, std::make_unique<DadaoWork>(own, plan));
-              }};
+  MethodEntry entry = gossip_entry(
+      {"dadao", "accelerated gossip of clients whose gradients and exchanges are apart",
+       "Nabli and Oyallon, ICML 2023, arXiv 2208.00779",
+       [] { return std::make_unique<DadaoOptions>(); }});
+  entry.plain_sgd = true;
+  entry.check = [](const config::Options& options) {
+    dynamic_cast<const DadaoOptions&>(options).check();
+  };
+  entry.make_server = [](const config::Options& options, const JobPlan& plan) {
+    Schedule(dynamic_cast<const DadaoOptions&>(options), plan);
+    return make_gossip_server(options);
+  };
+  entry.make_client = [](const config::Options& options, const JobPlan& plan) {
+    const auto& own = dynamic_cast<const DadaoOptions&>(options);
+    return make_gossip_client(options, plan, std::make_unique<DadaoWork>(own, plan));
+  };
+  return entry;
 }
 
 }  // namespace fedctl::methods

@@ -76,24 +76,15 @@ class DpsgdWork final : public GossipWork {
 }  // namespace
 
 MethodEntry dpsgd() {
-  return {.kind = {"dpsgd", "clients train and average with their neighbours; no server between",
-                   "Lian et al., NeurIPS 2017, arXiv 1705.09056",
-                   [] { return std::make_unique<DpsgdOptions>(); }},
-          .needs = "gradients",
-          .payload = "needs_each_update",
-          .rung = 3,
-          .alike = false,
-          .mean_only = true,
-          .whole_cohort = true,
-          .own_feedback = true,
-          .neighbours = gossip_neighbours,
-          .make_server = [](const config::Options& options,
-                            const JobPlan&) { return make_gossip_server(options); },
-          .make_client =
-              [](const config::Options& options, const JobPlan& plan) {
-                const auto& own = dynamic_cast<const DpsgdOptions&>(options);
-                return make_gossip_client(options, plan, std::make_unique<DpsgdWork>(own, plan));
-              }};
+  MethodEntry entry =
+      gossip_entry({"dpsgd", "clients train and average with their neighbours; no server between",
+                    "Lian et al., NeurIPS 2017, arXiv 1705.09056",
+                    [] { return std::make_unique<DpsgdOptions>(); }});
+  entry.make_client = [](const config::Options& options, const JobPlan& plan) {
+    const auto& own = dynamic_cast<const DpsgdOptions&>(options);
+    return make_gossip_client(options, plan, std::make_unique<DpsgdWork>(own, plan));
+  };
+  return entry;
 }
 
 }  // namespace fedctl::methods

@@ -260,9 +260,21 @@ std::unique_ptr<ClientMethod> make_gossip_client(const config::Options& options,
                                         std::move(work));
 }
 
-std::vector<PeerId> gossip_neighbours(const config::Options& options, std::int64_t clients,
-                                      PeerId client) {
-  return Graph(dynamic_cast<const GossipOptions&>(options).graph, clients).neighbours(client);
+MethodEntry gossip_entry(config::Kind kind) {
+  MethodEntry entry;
+  entry.kind = std::move(kind);
+  entry.needs = "gradients";
+  entry.payload = "needs_each_update";
+  entry.rung = 3;
+  entry.alike = false;
+  entry.mean_only = entry.whole_cohort = entry.own_feedback = true;
+  entry.neighbours = [](const config::Options& options, std::int64_t clients, PeerId client) {
+    return Graph(dynamic_cast<const GossipOptions&>(options).graph, clients).neighbours(client);
+  };
+  entry.make_server = [](const config::Options& options, const JobPlan&) {
+    return make_gossip_server(options);
+  };
+  return entry;
 }
 
 }  // namespace fedctl::methods

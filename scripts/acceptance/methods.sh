@@ -19,7 +19,9 @@ show "meerkat: rounds to a tenth of the loss" "right mask 24, dense 2260, random
 show "streaming_diloco with 4-bit differences: distance" "plain 0.2 to 0.3, ef14 0.2 to 0.4, ef21 1e-15" "streaming_diloco: 4-bit*"
 show "decoupled_diloco: distance over the norm at lr 1 and 0.3" "mean: diloco's, rda 0.27 and 0.19, with the switch 1e-12" "decoupled_diloco: a step of fixed*"
 show "sparseloco: distance over the norm" "dense 2e-16, none 0.73, beta 1 1.43, lr 0.3 (beta 0.95) 0.31, ef21 1.5e-16" "sparseloco: on unequal*"
-"$tests" "dadao: the sheet's table*" | grep -E "L/mu" | sed 's/^ */dadao, /'
+show "dadao, ten clients: graph, L / mu: time, gradients, exchanges" \
+  "complete 10: 289, 2807, 1814; 100: 883, 8869, 5706; ring 10: 258, 2550, 3853; 100: 847, 8481, 12869; star 10: 289, 2846, 2582; 100: 931, 9472, 8506" \
+  "dadao: the sheet's table*"
 show "fedbuff against fedavg with ten times slower clients" "at least 3 times less (the issue)" "fedbuff: ten times slower*"
 echo "fedkseed, just_one_byte, ferret, co2, sfprompt, secure aggregation: bounds of the sheets, checked by these tests"
 "$tests" "[seeds],[ferret],[co2],[secure],[sfprompt]" | tail -2

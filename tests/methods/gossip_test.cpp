@@ -356,9 +356,8 @@ TEST_CASE("dadao: the sheet's table of gradients and exchanges", "[gossip][dadao
       exchanges += static_cast<double>(report.peers->payload) / (2 * 4 * Quadratics::kSize);
       if (distance(*before, best) < 1e-6 * first) break;
     }
-    WARN(row.graph << " L/mu " << row.smoothness << ": time " << time << ", gradients " << gradients
-                   << ", exchanges " << exchanges << "; the sheet: " << row.time << ", "
-                   << row.gradients << ", " << row.exchanges);
+    WARN(row.graph << ' ' << row.smoothness << ": " << time << ", " << gradients << ", "
+                   << exchanges);
     CHECK(gradients == Approx(row.gradients).epsilon(0.15));
     // exponent / (sqrt(mu / L) / (8 sqrt 2)) >= 1
     CHECK(std::log(1e6) / time >= 1 / std::sqrt(row.smoothness) / (8 * std::sqrt(2.0)));

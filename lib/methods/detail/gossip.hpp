@@ -95,8 +95,7 @@ std::unique_ptr<ServerMethod> make_gossip_server(const config::Options& options)
 std::unique_ptr<ClientMethod> make_gossip_client(const config::Options& options,
                                                  const JobPlan& plan,
                                                  std::unique_ptr<GossipWork> work);
-// MethodEntry::neighbours of these methods.
-std::vector<PeerId> gossip_neighbours(const config::Options& options, std::int64_t clients,
-                                      PeerId client);
+// What the entries of these methods have alike; make_client is to be added.
+MethodEntry gossip_entry(config::Kind kind);
 
 }  // namespace fedctl::methods
