@@ -29,7 +29,7 @@ float contraction_of(std::span<const float> wanted, std::span<const float> sent)
     norm += static_cast<double>(wanted[i]) * wanted[i];
     lost += std::pow(static_cast<double>(wanted[i]) - sent[i], 2);
   }
-  return norm > 0 ? static_cast<float>(std::clamp(1 - lost / norm, 0.0, 1.0)) : 0;
+  return norm > 0 ? static_cast<float>(std::clamp(1 - lost / norm, 0.0, 1.0)) : 1;
 }
 
 ErrorFeedbackEntry entry(std::string name, std::string summary, std::string paper, double eta) {

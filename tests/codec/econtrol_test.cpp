@@ -130,3 +130,25 @@ TEST_CASE("EControl's simulation B: with noise a gain near delta is nearly as go
     CHECK(run(simulation, Feedback::difference, 0.5) == kInfinite);
   }
 }
+
+TEST_CASE("econtrol: a vector of zeros, of which nothing is lost, says nothing of the codec",
+          "[econtrol]") {
+  const test::Chain top{
+      "", {test::plugin(codec::codec_kinds(), "topk", {{"ratio", 0.1}})}, "econtrol"};
+  const auto sent = [&](bool zeros_first) {
+    const auto sender = top.make({kCount}), receiver = top.make({kCount});
+    std::vector<float> values(kCount), decoded(kCount), last;
+    Rng rng(1);
+    for (int step = zeros_first ? 0 : 1; step < 60; ++step) {
+      for (std::size_t i = 0; step > 0 && i < kCount; ++i) {
+        values[i] = 1 + static_cast<float>((i * 7 + static_cast<std::size_t>(step) * 3) % 11);
+      }
+      sender->synchronise(receiver->stamp());
+      const Bytes bytes = sender->encode(values, rng);
+      receiver->decode(bytes, decoded);
+      receiver->received(bytes, decoded);
+    }
+    return decoded;
+  };
+  CHECK(sent(true) == sent(false));
+}
