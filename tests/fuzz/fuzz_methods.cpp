@@ -1,5 +1,7 @@
 // Any message to any method, as a client hears it from its server and as a server inspects it: it
 // is refused or taken, never more. Input: method u8, side u8 (odd: server), a message's encoding.
+#include <boost/asio/io_context.hpp>
+
 #include "support/play.hpp"
 
 using namespace fedctl;
@@ -20,6 +22,23 @@ struct Nowhere final : RoundSink {
   bool commit(const RoundReport&, const ServerMethod&) override { return false; }
 };
 
+// A network with nobody in it.
+struct Nobody final : Endpoint {
+  std::vector<PeerId> peers() const override { return {}; }
+  TimePoint now() const override { return {}; }
+  void spend(Duration) override {}
+  Task<void> send(PeerId, ExchangeId, SharedMessage) override { co_return; }
+  Task<std::optional<talk::Envelope>> receive(TimePoint) override { co_return std::nullopt; }
+};
+
+// From a neighbour, then from the server.
+Task<void> hear_both(RoundClient& client, const Message& message, ClientContext& context) {
+  Nobody net;
+  talk::Envelope envelope{1, 5, message};
+  co_await client.heard(net, std::move(envelope), context);
+  co_await client.work_with(net, message, context);
+}
+
 void hear(const MethodEntry& entry, bool server, const Message& message) {
   static const test::Problem toy(3, 8, bowl);
   test::Game game = toy.game(entry.kind.name);
@@ -34,7 +53,12 @@ void hear(const MethodEntry& entry, bool server, const Message& message) {
     if (rounds == nullptr) return;
     ClientContext context{plan, 0, *game.learners, *game.data, game.shares[0], Rng(1)};
     rounds->global(message, context);
-    rounds->work(message, context);
+    boost::asio::io_context io;
+    std::exception_ptr error;
+    boost::asio::co_spawn(io, hear_both(*rounds, message, context),
+                          [&error](std::exception_ptr failed) { error = failed; });
+    io.run();
+    if (error) std::rethrow_exception(error);
     rounds->load(rounds->save());
     return;
   }
