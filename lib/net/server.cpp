@@ -1,16 +1,13 @@
 #include "net/server.hpp"
 
-#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <random>
 
 #include "base/limits.hpp"
-#include "net/detail/relay.hpp"
 #include "net/detail/session.hpp"
 
 namespace fedctl::net {
@@ -33,14 +30,6 @@ TimePoint in_ms(int count) {
 struct TryAgain : ProtocolError {
   using ProtocolError::ProtocolError;
 };
-
-// By which two neighbours know each other.
-std::string random_ticket() {
-  std::random_device device;
-  std::string ticket;
-  for (int i = 0; i < 4; ++i) ticket += std::to_string(device()) + '.';
-  return ticket;
-}
 
 tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_t port) {
   const std::string place = host + ':' + std::to_string(port);
@@ -197,6 +186,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   const bool numbered = ready.message.scalars.contains("session");
   const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
   session->have = progress_in(ready.message);
+  if (options_.neighbours) session->neighbours = options_.neighbours(id);
   if (ready.message.scalars.contains("listen")) {
     session->listens = fields.integer("listen", 1, UINT16_MAX);
   }
@@ -227,7 +217,7 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
     if (received.header.type == wire::FrameType::chunk) continue;
     if (received.header.type == wire::FrameType::control) {
       if (received.message.kind == "ping") connection.queue_control(Message("pong"));
-      if (received.message.kind == "relay") pass_on(session->peer, received.message);
+      if (received.message.kind == "relay") pass_on(*session, received.message);
       if (received.message.kind == "leave") {
         session->left = true;
         throw ProtocolError("left: " + wire::Expect(received.message, "leave").text("reason"));
@@ -246,44 +236,6 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
       co_await pause.async_wait(asio::as_tuple(use_awaitable));
     }
   }
-}
-
-void TcpServer::introduce(const Session& session, bool present) {
-  if (!options_.neighbours) return;
-  const auto tell = [present](const Session& whom, const Session& of, const std::string& ticket) {
-    Message news = Message("neighbour").with("client", of.peer).with("present", present);
-    if (present && of.listens > 0) {
-      news.scalars["address"] = of.address();
-      news.scalars["port"] = of.listens;
-      news.scalars["ticket"] = ticket;
-    }
-    whom.connection->queue_control(news);
-  };
-  for (const talk::PeerId other : options_.neighbours(session.peer)) {
-    const auto found = sessions_.find(other);
-    if (found == sessions_.end()) continue;
-    const std::string ticket = random_ticket();
-    tell(*found->second, session, ticket);
-    if (present) tell(session, *found->second, ticket);
-  }
-}
-
-// Whom it does not reach has left, and the sender will hear of that.
-void TcpServer::pass_on(talk::PeerId from, const Message& relay) {
-  const talk::PeerId to = wire::Expect(relay, "relay").integer("client", 0, options_.clients - 1);
-  const Bytes& frame = frame_in(relay);
-  const std::vector<talk::PeerId> allowed =
-      options_.neighbours ? options_.neighbours(from) : std::vector<talk::PeerId>();
-  if (!std::ranges::binary_search(allowed, to)) {
-    throw ProtocolError("writes to client " + std::to_string(to) + ", which is no neighbour");
-  }
-  const auto found = sessions_.find(to);
-  if (found == sessions_.end()) return;
-  Connection& connection = *found->second->connection;
-  if (connection.queued() >= limits::kMailboxDepthMax) {
-    throw ProtocolError("writes more than client " + std::to_string(to) + " reads");
-  }
-  connection.queue_control(relay_of(from, frame));
 }
 
 talk::Task<void> TcpServer::send(talk::PeerId to, talk::ExchangeId exchange,

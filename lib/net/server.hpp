@@ -79,7 +79,7 @@ class TcpServer final : public talk::Endpoint {
   void count(talk::PeerId peer, Way way, talk::Traffic traffic, Crossed crossed);
   // The client's neighbours that are here hear of it, and it of them.
   void introduce(const Session& session, bool present);
-  void pass_on(talk::PeerId from, const talk::Message& relay);
+  void pass_on(const Session& from, const talk::Message& relay);
   void ask(Session& session, const talk::SharedFrame& frame);
   talk::Task<void> forget_answer(talk::PeerId peer);
   talk::Task<void> say_goodbye(std::string status);

@@ -30,6 +30,7 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   // To a neighbour; kept for when it, or this side, is back.
   void relay(talk::PeerId to, talk::SharedFrame frame);
   void hear_of(const talk::Message& neighbour);
+  void hear_relay(const talk::Message& relay);
   // The last frames once more, by way of the server.
   void relay_again(talk::PeerId to);
   // The port on which neighbours reach this client; nullopt: by way of the server alone.

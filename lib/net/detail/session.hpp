@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "net/detail/progress.hpp"
 #include "net/server.hpp"
@@ -18,8 +19,9 @@ struct TcpServer::Session {
   std::shared_ptr<Connection> connection;
   talk::PeerId peer = detail::kStranger;
   bool joined = false, left = false;
-  Progress have;             // of a question, when it joined
-  std::int64_t listens = 0;  // the port on which its neighbours reach it; 0: none
+  Progress have;                         // of a question, when it joined
+  std::vector<talk::PeerId> neighbours;  // ascending
+  std::int64_t listens = 0;              // the port on which its neighbours reach it; 0: none
   std::string address() const {
     return connection->remote().substr(0, connection->remote().rfind(':'));
   }
