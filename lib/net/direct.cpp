@@ -18,6 +18,7 @@ using talk::Message;
 using talk::PeerId;
 
 constexpr std::size_t kStrangersMax = 64;
+constexpr int kWaitMs = 2, kWaitMsMax = 500;
 constexpr int kCalls = 4;  // the other side may hear of us later than we of it
 
 TimePoint hello_deadline() {
@@ -69,6 +70,11 @@ talk::Task<void> DirectLinks::accept_loop() {
   }
 }
 
+bool DirectLinks::knows(PeerId neighbour, const std::string& ticket) const {
+  const auto known = introduced_.find(neighbour);
+  return known != introduced_.end() && known->second.ticket == ticket;
+}
+
 talk::Task<void> DirectLinks::greet(std::shared_ptr<Connection> connection) {
   PeerId neighbour = 0;
   try {
@@ -77,9 +83,12 @@ talk::Task<void> DirectLinks::greet(std::shared_ptr<Connection> connection) {
     const Received hello = co_await connection->read(limits::kHandshakeFrameBytesMax);
     const wire::Expect fields(hello.message, "hello");
     neighbour = fields.integer("client", 0, limits::kClientsMax);
-    const auto known = introduced_.find(neighbour);
-    if (known == introduced_.end() || known->second.ticket != fields.text("ticket")) {
-      throw ProtocolError("a stranger");
+    // The server's word may be on its way still.
+    asio::steady_timer wait(io_);
+    for (int waited_ms = 0; !knows(neighbour, fields.text("ticket")); waited_ms += kWaitMs) {
+      if (waited_ms >= kWaitMsMax) throw ProtocolError("a stranger");
+      wait.expires_after(std::chrono::milliseconds(kWaitMs));
+      co_await wait.async_wait(asio::as_tuple(use_awaitable));
     }
     require_name(*connection, neighbour);
   } catch (...) {

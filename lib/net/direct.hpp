@@ -48,6 +48,7 @@ class DirectLinks : public std::enable_shared_from_this<DirectLinks> {
   talk::Task<void> converse(talk::PeerId neighbour, std::shared_ptr<Connection> connection);
   std::shared_ptr<Connection> make(boost::asio::ip::tcp::socket socket,
                                    const std::shared_ptr<Credentials>& tls);
+  bool knows(talk::PeerId neighbour, const std::string& ticket) const;
   void require_name(Connection& connection, talk::PeerId neighbour) const;
 
   Options options_;
