@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/assert.hpp"
+#include "base/floats.hpp"
 
 namespace fedctl::math {
 
@@ -27,7 +28,7 @@ double distance(std::span<const float> a, std::span<const float> b) {
 }
 
 bool all_finite(std::span<const float> a) {
-  return std::ranges::all_of(a, [](float value) { return std::isfinite(value); });
+  return !first_not_finite(a);
 }
 
 }  // namespace fedctl::math

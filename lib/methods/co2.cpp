@@ -88,6 +88,7 @@ class Co2Step final : public aggregate::ServerOptimizer {
 
 class Co2Client final : public RoundClient {
  public:
+  bool rests() const override { return false; }
   Co2Client(const Co2Options& options, const JobPlan& plan)
       : options_(options), size_(plan.layout.size()), local_(plan) {}
 

@@ -11,6 +11,7 @@ constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
 
 class DilocoClient final : public RoundClient {
  public:
+  bool rests() const override { return false; }
   DilocoClient(const OuterOptions& options, const JobPlan& plan, bool counts)
       : options_(options),
         rota_(options, plan),

@@ -81,6 +81,7 @@ class GossipServer final : public RoundServer {
 
 class GossipClient final : public RoundClient {
  public:
+  bool rests() const override { return false; }
   GossipClient(const GossipOptions& options, const JobPlan& plan, std::unique_ptr<GossipWork> work)
       : graph_(options.graph, plan.clients), watch_(options.watch), work_(std::move(work)) {}
 

@@ -147,7 +147,12 @@ class Role {
   virtual void load(const Message&) {}
 };
 class ServerMethod : public Role<ServerContext> {};
-class ClientMethod : public Role<ClientContext> {};
+class ClientMethod : public Role<ClientContext> {
+ public:
+  // Whether all that matters of it is in save() once it has answered a question with one message:
+  // a simulation then keeps no object of it until the next.
+  virtual bool rests() const { return false; }
+};
 
 // Level 1, server: sample, ask, inspect, merge, report; round after round.
 class RoundServer : public ServerMethod {
@@ -191,6 +196,8 @@ inline constexpr const char* kBehind = "behind";
 // Level 1, client: answers each task. An answer that is not finite is sent as kFailed.
 class RoundClient : public ClientMethod {
  public:
+  // Overridden by those that talk on, or work ahead.
+  bool rests() const override { return true; }
   struct Work {
     Message answer;
     std::int64_t steps = 0;  // training steps, for the modelled time

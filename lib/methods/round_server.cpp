@@ -61,6 +61,7 @@ void require_norm(double norm, const JobPlan& plan, const std::string& what) {
 }
 
 void require_norm(const Message& answer, const JobPlan& plan) {
+  if (plan.norm_max == std::numeric_limits<double>::infinity()) return;
   double squares = 0;
   for (const auto& [name, tensor] : answer.tensors) {
     if (tensor.dtype != DType::f32) continue;

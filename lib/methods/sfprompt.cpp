@@ -102,6 +102,7 @@ class SfpromptServer final : public AveragingServer {
 
 class SfpromptClient final : public RoundClient {
  public:
+  bool rests() const override { return false; }
   explicit SfpromptClient(const SfpromptOptions& options) : options_(options) {}
 
   Work work(const Message& task, ClientContext& ctx) override {

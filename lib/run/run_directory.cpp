@@ -216,7 +216,8 @@ bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl"));
 
 void RunDirectory::discard() const {
   for (const char* name :
-       {"experiment.yaml", "journal.jsonl", "journal.chain", "checkpoint", "spool", "adapter"}) {
+       {"experiment.yaml", "journal.jsonl", "journal.chain", "checkpoint", "spool", "clients",
+        "adapter"}) {
     fs::remove_all(file(name));
   }
 }

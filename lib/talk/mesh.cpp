@@ -42,8 +42,7 @@ TimePoint after(TimePoint start, const Link& link, double mbit, std::size_t byte
 // One participant. All members but the channel are guarded by State::mutex.
 class Mesh::Port final : public Endpoint {
  public:
-  Port(State& mesh, PeerId id, boost::asio::any_io_executor executor)
-      : mesh_(mesh), id_(id), channel_(std::in_place, std::move(executor), 1) {}
+  Port(State& mesh, PeerId id) : mesh_(mesh), id_(id) {}
 
   std::vector<PeerId> peers() const override;
   TimePoint now() const override;
@@ -54,7 +53,8 @@ class Mesh::Port final : public Endpoint {
 
   State& mesh_;
   const PeerId id_;
-  std::optional<Channel> channel_;  // until detach(): it must not outlive its executor
+  // From attach() to detach(): it must not outlive its executor.
+  std::optional<Channel> channel_;
   std::set<PeerId> peers_;
   std::set<Arrival> inbox_;
   TimePoint clock_{};
@@ -76,25 +76,46 @@ struct Mesh::State {
   std::uint64_t sequence = 0;
   std::size_t sends = 0;
   std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival;  // a link keeps its order
+  std::map<PeerId, TimePoint> asleep;  // clients that have been awake, and their clocks
   // The participants that wait for quiescence, by the time of their next event.
   std::set<std::pair<TimePoint, PeerId>> waiting;
   std::function<bool(PeerId, std::size_t)> lose_hook;
 
-  Port* find(PeerId id) {
+  bool reachable(PeerId id) const {
     const auto found = ports.find(id);
-    return found == ports.end() || found->second->gone_ ? nullptr : found->second.get();
+    if (found == ports.end()) return id != kServer && options.wake;
+    return !found->second->gone_;
   }
+  // Wakes a client that sleeps. Precondition: reachable.
+  Port& port(PeerId id);
   static bool eager(const Port& port) { return port.peers_.size() <= 1 && port.until_ == kForever; }
   static TimePoint next_time(const Port& port) {
     return port.inbox_.empty() ? port.until_ : std::min(port.until_, port.inbox_.begin()->at);
   }
 
   void put(Port& to, Arrival arrival);
-  void transfer(Port& from, Port& to, ExchangeId exchange, SharedFrame frame);
+  void transfer(Port& from, PeerId to, ExchangeId exchange, SharedFrame frame);
+  // Preconditions: what the port waits for is there, or its deadline has passed.
+  Delivery take(Port& port);
   void wake(Port& port);
   void progress();
   void leave(Port& port, const std::string& reason, bool returns);
 };
+
+Mesh::Port& Mesh::State::port(PeerId id) {
+  std::unique_ptr<Port>& port = ports[id];
+  if (!port) {
+    port = std::make_unique<Port>(*this, id);
+    port->peers_.insert(kServer);
+    if (const auto clock = asleep.find(id); clock != asleep.end()) {
+      port->clock_ = clock->second;
+      asleep.erase(clock);
+    }
+    ++busy;
+    options.wake(id);
+  }
+  return *port;
+}
 
 void Mesh::State::put(Port& to, Arrival arrival) {
   arrival.sequence = sequence++;
@@ -107,9 +128,9 @@ void Mesh::State::put(Port& to, Arrival arrival) {
 
 // One frame over the client's link: delayed, perhaps repeated, perhaps lost together with the
 // client.
-void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFrame frame) {
+void Mesh::State::transfer(Port& from, PeerId to, ExchangeId exchange, SharedFrame frame) {
   const bool down = from.id_ == kServer;
-  const PeerId client = down ? to.id_ : from.id_;
+  const PeerId client = down ? to : from.id_;
   const Link link = options.link(client);
   const auto number = static_cast<std::int64_t>(exchange);
   if (down && link.dropout > 0 &&
@@ -121,28 +142,27 @@ void Mesh::State::transfer(Port& from, Port& to, ExchangeId exchange, SharedFram
   std::uint64_t sendings = 1;
   if (link.loss > 0) {
     Rng rng = options.rng.stream("loss", client, number,
-                                 down                ? 1
-                                 : to.id_ == kServer ? 0
-                                                     : 2 + to.id_);
+                                 down            ? 1
+                                 : to == kServer ? 0
+                                                 : 2 + to);
     while (rng.uniform_double() < link.loss) ++sendings;
   }
   Traffic parts = frame->parts;
   parts.resent = (sendings - 1) * frame->parts.sum();
-  if (!down && to.id_ != kServer) {
+  if (!down && to != kServer) {
     from.sent_between_ += parts;
   } else if (options.ledger != nullptr) {
     options.ledger->add(client, down ? Direction::down : Direction::up, parts);
   }
   TimePoint at =
       after(from.clock_, link, down ? link.down_mbit : link.up_mbit, frame->parts.sum(), sendings);
-  TimePoint& last = last_arrival[{from.id_, to.id_}];
+  TimePoint& last = last_arrival[{from.id_, to}];
   at = last = std::max(at, last);
-  put(to, {at, from.id_, 0, exchange, std::move(frame)});
+  put(port(to), {at, from.id_, 0, exchange, std::move(frame)});
 }
 
-// Precondition: port.waiting_. Gives it its next event: the first arrival, or its deadline.
-void Mesh::State::wake(Port& port) {
-  waiting.erase({next_time(port), port.id_});
+// The first arrival, or the deadline.
+Delivery Mesh::State::take(Port& port) {
   Delivery delivery;
   if (!port.inbox_.empty() && port.inbox_.begin()->at <= port.until_) {
     delivery = std::move(port.inbox_.extract(port.inbox_.begin()).value());
@@ -155,6 +175,13 @@ void Mesh::State::wake(Port& port) {
   } else {
     port.clock_ = std::max(port.clock_, port.until_);
   }
+  return delivery;
+}
+
+// Precondition: port.waiting_. Gives it its next event.
+void Mesh::State::wake(Port& port) {
+  waiting.erase({next_time(port), port.id_});
+  Delivery delivery = take(port);
   port.waiting_ = false;
   ++busy;
   const bool sent = port.channel_->try_send(boost::system::error_code{}, std::move(delivery));
@@ -211,28 +238,28 @@ Task<void> Mesh::Port::send(PeerId to, ExchangeId exchange, SharedMessage messag
     mesh_.leave(*this, "lost by the test", true);
     co_return;
   }
-  Port* const receiver = mesh_.find(to);
-  if (receiver != nullptr && peers_.contains(to)) {
-    mesh_.transfer(*this, *receiver, exchange, frame);
-  }
+  if (mesh_.reachable(to) && peers_.contains(to)) mesh_.transfer(*this, to, exchange, frame);
 }
 
 Task<std::optional<Envelope>> Mesh::Port::receive(TimePoint until) {
+  Delivery delivery;
+  bool here = false;
   {
     const std::scoped_lock lock(mesh_.mutex);
     if (closed_) co_return Envelope{kServer, 0, Closed{}};
     FEDCTL_ASSERT(!waiting_);
-    waiting_ = true;
     until_ = until;
-    --mesh_.busy;
-    if (State::eager(*this) && !inbox_.empty()) {
-      mesh_.wake(*this);
+    here = State::eager(*this) && !inbox_.empty();
+    if (here) {
+      delivery = mesh_.take(*this);
     } else {
+      waiting_ = true;
+      --mesh_.busy;
       if (!State::eager(*this)) mesh_.waiting.insert({State::next_time(*this), id_});
       mesh_.progress();
     }
   }
-  Delivery delivery = co_await channel_->async_receive(boost::asio::use_awaitable);
+  if (!here) delivery = co_await channel_->async_receive(boost::asio::use_awaitable);
   if (!delivery) co_return std::nullopt;
   Envelope envelope{delivery->from, delivery->exchange, Closed{}};
   if (delivery->frame) {
@@ -255,7 +282,13 @@ Mesh::~Mesh() = default;
 
 Endpoint& Mesh::attach(PeerId id, boost::asio::any_io_executor executor) {
   const std::scoped_lock lock(state_->mutex);
-  auto port = std::make_unique<Port>(*state_, id, std::move(executor));
+  if (id != kServer && state_->options.wake) {  // it has been woken, and is counted
+    Port& port = *state_->ports.at(id);
+    port.channel_.emplace(std::move(executor), 1);
+    return port;
+  }
+  auto port = std::make_unique<Port>(*state_, id);
+  port->channel_.emplace(std::move(executor), 1);
   if (id == kServer) {
     port->peers_.insert(state_->options.clients.begin(), state_->options.clients.end());
   } else {
@@ -267,6 +300,21 @@ Endpoint& Mesh::attach(PeerId id, boost::asio::any_io_executor executor) {
   }
   ++state_->busy;
   return *state_->ports.insert_or_assign(id, std::move(port)).first->second;
+}
+
+void Mesh::rest(PeerId id) {
+  const std::scoped_lock lock(state_->mutex);
+  const auto port = state_->ports.find(id);
+  FEDCTL_ASSERT(!port->second->waiting_);
+  if (!port->second->inbox_.empty()) {
+    port->second->channel_.reset();
+    state_->options.wake(id);
+    return;
+  }
+  state_->asleep[id] = port->second->clock_;
+  state_->ports.erase(port);
+  --state_->busy;
+  state_->progress();
 }
 
 void Mesh::detach(PeerId id, const std::string& reason) {

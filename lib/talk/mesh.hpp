@@ -38,16 +38,21 @@ class Mesh {
     Ledger* ledger = nullptr;  // may be null
     // Whom a client sees beside the server.
     std::function<std::vector<PeerId>(PeerId)> neighbours = {};
+    // If set, clients sleep: none is attached before a frame has come for it. This is called then,
+    // by any thread, under the mesh's lock; the client attaches, receives, and rests.
+    std::function<void(PeerId)> wake = {};
   };
   explicit Mesh(Options options);
   ~Mesh();
 
   // The endpoint of a participant whose coroutine runs on `executor` (a strand, or a one-thread
-  // loop). Every participant must attach before any coroutine starts; the endpoint lives as long as
-  // the mesh.
+  // loop). Every participant that does not sleep must attach before any coroutine starts; the
+  // endpoint lives as long as the mesh, or until rest().
   Endpoint& attach(PeerId id, boost::asio::any_io_executor executor);
   // The participant's coroutine has ended; its peers see Lost (a client) or Closed (the server).
   void detach(PeerId id, const std::string& reason);
+  // The coroutine of a client that was woken has ended; it sleeps until the next frame for it.
+  void rest(PeerId id);
   // From any thread: the server sees Closed as soon as nobody is busy.
   void interrupt();
   // Test seam: called before the n-th send (from 0) of all; true loses the sending client at that

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "base/floats.hpp"
 #include "wire/message.hpp"
 
 namespace fedctl::wire {
@@ -58,10 +59,8 @@ std::span<const float> Expect::f32(const std::string& name, const Shape& shape) 
                         to_string(shape));
   }
   const std::span<const float> values = tensor.f32();
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values[i])) {
-      throw ProtocolError(place + "value " + std::to_string(i) + " is not finite");
-    }
+  if (const auto bad = first_not_finite(values)) {
+    throw ProtocolError(place + "value " + std::to_string(*bad) + " is not finite");
   }
   return values;
 }

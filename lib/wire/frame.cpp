@@ -1,6 +1,6 @@
 #include "wire/frame.hpp"
 
-#include <zlib.h>
+#include <libdeflate.h>
 
 #include "base/limits.hpp"
 
@@ -12,10 +12,8 @@ static_assert(kCrcOffset + sizeof(std::uint32_t) == kHeaderBytes);
 static_assert(limits::kFrameBytesMax <= 0xffffffff);
 
 std::uint32_t checksum(ByteView header, ByteView body) {
-  const auto* head = reinterpret_cast<const Bytef*>(header.data());
-  const auto* rest = reinterpret_cast<const Bytef*>(body.data());
-  const uLong crc = crc32_z(0, head, kCrcOffset);
-  return static_cast<std::uint32_t>(body.empty() ? crc : crc32_z(crc, rest, body.size()));
+  const std::uint32_t crc = libdeflate_crc32(0, header.data(), kCrcOffset);
+  return body.empty() ? crc : libdeflate_crc32(crc, body.data(), body.size());
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "talk/mesh.hpp"
 
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/strand.hpp>
@@ -220,5 +221,64 @@ TEST_CASE("an inbox keeps what is not wanted yet, and a wait for nothing ends", 
   pool.join();
   for (const auto& list : heard) {
     CHECK(list == std::vector<std::string>{"wanted", "early", "news"});
+  }
+}
+
+namespace {
+
+// One question, then the end of the coroutine.
+Task<void> square_once(Endpoint& net) {
+  std::optional<Envelope> envelope = co_await net.receive(kForever);
+  const auto* message = std::get_if<Message>(&envelope->event);
+  if (message == nullptr) co_return;
+  const auto value = std::get<std::int64_t>(message->scalars.at("value"));
+  net.spend(seconds(0.1));
+  co_await reply(net, *envelope, numbered("square", value * value));
+}
+
+}  // namespace
+
+TEST_CASE("clients that sleep are woken by a frame, and come to what the others come to",
+          "[talk][mesh]") {
+  namespace asio = boost::asio;
+  const auto link = [](PeerId id) {
+    Link made;
+    made.latency_ms = 10 + static_cast<double>(id);
+    return made;
+  };
+  Mesh::Options options;
+  options.clients = kFive;
+  options.link = link;
+  Mesh awake(std::move(options));
+  const Outcome expected = converse(awake, kFive, 4, 2, 60, [](PeerId) { return 0.1; });
+
+  for (const std::size_t threads : {1, 3}) {
+    asio::thread_pool pool(threads);
+    Mesh* mesh = nullptr;
+    std::atomic<int> wakes = 0;
+    Mesh::Options sleeping;
+    sleeping.clients = kFive;
+    sleeping.link = link;
+    sleeping.wake = [&](PeerId id) {
+      ++wakes;
+      asio::post(pool, [&, id] {
+        Endpoint& net = mesh->attach(id, pool.get_executor());
+        asio::co_spawn(pool, square_once(net), [&, id](std::exception_ptr) { mesh->rest(id); });
+      });
+    };
+    Mesh made(std::move(sleeping));
+    mesh = &made;
+    Outcome outcome;
+    Endpoint& server = made.attach(kServer, asio::make_strand(pool));
+    asio::co_spawn(pool, asker(server, 4, 60, outcome),
+                   [&](std::exception_ptr) { made.detach(kServer, "done"); });
+    pool.join();
+    CHECK(wakes == 20);
+    CHECK(outcome.clock == expected.clock);
+    REQUIRE(outcome.rounds.size() == expected.rounds.size());
+    for (std::size_t round = 0; round < 4; ++round) {
+      CHECK(outcome.rounds[round].replies.size() == 5);
+      CHECK(outcome.rounds[round].arrived == expected.rounds[round].arrived);
+    }
   }
 }

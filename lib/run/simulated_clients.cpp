@@ -1,0 +1,183 @@
+#include "run/simulated_clients.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/strand.hpp>
+#include <queue>
+
+#include "run/client_memory.hpp"
+#include "run/client_store.hpp"
+#include "run/update_recorder.hpp"
+
+namespace fedctl::run {
+namespace {
+
+namespace asio = boost::asio;
+using talk::PeerId;
+
+// Of a client's parts in a checkpoint; its number and the parts' names behind it.
+const std::string kClient = "client/";
+// The part that is the store's own.
+constexpr const char* kStore = "clients";
+
+// One simulated client: everything it owns.
+struct Client {
+  Client(const Stage& stage, PeerId id, talk::Endpoint& port)
+      : method(stage.job.make_client()),
+        endpoint(port, stage.job.client_codec(id)),
+        context(stage.job.client_context(stage.job.plan, id, *stage.job.learners)) {
+    if (!stage.save_updates.empty()) {
+      recorder.emplace(endpoint, id, stage.job.plan.layout, stage.save_updates);
+    }
+  }
+
+  talk::Endpoint& net() { return recorder ? static_cast<talk::Endpoint&>(*recorder) : endpoint; }
+
+  std::unique_ptr<methods::ClientMethod> method;
+  talk::CodecEndpoint endpoint;
+  std::optional<UpdateRecorder> recorder;
+  methods::ClientContext context;
+};
+
+// The run is over behind the first question.
+class OneQuestion final : public talk::Endpoint {
+ public:
+  explicit OneQuestion(talk::Endpoint& inner) : inner_(inner) {}
+  std::vector<PeerId> peers() const override { return inner_.peers(); }
+  TimePoint now() const override { return inner_.now(); }
+  void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override {
+    return inner_.send(to, exchange, std::move(message));
+  }
+  talk::Task<void> send_seen(PeerId to, talk::ExchangeId exchange, talk::SharedMessage message,
+                             Seen seen) override {
+    return inner_.send_seen(to, exchange, std::move(message), std::move(seen));
+  }
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
+    if (asked_) co_return talk::Envelope{talk::kServer, 0, talk::Closed{}};
+    std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
+    asked_ = envelope && std::holds_alternative<talk::Message>(envelope->event);
+    co_return envelope;
+  }
+
+ private:
+  talk::Endpoint& inner_;
+  bool asked_ = false;
+};
+
+class Awake final : public SimulatedClients {
+ public:
+  explicit Awake(const Stage& stage) : stage_(stage) {
+    for (PeerId id = 0; id < stage_.job.plan.clients; ++id) {
+      seats_.emplace_back(asio::make_strand(stage_.pool));
+      talk::Endpoint& port = stage_.mesh.attach(id, seats_.back());
+      clients_.push_back(std::make_unique<Client>(stage_, id, port));
+    }
+  }
+
+  void load(const Parts& parts) override {
+    for (const auto& client : clients_) {
+      const std::string prefix = prefix_of(*client);
+      Parts own;
+      for (auto at = parts.lower_bound(prefix);
+           at != parts.end() && at->first.starts_with(prefix); ++at) {
+        own.emplace(at->first.substr(prefix.size()), at->second);
+      }
+      load_client_parts(own, client->endpoint, *client->method);
+    }
+  }
+  void save(Parts& parts) override {
+    for (const auto& client : clients_) {
+      for (auto& [name, part] : client_parts(client->endpoint, *client->method)) {
+        parts.emplace(prefix_of(*client) + name, std::move(part));
+      }
+    }
+  }
+  void start() override {
+    for (std::size_t i = 0; i < clients_.size(); ++i) {
+      Client& client = *clients_[i];
+      asio::co_spawn(seats_[i], client.method->run(client.net(), client.context),
+                     [this, id = client.context.id](std::exception_ptr failed) {
+                       if (failed) {
+                         stage_.error.keep(failed);
+                         stage_.mesh.interrupt();
+                       }
+                       stage_.mesh.detach(id, failed ? "failed" : "done");
+                     });
+    }
+  }
+
+ private:
+  static std::string prefix_of(const Client& client) {
+    return kClient + std::to_string(client.context.id) + '/';
+  }
+
+  Stage stage_;
+  std::vector<asio::any_io_executor> seats_;
+  std::vector<std::unique_ptr<Client>> clients_;
+};
+
+class Asleep final : public SimulatedClients {
+ public:
+  explicit Asleep(const Stage& stage) : stage_(stage), store_(stage_.store) {}
+
+  void load(const Parts& parts) override {
+    if (const auto found = parts.find(kStore); found != parts.end()) store_.load(found->second);
+  }
+  void save(Parts& parts) override { parts.emplace(kStore, store_.save()); }
+  void start() override {}
+
+  // Those with the most examples go first, so that the workers end a round together.
+  void wake(PeerId id) override {
+    {
+      const std::scoped_lock lock(mutex_);
+      waiting_.emplace(stage_.job.shares[static_cast<std::size_t>(id)].train.size(), -id);
+    }
+    asio::post(stage_.pool, [this] { begin_next(); });
+  }
+
+ private:
+  void begin_next() {
+    PeerId id = 0;
+    {
+      const std::scoped_lock lock(mutex_);
+      id = -waiting_.top().second;
+      waiting_.pop();
+    }
+    asio::co_spawn(stage_.pool, live(this, id), [this, id](std::exception_ptr failed) {
+      if (failed) {
+        stage_.error.keep(failed);
+        stage_.mesh.interrupt();
+      }
+      stage_.mesh.rest(id);
+    });
+  }
+
+  static talk::Task<void> live(Asleep* self, PeerId id) {
+    const Stage& stage = self->stage_;
+    Client client(stage, id, stage.mesh.attach(id, stage.pool.get_executor()));
+    load_client_parts(self->store_.get(id), client.endpoint, *client.method);
+    OneQuestion question(client.net());
+    co_await client.method->run(question, client.context);
+    self->store_.put(id, client_parts(client.endpoint, *client.method));
+  }
+
+  Stage stage_;
+  ClientStore store_;
+  std::mutex mutex_;
+  std::priority_queue<std::pair<std::size_t, PeerId>> waiting_;  // examples, minus the number
+};
+
+}  // namespace
+
+bool clients_sleep(const Job& job) {
+  return !job.plan.secure.on && !job.method().neighbours && job.make_client()->rests();
+}
+
+std::unique_ptr<SimulatedClients> make_simulated_clients(const Stage& stage) {
+  if (clients_sleep(stage.job)) return std::make_unique<Asleep>(stage);
+  return std::make_unique<Awake>(stage);
+}
+
+}  // namespace fedctl::run
