@@ -25,6 +25,8 @@ inline constexpr std::int64_t kExamplesMax = 1'000'000'000'000;  // that a clien
 inline constexpr std::size_t kMailboxDepthMax = 64;  // envelopes a peer may have undelivered
 inline constexpr std::size_t kWaitingBytesMax = std::size_t{256}
                                                 << 20;  // of all peers, undelivered
+inline constexpr std::size_t kUnpackedBytesMax = std::size_t{64}
+                                                 << 20;  // in a simulation, undelivered
 inline constexpr int kHoldMs = 20;  // between looks whether one may be read from again
 inline constexpr std::size_t kStrangersMax = 256;  // connections without a hello yet
 inline constexpr std::ptrdiff_t kStrangersPerAddressMax = 128;

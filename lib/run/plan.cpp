@@ -188,13 +188,16 @@ int plan(const PlanOptions& options) {
     }
   }
   const std::size_t workers = thread_count(options.threads);
-  Job job = make_job(read_experiment(options.source), 1);
+  const auto start = std::chrono::steady_clock::now();
+  Job job = make_job(read_experiment(options.source), workers);
+  const double start_s = to_ms(std::chrono::steady_clock::now() - start) * 1e-3;
   // Before anything is measured: a path that cannot be written costs no time.
   if (!options.write_partition.empty()) {
     write_file(options.write_partition, partition_text(job.shares, job.data.train->size(),
                                                        options.write_partition.ends_with(".json")));
   }
   Forecast found = forecast(job, workers);
+  found.simulation = measure_simulation(job, start_s);
   found.up_mbit = options.up_mbit;
   found.down_mbit = options.down_mbit;
   found.latency_ms = options.latency_ms;

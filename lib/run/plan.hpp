@@ -21,6 +21,22 @@ struct Histogram {
 };
 Histogram histogram_of(const Job& job);
 
+// What `fedctl simulate` takes on this machine, from some rounds of it.
+struct Simulation {
+  double start_s = 0;     // data and model
+  double clients_s = 0;   // of a round: training and all that lies around it, on all workers
+  double commit_s = 0;    // of a round: the checkpoint
+  double evaluate_s = 0;  // of one evaluation
+  std::int64_t rounds = 0, evaluations = 0;
+  std::uint64_t peak_memory = 0;  // bytes
+
+  double round_s() const { return clients_s + commit_s; }
+  double total_s() const {
+    return start_s + static_cast<double>(rounds) * round_s() +
+           static_cast<double>(evaluations) * evaluate_s;
+  }
+};
+
 // Bytes are those of one client and round, as the ledger counts them.
 struct Forecast {
   std::int64_t rounds = 0, clients = 0, cohort = 0;
@@ -28,11 +44,12 @@ struct Forecast {
   Histogram histogram;
   double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;  // bytes
   double payload_peers = 0, framing_peers = 0;  // sent to other clients
-  std::uint64_t resident = 0;  // bytes, data and model open
+  std::uint64_t resident = 0;                   // bytes, data and model open
   std::size_t workers = 1;
   double step_ms = 0;      // one real training step here
   std::int64_t steps = 0;  // of the client with the most examples, a round
   double up_mbit = 20, down_mbit = 100, latency_ms = 30;
+  Simulation simulation = {};
 
   double up() const { return payload_up + framing_up; }
   double down() const { return payload_down + framing_down; }
@@ -49,6 +66,10 @@ struct Forecast {
 // where the number of steps does not change the messages; some rounds with all clients where the
 // messages are numbers.
 Forecast forecast(Job& job, std::size_t workers);
+
+// Plays a part of a round on all workers, and some batches of the test set. `start_s`: how long the
+// job took to open.
+Simulation measure_simulation(Job& job, double start_s);
 
 std::string forecast_json(const Forecast& forecast, const Experiment& experiment);
 std::string forecast_text(const Forecast& forecast, const Experiment& experiment);

@@ -148,6 +148,10 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
   text += print("training           %.3f s a round: %lld steps of %.1f ms, the largest client\n",
                 plan.train_s(), static_cast<long long>(plan.steps), plan.step_ms);
   text += print("time in all        %.1f s, evaluation not counted\n", round_s * rounds);
+  const Simulation& here = plan.simulation;
+  text +=
+      print("simulated here     %.1f s in all, %s at most: %.3f s a round, %.3f s an evaluation\n",
+            here.total_s(), bytes_text(here.peak_memory).c_str(), here.round_s(), here.evaluate_s);
   text += "epsilon            none\n";
   if (!plan.histogram.large()) text += table_of(plan.histogram);
   return text;
@@ -191,6 +195,10 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
                  {"step_ms", plan.step_ms},       {"steps", plan.steps},
                  {"train_s", plan.train_s()},     {"round_s", round_s},
                  {"total_s", round_s * rounds}};
+  const Simulation& here = plan.simulation;
+  out["simulation"] = {{"start_s", here.start_s},       {"round_s", here.round_s()},
+                       {"evaluate_s", here.evaluate_s}, {"evaluations", here.evaluations},
+                       {"total_s", here.total_s()},     {"peak_memory", here.peak_memory}};
   out["epsilon"] = "none";
   return out.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }

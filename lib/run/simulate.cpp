@@ -43,19 +43,23 @@ int simulate(const RunOptions& options) {
   FirstError error;
   asio::thread_pool pool(job.learners->count_max());  // outlives all that has a seat in it
   std::unique_ptr<SimulatedClients> clients;
+  std::optional<talk::CodecEndpoint> server;
   talk::Mesh::Options links = mesh_options(run);
+  links.unpack = [&server](talk::Envelope& envelope) {
+    if (server->unpacks_ahead()) server->unpack(envelope);
+  };
   if (clients_sleep(job)) links.wake = [&clients](talk::PeerId id) { clients->wake(id); };
   talk::Mesh mesh(std::move(links));
-  clients = make_simulated_clients(
-      {job, mesh, pool, error, options.save_updates, run.directory().file("clients")});
+  clients = make_simulated_clients({job, job.plan, *job.learners, mesh, pool, error,
+                                    options.save_updates, run.directory().file("clients")});
   const asio::any_io_executor home = asio::make_strand(pool);
-  talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
+  server.emplace(mesh.attach(talk::kServer, home), job.server_codec());
 
-  load_codec_parts(run.keeper().parts(), server);
+  load_codec_parts(run.keeper().parts(), *server);
   clients->load(run.keeper().parts());
   run.keeper().attach({[&] {
                          Parts parts;
-                         add_codec_parts(server, parts);
+                         add_codec_parts(*server, parts);
                          clients->save(parts);
                          return parts;
                        },
@@ -63,7 +67,7 @@ int simulate(const RunOptions& options) {
   run.on_interrupt([&mesh] { mesh.interrupt(); });
 
   clients->start();
-  asio::co_spawn(home, run.conversation(server), [&mesh, &error](std::exception_ptr failed) {
+  asio::co_spawn(home, run.conversation(*server), [&mesh, &error](std::exception_ptr failed) {
     if (failed) error.keep(failed);
     mesh.detach(talk::kServer, "done");
   });

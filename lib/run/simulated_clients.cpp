@@ -23,11 +23,11 @@ constexpr const char* kStore = "clients";
 // One simulated client: everything it owns.
 struct Client {
   Client(const Stage& stage, PeerId id, talk::Endpoint& port)
-      : method(stage.job.make_client()),
+      : method(stage.job.method().make_client(*stage.job.experiment.method.options, stage.plan)),
         endpoint(port, stage.job.client_codec(id)),
-        context(stage.job.client_context(stage.job.plan, id, *stage.job.learners)) {
+        context(stage.job.client_context(stage.plan, id, stage.learners)) {
     if (!stage.save_updates.empty()) {
-      recorder.emplace(endpoint, id, stage.job.plan.layout, stage.save_updates);
+      recorder.emplace(endpoint, id, stage.plan.layout, stage.save_updates);
     }
   }
 
@@ -69,7 +69,7 @@ class OneQuestion final : public talk::Endpoint {
 class Awake final : public SimulatedClients {
  public:
   explicit Awake(const Stage& stage) : stage_(stage) {
-    for (PeerId id = 0; id < stage_.job.plan.clients; ++id) {
+    for (PeerId id = 0; id < stage_.plan.clients; ++id) {
       seats_.emplace_back(asio::make_strand(stage_.pool));
       talk::Endpoint& port = stage_.mesh.attach(id, seats_.back());
       clients_.push_back(std::make_unique<Client>(stage_, id, port));
@@ -80,8 +80,8 @@ class Awake final : public SimulatedClients {
     for (const auto& client : clients_) {
       const std::string prefix = prefix_of(*client);
       Parts own;
-      for (auto at = parts.lower_bound(prefix);
-           at != parts.end() && at->first.starts_with(prefix); ++at) {
+      for (auto at = parts.lower_bound(prefix); at != parts.end() && at->first.starts_with(prefix);
+           ++at) {
         own.emplace(at->first.substr(prefix.size()), at->second);
       }
       load_client_parts(own, client->endpoint, *client->method);

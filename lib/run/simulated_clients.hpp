@@ -17,7 +17,9 @@ namespace fedctl::run {
 
 // All of it outlives the clients.
 struct Stage {
-  Job& job;
+  const Job& job;
+  const methods::JobPlan& plan;  // the job's, or a shorter one
+  learn::LearnerPool& learners;  // of the clients
   talk::Mesh& mesh;
   boost::asio::thread_pool& pool;
   FirstError& error;         // what a client fails with

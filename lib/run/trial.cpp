@@ -3,9 +3,13 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <filesystem>
+#include <utility>
 
 #include "base/clock.hpp"
-#include "run/server_run.hpp"
+#include "run/client_memory.hpp"
+#include "run/simulated_clients.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -17,9 +21,13 @@ using talk::PeerId;
 struct Rounds final : methods::RoundSink {
   explicit Rounds(talk::Ledger& ledger_) : ledger(ledger_) {}
   bool commit(const methods::RoundReport& report, const methods::ServerMethod&) override {
-    rounds.push_back({talk::total(ledger.take()), report.peers.value_or(talk::Traffic{})});
+    const auto now = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> took = now - std::exchange(boundary, now);
+    rounds.push_back(
+        {talk::total(ledger.take()), report.peers.value_or(talk::Traffic{}), took.count()});
     return true;
   }
+  std::chrono::steady_clock::time_point boundary = std::chrono::steady_clock::now();
   talk::Ledger& ledger;
   std::vector<TrialRound> rounds;
 };
@@ -47,21 +55,24 @@ class Guesser final : public learn::Learner {
   std::vector<float> weights_;
   Rng rng_{1};
 };
+// For what clients that sleep leave behind.
+struct Folder {
+  Folder()
+      : path(std::filesystem::temp_directory_path() /
+             ("fedctl-plan-" + std::to_string(random_number()))) {}
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  std::filesystem::path path;
+};
+
 struct Guessers final : learn::LearnerFactory {
   explicit Guessers(const Layout& layout_) : layout(layout_) {}
   std::unique_ptr<learn::Learner> make() override { return std::make_unique<Guesser>(layout); }
   const Layout& layout;
-};
-
-struct TrialClient {
-  TrialClient(const Job& job, const methods::JobPlan& plan, learn::LearnerPool& learners, PeerId id,
-              talk::Endpoint& port)
-      : method(job.method().make_client(*job.experiment.method.options, plan)),
-        endpoint(port, job.client_codec(id)),
-        context(job.client_context(plan, id, learners)) {}
-  std::unique_ptr<methods::ClientMethod> method;
-  talk::CodecEndpoint endpoint;
-  methods::ClientContext context;
 };
 
 }  // namespace
@@ -73,6 +84,8 @@ std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout) {
 std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
                               learn::LearnerPool& learners) {
   talk::Ledger ledger;
+  std::unique_ptr<SimulatedClients> clients;
+  std::optional<talk::CodecEndpoint> server;
   talk::Mesh::Options options;
   for (PeerId id = 0; id < plan.clients; ++id) options.clients.push_back(id);
   // Nothing is lost, but without rounds it matters who is faster.
@@ -82,19 +95,18 @@ std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
   options.rng = job.rng().stream("network");
   options.ledger = &ledger;
   options.neighbours = job.neighbours(plan.clients);
-  const std::vector<PeerId> ids = options.clients;
+  if (clients_sleep(job)) options.wake = [&clients](PeerId id) { clients->wake(id); };
+  options.unpack = [&server](talk::Envelope& envelope) {
+    if (server->unpacks_ahead()) server->unpack(envelope);
+  };
+  FirstError error;
+  asio::thread_pool pool(learners.count_max());  // outlives all that has a seat in it
   talk::Mesh mesh(std::move(options));
-
-  asio::thread_pool pool(1);
-  std::vector<std::unique_ptr<TrialClient>> clients;
-  std::vector<asio::any_io_executor> seats;
-  for (const PeerId id : ids) {
-    seats.emplace_back(asio::make_strand(pool));
-    clients.push_back(
-        std::make_unique<TrialClient>(job, plan, learners, id, mesh.attach(id, seats.back())));
-  }
+  const Folder folder;
+  clients =
+      make_simulated_clients({job, plan, learners, mesh, pool, error, "", folder.path.string()});
   const asio::any_io_executor home = asio::make_strand(pool);
-  talk::CodecEndpoint server(mesh.attach(talk::kServer, home), job.server_codec());
+  server.emplace(mesh.attach(talk::kServer, home), job.server_codec());
 
   std::vector<float> weights = job.plan.initial;
   const auto aggregator = job.make_aggregator();
@@ -105,18 +117,8 @@ std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
   methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
                                  journal, sink,    stragglers,  *job.learners,
                                  1};
-  FirstError error;
-  for (std::size_t i = 0; i < clients.size(); ++i) {
-    asio::co_spawn(seats[i], clients[i]->method->run(clients[i]->endpoint, clients[i]->context),
-                   [&mesh, &error, id = ids[i]](std::exception_ptr failed) {
-                     if (failed) {
-                       error.keep(failed);
-                       mesh.interrupt();
-                     }
-                     mesh.detach(id, failed ? "failed" : "done");
-                   });
-  }
-  asio::co_spawn(home, method->run(server, context), [&mesh, &error](std::exception_ptr failed) {
+  clients->start();
+  asio::co_spawn(home, method->run(*server, context), [&mesh, &error](std::exception_ptr failed) {
     if (failed) error.keep(failed);
     mesh.detach(talk::kServer, "done");
   });

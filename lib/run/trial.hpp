@@ -16,10 +16,10 @@ std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout);
 struct TrialRound {
   talk::Crossing bytes;
   talk::Traffic peers;  // from client to client
+  double wall_s = 0;
 };
 // What each of plan.rounds rounds costs among the first plan.clients clients, who train on
-// `learners`; the server has the job's own.
-std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
-                                  learn::LearnerPool& learners);
+// `learners`, as many at once as there are of them; the server has the job's own.
+std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan, learn::LearnerPool& learners);
 
 }  // namespace fedctl::run

@@ -25,8 +25,8 @@ const std::string kIn = "in/", kOut = "out/", kKnown = "known/", kSent = "sent",
 CodecEndpoint::CodecEndpoint(Endpoint& inner, Options options)
     : inner_(inner), options_(std::move(options)) {}
 
-codec::Codec* CodecEndpoint::stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
-                                    std::size_t count) {
+std::shared_ptr<codec::Codec> CodecEndpoint::stream(std::map<Key, Stream>& streams,
+                                                    const Maker& make, Key key, std::size_t count) {
   if (&streams == &in_ && !streams.contains(key)) {
     const auto of_peer = std::ranges::count_if(
         streams, [&](const auto& entry) { return entry.first.first == key.first; });
@@ -52,7 +52,7 @@ codec::Codec* CodecEndpoint::stream(std::map<Key, Stream>& streams, const Maker&
     stream.count = count;
     stream.codec = make(blocks);
   }
-  return stream.codec.get();
+  return stream.codec;
 }
 
 Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& message) {
@@ -60,7 +60,7 @@ Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& me
   out.scalars = message.scalars;
   const PeerId peer = options_.out_has_state ? to : kAnyPeer;
   for (const auto& [name, tensor] : message.tensors) {
-    codec::Codec* codec = nullptr;
+    std::shared_ptr<codec::Codec> codec;
     if (tensor.dtype == DType::f32) {
       codec = stream(out_, options_.out, Key(peer, name), tensor.f32().size());
     }
@@ -172,8 +172,11 @@ void CodecEndpoint::decode(PeerId from, Message& message) {
       throw WireError("tensor \"" + name + "\" claims " + std::to_string(count) +
                       " values, the model has " + std::to_string(count_max));
     }
-    codec::Codec* codec =
-        stream(in_, neighbour ? options_.out : options_.in, Key(peer, name), count);
+    std::shared_ptr<codec::Codec> codec;
+    {
+      const std::scoped_lock lock(mutex_);
+      codec = stream(in_, neighbour ? options_.out : options_.in, Key(peer, name), count);
+    }
     if ((codec != nullptr) != (tensor.dtype == DType::coded)) {
       throw WireError("tensor \"" + name + "\" is " + dtype_name(tensor.dtype) +
                       ", the plan's codec chain says otherwise");
@@ -193,18 +196,21 @@ void CodecEndpoint::decode(PeerId from, Message& message) {
 
 Task<std::optional<Envelope>> CodecEndpoint::receive(TimePoint until) {
   std::optional<Envelope> envelope = co_await inner_.receive(until);
-  if (envelope) {
-    if (auto* message = std::get_if<Message>(&envelope->event)) {
-      try {
-        decode(envelope->from, *message);
-      } catch (const WireError& error) {
-        envelope->event = Rejected{error.what()};
-      }
-    } else if (std::holds_alternative<Joined>(envelope->event)) {
-      forget_stamps(envelope->from);  // it may be another process, which has nothing
-    }
-  }
+  if (envelope && !envelope->unpacked) unpack(*envelope);
   co_return envelope;
+}
+
+void CodecEndpoint::unpack(Envelope& envelope) {
+  if (auto* message = std::get_if<Message>(&envelope.event)) {
+    try {
+      decode(envelope.from, *message);
+    } catch (const WireError& error) {
+      envelope.event = Rejected{error.what()};
+    }
+    envelope.unpacked = true;
+  } else if (std::holds_alternative<Joined>(envelope.event)) {
+    forget_stamps(envelope.from);  // it may be another process, which has nothing
+  }
 }
 
 std::map<PeerId, Message> CodecEndpoint::save() const {
@@ -247,7 +253,8 @@ void CodecEndpoint::load(PeerId peer, const Message& saved) {
     const auto count = static_cast<std::size_t>(
         fields.integer(name, 0, static_cast<std::int64_t>(options_.layout.size())));
     const Key key(peer, name.substr(in ? kIn.size() : kOut.size()));
-    codec::Codec* codec = stream(in ? in_ : out_, in ? options_.in : options_.out, key, count);
+    const std::shared_ptr<codec::Codec> codec =
+        stream(in ? in_ : out_, in ? options_.in : options_.out, key, count);
     const auto tensor = saved.tensors.find(name);
     if (codec == nullptr || tensor == saved.tensors.end() || tensor->second.dtype != DType::f32) {
       throw WireError("memory of \"" + name + "\" that no codec has");

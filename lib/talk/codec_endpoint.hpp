@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,6 +48,11 @@ class CodecEndpoint final : public Endpoint {
   Task<std::optional<Envelope>> receive(TimePoint until) override;
   Traffic take_sent_between() override { return inner_.take_sent_between(); }
 
+  // Whether messages may be unpacked before they are received: nothing is remembered of peers.
+  bool unpacks_ahead() const { return !options_.in_has_state && !options_.out_has_state; }
+  // What receive() does with what arrives; leaves its mark. Thread-safe if unpacks_ahead().
+  void unpack(Envelope& envelope);
+
   // What codecs remember of each peer, at a point where nothing is under way: {f32 "in/NAME" and
   // "out/NAME", states; i64 of the same names, counts of values; i64 "known/NAME", stamps; i64
   // "sent" and coded "sent/NAME", the last message, if it may be taken back}. Peers without any are
@@ -59,24 +65,25 @@ class CodecEndpoint final : public Endpoint {
   using Key = std::pair<PeerId, std::string>;
   struct Stream {
     std::size_t count = 0;
-    std::unique_ptr<codec::Codec> codec;
+    std::shared_ptr<codec::Codec> codec;
   };
-  codec::Codec* stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
-                       std::size_t count);
+  std::shared_ptr<codec::Codec> stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
+                                       std::size_t count);
   Message encoded(PeerId to, ExchangeId exchange, const Message& message);
   void decode(PeerId from, Message& message);
   void add_stamps(PeerId to, Message& message) const;
   void forget_stamps(PeerId from);
   // Takes the peer's stamps out of the message.
   void hear_stamps(PeerId from, Message& message);
+  void take_back(PeerId to, const Message& question);
 
   Endpoint& inner_;
   Options options_;
+  std::mutex mutex_;  // of in_, where messages are unpacked ahead
   std::map<Key, Stream> out_, in_;
   std::map<Key, std::uint32_t> known_;  // what the peer has decoded from this side, by its word
   SharedMessage last_in_, last_out_;
   ExchangeId last_exchange_ = 0;
-  void take_back(PeerId to, const Message& question);
 
   // The last message to each peer, of tensors whose codecs take back.
   struct Sent {

@@ -43,7 +43,8 @@ struct Closed {};  // the run is over: nothing will arrive any more
 struct Envelope {
   PeerId from = kServer;
   ExchangeId exchange = 0;
-  std::variant<Message, Joined, Lost, Rejected, Again, Closed> event;
+  std::variant<Message, Joined, Lost, Rejected, Again, Closed> event = Closed{};
+  bool unpacked = false;  // a CodecEndpoint has decoded the message already
 };
 
 // docs/journal.md defines the parts; they add up to what the sockets saw.

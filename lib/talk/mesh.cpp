@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "base/assert.hpp"
+#include "base/limits.hpp"
 
 namespace fedctl::talk {
 namespace {
@@ -17,9 +18,9 @@ struct Arrival {
   TimePoint at;
   PeerId from;
   std::uint64_t sequence;
-  ExchangeId exchange;
-  SharedFrame frame;  // null: news
-  std::variant<Joined, Lost, Closed> news = Joined{};
+  SharedFrame frame;  // or null:
+  Envelope envelope;  // news, or what its sender has unpacked already
+  std::size_t unpacked_bytes = 0;
 
   auto key() const { return std::tie(at, from, sequence); }
   bool operator<(const Arrival& other) const { return key() < other.key(); }
@@ -29,6 +30,17 @@ struct Arrival {
 using Delivery = std::optional<Arrival>;
 using Channel =
     boost::asio::experimental::concurrent_channel<void(boost::system::error_code, Delivery)>;
+
+Envelope opened(const Frame& frame, PeerId from) {
+  wire::Header header;
+  Envelope envelope{from, frame.exchange, Closed{}};
+  envelope.event = wire::decode_frame(frame.bytes, header);
+  return envelope;
+}
+
+Arrival news_of(TimePoint at, PeerId from, Envelope envelope) {
+  return {at, from, 0, nullptr, std::move(envelope)};
+}
 
 TimePoint after(TimePoint start, const Link& link, double mbit, std::size_t bytes,
                 std::uint64_t sendings) {
@@ -74,6 +86,7 @@ struct Mesh::State {
   std::map<PeerId, std::unique_ptr<Port>> ports;
   std::size_t busy = 0;  // participants that are not waiting and not gone
   std::uint64_t sequence = 0;
+  std::size_t unpacked_bytes = 0;  // in inboxes
   std::size_t sends = 0;
   std::map<std::pair<PeerId, PeerId>, TimePoint> last_arrival;  // a link keeps its order
   std::map<PeerId, TimePoint> asleep;  // clients that have been awake, and their clocks
@@ -94,7 +107,11 @@ struct Mesh::State {
   }
 
   void put(Port& to, Arrival arrival);
-  void transfer(Port& from, PeerId to, ExchangeId exchange, SharedFrame frame);
+  void transfer(Port& from, PeerId to, const Frame& frame, Arrival arrival);
+  bool may_unpack() const {
+    const std::scoped_lock lock(mutex);
+    return unpacked_bytes < limits::kUnpackedBytesMax;
+  }
   // Preconditions: what the port waits for is there, or its deadline has passed.
   Delivery take(Port& port);
   void wake(Port& port);
@@ -128,37 +145,36 @@ void Mesh::State::put(Port& to, Arrival arrival) {
 
 // One frame over the client's link: delayed, perhaps repeated, perhaps lost together with the
 // client.
-void Mesh::State::transfer(Port& from, PeerId to, ExchangeId exchange, SharedFrame frame) {
+void Mesh::State::transfer(Port& from, PeerId to, const Frame& frame, Arrival arrival) {
   const bool down = from.id_ == kServer;
   const PeerId client = down ? to : from.id_;
   const Link link = options.link(client);
-  const auto number = static_cast<std::int64_t>(exchange);
+  const auto number = static_cast<std::int64_t>(frame.exchange);
   if (down && link.dropout > 0 &&
       options.rng.stream("dropout", client, number).uniform_double() < link.dropout) {
-    put(from, {from.clock_, client, 0, 0, nullptr, Lost{"dropped out (network.dropout)"}});
-    put(from, {from.clock_, client, 0, 0, nullptr, Joined{}});
+    put(from, news_of(from.clock_, client, {client, 0, Lost{"dropped out (network.dropout)"}}));
+    put(from, news_of(from.clock_, client, {client, 0, Joined{}}));
     return;
   }
   std::uint64_t sendings = 1;
   if (link.loss > 0) {
-    Rng rng = options.rng.stream("loss", client, number,
-                                 down            ? 1
-                                 : to == kServer ? 0
-                                                 : 2 + to);
+    Rng rng = options.rng.stream("loss", client, number, down ? 1 : to == kServer ? 0 : 2 + to);
     while (rng.uniform_double() < link.loss) ++sendings;
   }
-  Traffic parts = frame->parts;
-  parts.resent = (sendings - 1) * frame->parts.sum();
+  Traffic parts = frame.parts;
+  parts.resent = (sendings - 1) * frame.parts.sum();
   if (!down && to != kServer) {
     from.sent_between_ += parts;
   } else if (options.ledger != nullptr) {
     options.ledger->add(client, down ? Direction::down : Direction::up, parts);
   }
   TimePoint at =
-      after(from.clock_, link, down ? link.down_mbit : link.up_mbit, frame->parts.sum(), sendings);
+      after(from.clock_, link, down ? link.down_mbit : link.up_mbit, frame.parts.sum(), sendings);
   TimePoint& last = last_arrival[{from.id_, to}];
   at = last = std::max(at, last);
-  put(port(to), {at, from.id_, 0, exchange, std::move(frame)});
+  arrival.at = at;
+  unpacked_bytes += arrival.unpacked_bytes;
+  put(port(to), std::move(arrival));
 }
 
 // The first arrival, or the deadline.
@@ -167,10 +183,12 @@ Delivery Mesh::State::take(Port& port) {
   if (!port.inbox_.empty() && port.inbox_.begin()->at <= port.until_) {
     delivery = std::move(port.inbox_.extract(port.inbox_.begin()).value());
     port.clock_ = std::max(port.clock_, delivery->at);
+    unpacked_bytes -= delivery->unpacked_bytes;
     if (!delivery->frame) {
-      if (std::holds_alternative<Joined>(delivery->news)) port.peers_.insert(delivery->from);
-      if (std::holds_alternative<Lost>(delivery->news)) port.peers_.erase(delivery->from);
-      if (std::holds_alternative<Closed>(delivery->news)) port.closed_ = true;
+      const auto& event = delivery->envelope.event;
+      if (std::holds_alternative<Joined>(event)) port.peers_.insert(delivery->from);
+      if (std::holds_alternative<Lost>(event)) port.peers_.erase(delivery->from);
+      if (std::holds_alternative<Closed>(event)) port.closed_ = true;
     }
   } else {
     port.clock_ = std::max(port.clock_, port.until_);
@@ -194,7 +212,7 @@ void Mesh::State::progress() {
     Port& port = *ports.at(id);
     if (time == kForever) {
       // Everyone waits for everyone: a conversation that ignores Lost. End it instead of hanging.
-      put(port, {port.clock_, id, 0, 0, nullptr, Closed{}});
+      put(port, news_of(port.clock_, id, {kServer, 0, Closed{}}));
       if (!port.waiting_) continue;
     }
     wake(port);
@@ -206,10 +224,10 @@ void Mesh::State::leave(Port& port, const std::string& reason, bool returns) {
   for (const auto& [id, other] : ports) {
     if (id == port.id_ || other->gone_ || !other->peers_.contains(port.id_)) continue;
     if (port.id_ == kServer) {
-      put(*other, {port.clock_, kServer, 0, 0, nullptr, Closed{}});
+      put(*other, news_of(port.clock_, kServer, {kServer, 0, Closed{}}));
     } else {
-      put(*other, {port.clock_, port.id_, 0, 0, nullptr, Lost{reason}});
-      if (returns) put(*other, {port.clock_, port.id_, 0, 0, nullptr, Joined{}});
+      put(*other, news_of(port.clock_, port.id_, {port.id_, 0, Lost{reason}}));
+      if (returns) put(*other, news_of(port.clock_, port.id_, {port.id_, 0, Joined{}}));
     }
   }
 }
@@ -233,12 +251,24 @@ Task<void> Mesh::Port::send(PeerId to, ExchangeId exchange, SharedMessage messag
   // Only the server broadcasts; a client's cache would keep its last update alive.
   const SharedFrame frame =
       id_ == kServer ? cache_.frame(message, exchange) : make_frame(exchange, *message);
+  Envelope envelope;
+  std::size_t bytes = 0;
+  if (to == kServer && mesh_.options.unpack && mesh_.may_unpack()) {
+    envelope = opened(*frame, id_);
+    mesh_.options.unpack(envelope);  // or not
+    if (const auto* unpacked = std::get_if<Message>(&envelope.event)) {
+      bytes = wire::payload_bytes(*unpacked);
+    }
+  }
   const std::scoped_lock lock(mesh_.mutex);
   if (id_ != kServer && mesh_.lose_hook && mesh_.lose_hook(id_, mesh_.sends++)) {
     mesh_.leave(*this, "lost by the test", true);
     co_return;
   }
-  if (mesh_.reachable(to) && peers_.contains(to)) mesh_.transfer(*this, to, exchange, frame);
+  if (mesh_.reachable(to) && peers_.contains(to)) {
+    mesh_.transfer(*this, to, *frame,
+                   {{}, id_, 0, envelope.unpacked ? nullptr : frame, std::move(envelope), bytes});
+  }
 }
 
 Task<std::optional<Envelope>> Mesh::Port::receive(TimePoint until) {
@@ -261,15 +291,9 @@ Task<std::optional<Envelope>> Mesh::Port::receive(TimePoint until) {
   }
   if (!here) delivery = co_await channel_->async_receive(boost::asio::use_awaitable);
   if (!delivery) co_return std::nullopt;
-  Envelope envelope{delivery->from, delivery->exchange, Closed{}};
-  if (delivery->frame) {
-    // Decoded here, not under the lock: clients do it side by side.
-    wire::Header header;
-    envelope.event = wire::decode_frame(delivery->frame->bytes, header);
-  } else {
-    std::visit([&](const auto& news) { envelope.event = news; }, delivery->news);
-  }
-  co_return envelope;
+  // Decoded here, not under the lock: clients do it side by side.
+  co_return delivery->frame ? opened(*delivery->frame, delivery->from)
+                            : std::move(delivery->envelope);
 }
 
 Traffic Mesh::Port::take_sent_between() {
@@ -331,7 +355,7 @@ void Mesh::detach(PeerId id, const std::string& reason) {
 void Mesh::interrupt() {
   const std::scoped_lock lock(state_->mutex);
   Port& server = *state_->ports.at(kServer);
-  state_->put(server, {server.clock_, kServer, 0, 0, nullptr, Closed{}});
+  state_->put(server, news_of(server.clock_, kServer, {kServer, 0, Closed{}}));
   state_->progress();
 }
 

@@ -41,6 +41,9 @@ class Mesh {
     // If set, clients sleep: none is attached before a frame has come for it. This is called then,
     // by any thread, under the mesh's lock; the client attaches, receives, and rests.
     std::function<void(PeerId)> wake = {};
+    // What the server's side would do first with what a client sends; on the client's thread, so
+    // that it is done by all workers. Called as long as little that is unpacked waits.
+    std::function<void(Envelope&)> unpack = {};
   };
   explicit Mesh(Options options);
   ~Mesh();

@@ -1,10 +1,13 @@
-// What the engine costs over the bare training loop, in one process: the same clients train the same
-// steps, first by learn::train alone, one worker a thread and nothing else, then as a whole run of
-// `fedctl simulate` (sampling, codecs, frames, aggregation, checkpoint, journal; no evaluation).
-//   FEDCTL_MODULE_DIR=build/release/lib/fedctl engine_bench CONFIG THREADS REPEATS [KEY=VALUE...]
-// Prints a JSON line: seconds a round of both (median, minimum and maximum over the repeats), their
-// ratio, client updates and examples a second. `rounds` of the file are measured, the first apart.
+// What the engine costs over the bare training loop, in one process: the same clients train the
+// same steps, first by learn::train alone, one worker a thread and nothing else, then as a whole
+// run of `fedctl simulate` (sampling, codecs, frames, aggregation, checkpoint, journal; no
+// evaluation).
+//   engine_bench CONFIG THREADS REPEATS [KEY=VALUE...]
+// Prints a JSON line: milliseconds a round of both (minimum, median, maximum over the repeats), on
+// the wall and of processor time, their ratios, client updates and examples a second. `rounds` of
+// the file are measured, the first apart.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,9 +30,22 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+// A moment on the wall, and by the processor time of this process.
+struct Moment {
+  double wall = 0, cpu = 0;
+  static Moment now() {
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    const auto of = [](const timeval& time) {
+      return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+    };
+    return {std::chrono::duration<double>(Clock::now().time_since_epoch()).count(),
+            of(used.ru_utime) + of(used.ru_stime)};
+  }
+  Moment operator-(const Moment& other) const { return {wall - other.wall, cpu - other.cpu}; }
+  Moment operator+(const Moment& other) const { return {wall + other.wall, cpu + other.cpu}; }
+  Moment operator/(double by) const { return {wall / by, cpu / by}; }
+};
 
 // The cohort that the run draws when everyone is there.
 std::vector<talk::PeerId> cohort_of(const run::Job& job, std::int64_t round) {
@@ -39,19 +55,18 @@ std::vector<talk::PeerId> cohort_of(const run::Job& job, std::int64_t round) {
                                 job.rng().stream("server").stream("sampling", round), all);
 }
 
-// Trains a round's clients, those with the most examples first; returns seconds, and adds the
+// Trains a round's clients, those with the most examples first; returns the time, and adds the
 // examples that were gone through.
-double bare_round(run::Job& job, std::int64_t round, std::size_t threads, std::int64_t& examples) {
+Moment bare_round(run::Job& job, std::int64_t round, std::size_t threads, std::int64_t& examples) {
   std::vector<talk::PeerId> cohort = cohort_of(job, round);
   const auto share = [&](talk::PeerId id) -> const std::vector<std::size_t>& {
     return job.shares[static_cast<std::size_t>(id)].train;
   };
-  std::ranges::stable_sort(cohort, [&](talk::PeerId a, talk::PeerId b) {
-    return share(a).size() > share(b).size();
-  });
+  std::ranges::stable_sort(
+      cohort, [&](talk::PeerId a, talk::PeerId b) { return share(a).size() > share(b).size(); });
   std::atomic<std::size_t> next = 0;
   std::atomic<std::int64_t> steps = 0;
-  const auto start = Clock::now();
+  const Moment start = Moment::now();
   const auto work = [&] {
     learn::LearnerPool::Lease learner = job.learners->acquire();
     for (std::size_t i = next++; i < cohort.size(); i = next++) {
@@ -67,18 +82,18 @@ double bare_round(run::Job& job, std::int64_t round, std::size_t threads, std::i
   work();
   for (std::thread& thread : others) thread.join();
   examples += steps * job.plan.train.batch_size;
-  return seconds_since(start);
+  return Moment::now() - start;
 }
 
-// Seconds a round of a whole run: the mean of all but the first.
-double engine_round(const config::Source& source, std::size_t threads) {
+// A whole run in a folder of its own: on the wall, the mean of all rounds but the first; processor
+// time of everything.
+Moment whole_run(const config::Source& source, std::size_t threads) {
   const std::string folder =
       (std::filesystem::temp_directory_path() / ("engine-bench-" + std::to_string(::getpid())))
           .string();
   run::RunOptions options;
   options.source = source;
   options.run_dir = folder;
-  options.start = run::Start::create;
   options.output.quiet = true;
   options.output.format = run::Format::json;
   options.threads = static_cast<std::int64_t>(threads);
@@ -86,7 +101,9 @@ double engine_round(const config::Source& source, std::size_t threads) {
   std::fflush(stdout);
   const int own = ::dup(STDOUT_FILENO), none = ::open("/dev/null", O_WRONLY);
   ::dup2(none, STDOUT_FILENO);
+  const Moment start = Moment::now();
   run::simulate(options);
+  Moment spent = Moment::now() - start;
   std::fflush(stdout);
   ::dup2(own, STDOUT_FILENO);
   ::close(own);
@@ -100,16 +117,24 @@ double engine_round(const config::Source& source, std::size_t threads) {
     ++rounds;
   }
   std::filesystem::remove_all(folder);
-  return ms * 1e-3 / rounds;
+  spent.wall = rounds > 0 ? ms * 1e-3 / rounds : 0;
+  return spent;
 }
 
-struct Spread {
-  double min, median, max;
-};
-Spread spread_of(std::vector<double> values) {
+// A round of it: processor time without what a run of one round takes.
+Moment engine_round(config::Source source, std::size_t threads, std::int64_t rounds) {
+  Moment all = whole_run(source, threads);
+  source.overrides.emplace_back("rounds", "1");
+  all.cpu = (all.cpu - whole_run(source, threads).cpu) / static_cast<double>(rounds - 1);
+  return all;
+}
+
+// Minimum, median, maximum.
+std::vector<double> spread_of(std::vector<double> values) {
   std::ranges::sort(values);
   return {values.front(), values[values.size() / 2], values.back()};
 }
+double median_of(const std::vector<double>& values) { return spread_of(values)[1]; }
 
 }  // namespace
 
@@ -118,6 +143,7 @@ int main(int argc, char** argv) {
     std::fputs("usage: engine_bench CONFIG THREADS REPEATS [KEY=VALUE...]\n", stderr);
     return 2;
   }
+  ::setenv("FEDCTL_MODULE_DIR", FEDCTL_MODULE_FOLDER, 0);
   try {
     config::Source source = config::read_source(argv[1]);
     const auto threads = static_cast<std::size_t>(std::stoul(argv[2]));
@@ -131,31 +157,38 @@ int main(int argc, char** argv) {
     run::Job job = run::make_job(run::read_experiment(source), threads);
     std::int64_t examples = 0;
     bare_round(job, 1, threads, examples);  // memory is touched for the first time
-    std::vector<double> bare, engine, ratio;
-    std::int64_t rounds = job.plan.rounds - 1;
+    std::vector<Moment> bare, engine;
+    const std::int64_t rounds = job.plan.rounds - 1;
     examples = 0;
     for (int repeat = 0; repeat < repeats; ++repeat) {
-      double sum = 0;
+      Moment sum;
       for (std::int64_t round = 2; round <= job.plan.rounds; ++round) {
-        sum += bare_round(job, round, threads, examples);
+        sum = sum + bare_round(job, round, threads, examples);
       }
       bare.push_back(sum / static_cast<double>(rounds));
-      engine.push_back(engine_round(source, threads));
-      ratio.push_back(bare.back() / engine.back());
+      engine.push_back(engine_round(source, threads, job.plan.rounds));
     }
-    const Spread b = spread_of(bare), e = spread_of(engine), r = spread_of(ratio);
-    const double cohort = static_cast<double>(job.plan.per_round);
-    const double each = static_cast<double>(examples) / static_cast<double>(rounds * repeats);
     nlohmann::ordered_json line;
     line["config"] = job.experiment.name;
     line["threads"] = threads;
-    line["bare_ms"] = {b.min * 1e3, b.median * 1e3, b.max * 1e3};
-    line["engine_ms"] = {e.min * 1e3, e.median * 1e3, e.max * 1e3};
-    line["bare_over_engine"] = {r.min, r.median, r.max};
-    line["overhead_us_a_client"] = (e.median - b.median) / cohort * 1e6;
-    line["updates_per_s"] = cohort / e.median;
-    line["bare_updates_per_s"] = cohort / b.median;
-    line["examples_per_s"] = each / e.median;
+    const auto cohort = static_cast<double>(job.plan.per_round);
+    const double each = static_cast<double>(examples) / static_cast<double>(rounds * repeats);
+    for (const auto& [name, member] : {std::pair("wall", &Moment::wall), {"cpu", &Moment::cpu}}) {
+      std::vector<double> bare_s, engine_s, ratio;
+      for (std::size_t i = 0; i < bare.size(); ++i) {
+        bare_s.push_back(bare[i].*member * 1e3);
+        engine_s.push_back(engine[i].*member * 1e3);
+        ratio.push_back(bare_s.back() / engine_s.back());
+      }
+      const double whole = median_of(engine_s), alone = median_of(bare_s);
+      line[name] = {{"bare_ms", spread_of(bare_s)},
+                    {"engine_ms", spread_of(engine_s)},
+                    {"bare_over_engine", spread_of(ratio)},
+                    {"overhead_us_a_client", (whole - alone) / cohort * 1e3},
+                    {"updates_per_s", cohort / whole * 1e3},
+                    {"bare_updates_per_s", cohort / alone * 1e3},
+                    {"examples_per_s", each / whole * 1e3}};
+    }
     std::printf("%s\n", line.dump().c_str());
     return 0;
   } catch (const Error& error) {
