@@ -145,6 +145,12 @@ const std::vector<Command>& commands() {
        "  fedctl plan --config exp.yaml --up-mbit 1 --latency-ms 200 --format json\n"
        "  fedctl plan --config exp.yaml --svg labels.svg --write-partition deal.txt\n",
        plan_options, [](const po::variables_map& values) { return run::plan(plan_of(values)); }},
+      {"sweep", "a grid of experiments, each with the same seeds, into one table", "FILE [options]",
+       "  fedctl sweep sweep.yaml\n"
+       "  fedctl sweep sweep.yaml --executor slurm --run-dir /shared/sweep\n"
+       "  fedctl sweep sweep.yaml --table --format text\n",
+       sweep_options, [](const po::variables_map& values) { return run::sweep(sweep_of(values)); },
+       "file"},
       {"list", "what the engine has: methods, codecs, models, ...", "[REGISTRY] [--format json]",
        "  fedctl list methods\n  fedctl list --format json\n",
        [](po::options_description& options) {

@@ -120,6 +120,39 @@ inline run::PlanOptions plan_of(const po::variables_map& values) {
   return options;
 }
 
+inline void sweep_options(po::options_description& options) {
+  options.add_options()("file", po::value<Text>()->value_name("FILE"), "the sweep, YAML")(
+      "run-dir", po::value<Text>()->value_name("DIR"), "folder (default: runs/<name>)")(
+      "executor", po::value<Text>()->value_name("local|slurm"), "instead of the file's")(
+      "dry-run", "print the commands of the runs that are not done, and end")(
+      "table", "only make the table of the runs that are done")(
+      "threads", po::value<std::int64_t>()->value_name("N"),
+      "worker threads of a run (default: its share of the cores)")(
+      "cell", po::value<std::int64_t>()->value_name("N"),
+      "compute run N alone, from 0: what a task of an array does")(
+      "digest", po::value<Text>()->value_name("HEX"), "with --cell: of the sweep that is meant");
+  output_options(options);
+}
+
+inline run::SweepCommand sweep_of(const po::variables_map& values) {
+  run::SweepCommand command;
+  const Text file = get<Text>(values, "file", "");
+  if (file.empty()) throw ConfigError("sweep: the file is missing", "fedctl sweep sweep.yaml");
+  command.source = config::read_source(file);
+  command.environment = config::environment_overrides(environ);
+  command.folder = get<Text>(values, "run-dir", "");
+  command.executor = get<Text>(values, "executor", "");
+  command.dry_run = flag(values, "dry-run");
+  command.table_only = flag(values, "table");
+  command.run = get<std::int64_t>(values, "cell", -1);
+  if (flag(values, "cell") && command.run < 0) throw ConfigError("--cell must be at least 0");
+  command.digest = get<Text>(values, "digest", "");
+  command.threads = get<std::int64_t>(values, "threads", 0);
+  if (command.threads < 0) throw ConfigError("--threads must be at least 0");
+  command.output = output_of(values);
+  return command;
+}
+
 inline void ca_options(po::options_description& options) {
   options.add_options()("action", po::value<Text>()->value_name("ACTION"),
                         "init, issue, revoke or rotate")(

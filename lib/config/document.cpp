@@ -1,4 +1,4 @@
-#include "config/detail/document.hpp"
+#include "config/document.hpp"
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>

@@ -2,8 +2,8 @@
 #include <array>
 
 #include "config/config.hpp"
-#include "config/detail/document.hpp"
 #include "config/detail/words.hpp"
+#include "config/document.hpp"
 
 namespace fedctl::config {
 namespace {

@@ -5,8 +5,8 @@
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
-#include "config/detail/document.hpp"
 #include "config/detail/words.hpp"
+#include "config/document.hpp"
 
 namespace fedctl::config {
 namespace {
@@ -59,8 +59,12 @@ void replace(Node& node, Node value) {
 
 }  // namespace
 
+std::string override_place(const std::string& path, const std::string& value) {
+  return "--set " + shown(path) + '=' + shown(value);
+}
+
 void apply_override(Node& root, const std::string& path, const std::string& value) {
-  const std::string place = "--set " + shown(path) + '=' + shown(value);
+  const std::string place = override_place(path, value);
   Node given = parse(value, {place, false});
   // What a shell leaves of --set model.path="" is the empty text.
   if (value.empty()) given = {Node::Type::scalar, place, "", true};

@@ -5,9 +5,9 @@
 #include <set>
 
 #include "base/errors.hpp"
-#include "config/detail/document.hpp"
 #include "config/detail/key_collector.hpp"
 #include "config/detail/words.hpp"
+#include "config/document.hpp"
 
 namespace fedctl::config {
 namespace {
@@ -271,9 +271,8 @@ class Reader final : public Fields {
 
 }  // namespace
 
-void read(const Source& source, Options& root) {
-  const Node document = load(source);
-  Reader(document, "", nullptr).fill(root);
-}
+void read(const Node& document, Options& root) { Reader(document, "", nullptr).fill(root); }
+
+void read(const Source& source, Options& root) { read(load(source), root); }
 
 }  // namespace fedctl::config

@@ -47,6 +47,25 @@ std::string shown(std::string_view text) {
   return size < text.size() ? out + "..." : out;
 }
 
+std::string in_quotes(std::string_view text) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string out = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (byte < 0x20 || byte == 0x7f) {
+      out += "\\x";
+      out += kDigits[byte >> 4];
+      out += kDigits[byte & 15];
+    } else {
+      out += c;
+    }
+  }
+  return out + '"';
+}
+
 std::string real_text(double value) {
   constexpr double kPlainMin = 1e-5, kPlainBelow = 1e15;
   const double size = std::abs(value);

@@ -23,25 +23,7 @@ bool is_plain(const std::string& text) {
          });
 }
 
-std::string quoted(const std::string& text) {
-  if (is_plain(text)) return text;
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      out += "\\x";
-      out += kDigits[byte >> 4];
-      out += kDigits[byte & 15];
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
+std::string quoted(const std::string& text) { return is_plain(text) ? text : in_quotes(text); }
 
 class Writer final : public Fields {
  public:

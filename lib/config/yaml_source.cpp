@@ -3,8 +3,8 @@
 
 #include "base/errors.hpp"
 #include "base/limits.hpp"
-#include "config/detail/document.hpp"
 #include "config/detail/words.hpp"
+#include "config/document.hpp"
 
 namespace fedctl::config {
 namespace {

@@ -108,16 +108,21 @@ class PathChecker final : public config::Fields {
 
 }  // namespace
 
+Experiment check_experiment(const config::Source& source) {
+  Experiment experiment = read_experiment(source);
+  net::parse_address(experiment.server.listen, "server.listen");
+  PathChecker paths("");
+  experiment.fields(paths);
+  return experiment;
+}
+
 int check(const config::Source& source, bool explain, bool schema) {
   if (schema) {
     Experiment experiment;
     std::fputs(config::schema(experiment, "fedctl experiment").c_str(), stdout);
     return kDone;
   }
-  Experiment experiment = read_experiment(source);
-  net::parse_address(experiment.server.listen, "server.listen");
-  PathChecker paths("");
-  experiment.fields(paths);
+  Experiment experiment = check_experiment(source);
   for (const std::string& line : warnings(experiment)) {
     std::fprintf(stderr, "fedctl: warning: %s\n", line.c_str());
   }

@@ -48,6 +48,9 @@ struct ClientOptions {
 int join(const ClientOptions& options);
 
 int check(const config::Source& source, bool explain, bool schema);
+// What `check` checks: the experiment, and that the files it names are there. Throws ConfigError or
+// DataError.
+Experiment check_experiment(const config::Source& source);
 // Prints what is there, or throws RunDirectoryError naming the first thing that is wrong.
 // With an authority's file, the journal must be signed by a server of it.
 int verify(const std::string& run, const std::string& authority = "");
@@ -93,5 +96,18 @@ struct PlanOptions {
   std::int64_t threads = 0;
 };
 int plan(const PlanOptions& options);
+
+struct SweepCommand {
+  config::Source source;                                         // the sweep file
+  std::vector<std::pair<std::string, std::string>> environment;  // overrides of the experiment
+  std::string folder;                                            // "" = runs/<name>
+  std::string executor;                                          // "": as the file says
+  bool dry_run = false, table_only = false;
+  std::int64_t run = -1;  // compute this run alone: an array task
+  std::string digest;     // of the sweep that the task was submitted for, or ""
+  std::int64_t threads = 0;
+  OutputOptions output;
+};
+int sweep(const SweepCommand& command);
 
 }  // namespace fedctl::run

@@ -2,35 +2,13 @@
 #include <algorithm>
 
 #include "run/plan.hpp"
+#include "run/svg.hpp"
 #include "run/text.hpp"
 
 namespace fedctl::run {
 namespace {
 
 constexpr std::size_t kSvgClientsMax = 2000, kLegendMax = 30;
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    }
-  }
-  return out;
-}
 
 }  // namespace
 

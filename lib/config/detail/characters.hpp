@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "config/detail/document.hpp"
+#include "config/document.hpp"
 
 namespace fedctl::config {
 

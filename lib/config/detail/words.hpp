@@ -23,6 +23,9 @@ std::vector<std::string> names_of(const Kinds& kinds);
 // bytes and "...".
 std::string shown(std::string_view text);
 
+// In double quotes, with YAML's escapes.
+std::string in_quotes(std::string_view text);
+
 // The shortest digits that read back as the same number; exponents (1.0e-07) only outside 1e-5 ..
 // 1e15.
 std::string real_text(double value);

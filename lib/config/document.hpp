@@ -36,11 +36,20 @@ struct Node {
 // One document, without overrides: null if it holds nothing. Throws ConfigError.
 Node parse(std::string_view text, const Origin& origin);
 
+// What messages call a value that was given so: "--set train.optimizer.lr=0.1".
+std::string override_place(const std::string& path, const std::string& value);
 // Puts one override in its place below `root`, making missing maps. Throws ConfigError.
 void apply_override(Node& root, const std::string& path, const std::string& value);
 
 // The source with all overrides applied: always a map. Throws ConfigError.
 Node load(const Source& source);
+
+// Fills `root` from a map as read() does from a source. For files with parts that no Options can
+// list (a sweep's grid), which are taken out first.
+void read(const Node& document, Options& root);
+
+// The node on one line, as --set takes it: reads back as the same values.
+std::string flow_text(const Node& node);
 
 [[noreturn]] void fail(const std::string& place, const std::string& what,
                        const std::string& hint = "");
