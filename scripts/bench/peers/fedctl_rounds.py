@@ -22,7 +22,7 @@ parser.add_argument("--values", type=int, required=True)
 parser.add_argument("--rounds", type=int, default=10)
 parser.add_argument("--hosts", type=int, default=1)
 parser.add_argument("--tls", action="store_true")
-parser.add_argument("--no-disk", action="store_true", help="run directory in memory: what the peers, who keep nothing, are spared")
+parser.add_argument("--no-disk", action="store_true", help="run directory in memory: the peers keep nothing on the disk")
 options = parser.parse_args()
 
 
@@ -59,15 +59,18 @@ def main(folder):
         raise SystemExit("fedctl server: " + pathlib.Path(folder, "server.log").read_text().strip()[-500:])
     listening_s = time.time() - begin
     idle = measure.rss_mib(server.pid)
-    hosts = [measure.start([options.fedctl, "client", "--ids", ids, "--server", f"127.0.0.1:{port_file.read_text().strip()}",
-                            "--threads", "1", "--quiet", *sites.get(ids, [])], measure.CLIENT_CORE, log) for ids in shares()]
+    address = f"127.0.0.1:{port_file.read_text().strip()}"
+    hosts = [measure.start([options.fedctl, "client", "--ids", ids, "--server", address, "--threads", "1", "--quiet",
+                            *sites.get(ids, [])], measure.CLIENT_CORE, log) for ids in shares()]
     first = measure.wait_for(lambda: len(work.journal_rounds(run)) or server.poll() is not None, "the first round", 300)
     mark_s, peak, hosts_peak = measure.cpu_s(server.pid), 0, 0
-    last_s = mark_s
+    last_s, hosts_mark_s = mark_s, sum(measure.cpu_s(host.pid) for host in hosts)
+    hosts_last_s = hosts_mark_s
     while server.poll() is None:  # VmHWM outlives its cause, so that a slow look misses nothing but the end
         peak = max(peak, measure.peak_mib(server.pid))
         hosts_peak = max(hosts_peak, sum(measure.peak_mib(host.pid) for host in hosts))
         last_s = max(last_s, measure.cpu_s(server.pid))
+        hosts_last_s = max(hosts_last_s, sum(measure.cpu_s(host.pid) for host in hosts))
         time.sleep(0.02)
     rounds = work.journal_rounds(run)
     if server.returncode != 0 or len(rounds) != options.rounds:
@@ -81,17 +84,19 @@ def main(folder):
     if measure.private_network():
         sent, _, packets = (b - a for a, b in zip(device_before, measure.device_bytes("lo")))
         extra["bytes_of_device_over_journal"] = (sent - packets * HEADERS_BYTES) / total
+    begun_s = (rounds[0]["t_ms"] - sum(rounds[0][part + "_ms"] for part in ("train", "aggregate", "evaluate"))) / 1e3
     version = subprocess.run([options.fedctl, "--version"], capture_output=True, text=True).stdout.split()
     measure.report(
-        peer="fedctl" + ", no disk" * options.no_disk, version=" ".join(version[-1:]), work="rounds", clients=options.clients, cohort=cohort,
+        peer="fedctl" + ", no disk" * options.no_disk, version=version[-1], work="rounds", clients=options.clients,
+        cohort=cohort,
         payload_bytes=4 * options.values, tls=options.tls, rounds=len(rounds),
         seconds_a_round=(rounds[-1]["t_ms"] - rounds[0]["t_ms"]) / 1e3 / len(later),
         server_cpu_ms=1e3 * (last_s - mark_s) / (len(rounds) - int(first)) / cohort,
-        rss_mib=peak, rss_idle_mib=idle, clients_rss_mib=hosts_peak,
+        clients_cpu_ms=1e3 * (hosts_last_s - hosts_mark_s) / (len(rounds) - int(first)) / cohort, rss_mib=peak,
+        rss_idle_mib=idle, clients_rss_mib=hosts_peak,
         bytes_up=sum(line["bytes_up"] for line in later) / len(later) / cohort,
         bytes_down=sum(line["bytes_down"] for line in later) / len(later) / cohort,
-        listening_s=listening_s, start_s=(rounds[0]["t_ms"] - sum(rounds[0][part + "_ms"] for part in ("train", "aggregate", "evaluate"))) / 1e3 - begin,
-        **extra)
+        listening_s=listening_s, start_s=begun_s - begin, **extra)
 
 
 with tempfile.TemporaryDirectory(dir="/dev/shm" if options.no_disk else None) as folder:

@@ -30,8 +30,13 @@ METRICS = {
     "up": ("up over ideal", True),
     "down": ("down over ideal", True),
 }
-HIDDEN = {"sim": {"seconds_a_round", "samples_a_second"}, "pfl": {"seconds_a_round", "samples_a_second"}, "flare": {"updates_a_second"},
-          "c": {"seconds_a_round", "samples_a_second"}, "step": {"seconds_a_round", "updates_a_second"}}
+HIDDEN = {  # by row: what says the same as another column, or nothing
+    "sim": {"seconds_a_round", "samples_a_second"},
+    "pfl": {"seconds_a_round", "samples_a_second"},
+    "flare": {"updates_a_second"},
+    "c": {"seconds_a_round", "samples_a_second"},
+    "step": {"seconds_a_round", "updates_a_second"},
+}
 
 
 def size(count):
@@ -74,7 +79,8 @@ def cell(ours, theirs, less_is_better):
 
 def add_overheads(lines):
     """What a client costs beyond the same training in a bare loop of the same engine, in the same turn."""
-    loops = {(line["work"], line["turn"], line["peer"]): line["updates_a_second"] for line in lines if "bare" in line["peer"]}
+    loops = {(line["work"], line["turn"], line["peer"]): line["updates_a_second"]
+             for line in lines if "bare" in line["peer"]}
     for line in lines:
         engine = "fedctl bare loop" if line["peer"].startswith("fedctl") else "bare PyTorch loop"
         loop = loops.get((line["work"], line["turn"], engine))
@@ -101,7 +107,7 @@ def table(row, lines):
     for work, peers in groups.items():
         reference = next((name for name in ("fedctl", "fedctl bare loop") if name in peers), None)
         for peer, metrics in peers.items():
-            ours = peers[reference] if reference and peer != reference else collections.defaultdict(lambda: None)
+            ours = peers[reference] if reference and not peer.startswith("fedctl") else collections.defaultdict(lambda: None)
             print(f"| {work} | {peer} | " + " | ".join(cell(ours[key], metrics[key], METRICS[key][1]) for key in shown) + " |")
 
 
