@@ -73,26 +73,27 @@ measure() {
   fi
 }
 
-# What a row runs, once; TURNS follow each other, so that a busy minute meets all peers.
+# What a row runs, once; turns follow each other, so that a busy minute meets all peers.
 exchange() {  # row, turn, clients, values, fedctl's rounds, Flower's rounds
   measure "$1" "$2" - fedctl_rounds --clients "$3" --values "$4" --rounds "$5"
-  measure "$1" "$2" - fedctl_rounds --clients "$3" --values "$4" --rounds "$5" --no-disk
+  # Small rounds are mostly the disk: beside it what a run directory in memory gives, since Flower keeps nothing.
+  (($4 > 1024)) || measure "$1" "$2" - fedctl_rounds --clients "$3" --values "$4" --rounds "$5" --no-disk
   measure "$1" "$2" peers flower_grpc --clients "$3" --values "$4" --rounds "$6"
 }
 row_a() {
   local kib4=1024 mib1=262144 mib8=2097152
-  exchange a "$1" 2 $kib4 300 300
-  exchange a "$1" 10 $kib4 300 300
-  exchange a "$1" 50 $kib4 150 100
-  exchange a "$1" 200 $kib4 60 30
-  exchange a "$1" 10 $mib1 60 30
-  exchange a "$1" 50 $mib1 20 10
-  exchange a "$1" 200 $mib1 8 5
-  exchange a "$1" 10 $mib8 15 6
-  exchange a "$1" 50 $mib8 6 4
-  (($1 > 1 && !full)) || exchange a "$1" 200 $mib8 4 3
-  measure a "$1" - fedctl_rounds --clients 50 --values $kib4 --rounds 150 --tls
-  measure a "$1" - fedctl_rounds --clients 50 --values $mib1 --rounds 20 --tls
+  exchange a "$1" 10 $kib4 200 200
+  exchange a "$1" 50 $kib4 100 100
+  exchange a "$1" 200 $kib4 40 30
+  exchange a "$1" 10 $mib1 30 20
+  exchange a "$1" 50 $mib1 10 8
+  exchange a "$1" 200 $mib1 5 4
+  exchange a "$1" 10 $mib8 8 5
+  exchange a "$1" 50 $mib8 4 3
+  # Flower needs 11 GiB here, and a minute: once is enough.
+  (($1 > 1 && !full)) || exchange a "$1" 200 $mib8 3 2
+  measure a "$1" - fedctl_rounds --clients 50 --values $kib4 --rounds 100 --tls
+  measure a "$1" - fedctl_rounds --clients 50 --values $mib1 --rounds 10 --tls
 }
 row_b() {
   measure b "$1" - fedctl_rounds --clients 1000 --per-round 1000 --values 1024 --rounds 15 --hosts 2
@@ -109,8 +110,8 @@ row_sim() {
 row_pfl() {
   local kind
   for kind in linear mlp; do
-    local size=(100 1000 12)
-    [[ $kind == linear ]] && size=(1000 10000 10)
+    local size=(100 1000 9)
+    [[ $kind == linear ]] && size=(1000 10000 7)
     measure pfl "$1" - fedctl_simulation $kind --cohort "${size[0]}" --clients "${size[1]}" --rounds "${size[2]}"
     measure pfl "$1" peers pfl_simulation $kind "${size[0]}" "${size[2]}" "${size[1]}"
     measure pfl "$1" - fedctl_simulation $kind --cohort "${size[0]}" --clients "${size[1]}" --rounds "${size[2]}" --codec
@@ -122,37 +123,39 @@ row_c() {
   [[ -n $data ]] || { echo "peers.sh: skipped row c: no data folder (--data)" >&2; return 0; }
   measure c "$1" - fedctl_simulation lora --clients 20 --cohort 10 --rounds 3 --steps 5 --threads 2 --data "$data"
   measure c "$1" peers flower_simulation lora 10 3 20 5 "$data"
+  measure c "$1" - fedctl_simulation lora-16x32 --clients 20 --cohort 4 --rounds 3 --steps 2 --data "$data"
+  measure c "$1" peers pfl_simulation lora-16x32 4 3 20 2 "$data"
 }
 row_step() {
   [[ -n $data ]] || { echo "peers.sh: skipped row step: no data folder (--data)" >&2; return 0; }
   local kind dtype
   for kind in lora lora-16x32; do
     for dtype in float32 bfloat16; do
-      measure step "$1" - fedctl_simulation $kind --bare --cohort 6 --rounds 2 --dtype $dtype --data "$data"
+      measure step "$1" - fedctl_simulation $kind --bare --cohort 4 --rounds 2 --dtype $dtype --data "$data"
     done
-    measure step "$1" peers torch_peft_step $kind 30 "$data"
+    measure step "$1" peers torch_peft_step $kind 20 "$data"
   done
 }
 row_flare() {
   measure flare "$1" - fedctl_rounds --clients 8 --values 262144 --rounds 30
-  measure flare "$1" flare flare_simulation 8 262144 4
+  measure flare "$1" flare flare_simulation 8 262144 3
 }
 row_superlink() {
   if ((EUID != 0)) || ! unshare -n true 2>/dev/null; then
     echo "peers.sh: skipped row superlink: its bytes need network namespaces, which need root" >&2
     return 0
   fi
-  measure superlink "$1" - fedctl_rounds --clients 2 --values 1024 --rounds 300
-  measure superlink "$1" peers flower_superlink --clients 2 --values 1024 --rounds 3
-  local clients values
-  for clients in 10 50 200; do
-    ((clients < 200 || full)) || continue
-    for values in 1024 262144; do
-      ((clients > 10 && values > 1024)) && continue
-      measure superlink "$1" - fedctl_rounds --clients $clients --values $values --rounds 60
-      measure superlink "$1" peers flower_superlink --clients $clients --values $values --rounds 3 --light
-    done
-  done
+  exchange_superlink "$1" 2 1024
+  exchange_superlink "$1" 10 1024 --light
+  exchange_superlink "$1" 50 1024 --light
+  ((full)) || return 0
+  exchange_superlink "$1" 10 262144 --light
+  exchange_superlink "$1" 10 2097152 --light
+  exchange_superlink "$1" 200 1024 --light
+}
+exchange_superlink() {  # turn, clients, values, --light or nothing
+  measure superlink "$1" - fedctl_rounds --clients "$2" --values "$3" --rounds 60
+  measure superlink "$1" peers flower_superlink --clients "$2" --values "$3" --rounds 3 "${@:4}"
 }
 
 for row in "${rows[@]}"; do
@@ -161,8 +164,10 @@ done
 touch "$out/results.jsonl"
 for row in "${rows[@]}"; do
   sed -i "/^{\"row\": \"$row\"/d" "$out/results.jsonl"  # a row is measured anew, the others stay
+  began=$SECONDS
   for ((turn = 1; turn <= turns; ++turn)); do
     "row_$row" "$turn"
   done
+  echo "peers.sh: row $row took $((SECONDS - began)) s" >&2
 done
 python3 "$here/peers/table.py" "$out/results.jsonl" | tee "$out/table.md"

@@ -14,7 +14,8 @@ TITLES = {
     "sim": "Simulation on both cores",
     "pfl": "Simulation on one core",
     "flare": "8 clients, 1 MiB (fedctl over TCP, FLARE in its simulator)",
-    "c": "LoRA on MiniLM: 20 clients, 10 a round, 5 steps of 16 texts, both cores",
+    "c": "LoRA on MiniLM, batches of 16 (banking77: 10 of 20 clients, 5 steps, both cores; 32 tokens: 4 of 20, 2 steps, "
+         "one core)",
     "step": "Training step: MiniLM, LoRA rank 8 on query and value, 16 texts, one thread",
 }
 # key: title, whether less is better
@@ -24,6 +25,7 @@ METRICS = {
     "samples_a_second": ("texts/s", False),
     "overhead_ms": ("ms a client over the bare loop", True),
     "server_cpu_ms": ("server CPU, ms a client and round", True),
+    "clients_cpu_ms": ("clients' CPU, ms", True),
     "rss_mib": ("memory at the peak, MiB", True),
     "rss_idle_mib": ("idle, MiB", True),
     "start_s": ("start to first round, s", True),
@@ -60,11 +62,13 @@ def number(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def cell(ours, theirs, less_is_better):
+def cell(key, ours, theirs):
     """theirs: {turn: value}; ours: the same of fedctl, or None in its own line."""
     if not theirs:
         return ""
-    values = sorted(theirs.values())
+    values, less_is_better = sorted(theirs.values()), METRICS[key][1]
+    if key in ("up", "down"):
+        return f"{statistics.median(values):.4f}"
     middle = number(statistics.median(values))
     if ours is None:
         return middle if len(values) == 1 else f"{middle} ({number(values[0])}-{number(values[-1])})"
@@ -108,7 +112,7 @@ def table(row, lines):
         reference = next((name for name in ("fedctl", "fedctl bare loop") if name in peers), None)
         for peer, metrics in peers.items():
             ours = peers[reference] if reference and not peer.startswith("fedctl") else collections.defaultdict(lambda: None)
-            print(f"| {work} | {peer} | " + " | ".join(cell(ours[key], metrics[key], METRICS[key][1]) for key in shown) + " |")
+            print(f"| {work} | {peer} | " + " | ".join(cell(key, ours[key], metrics[key]) for key in shown) + " |")
 
 
 with open(sys.argv[1]) as file:
@@ -118,4 +122,7 @@ for row in TITLES:
         table(row, lines)
 versions = sorted({f"{line['peer']} {line['version']}" for line in results
                    if not any(word in line["peer"] for word in ("bare", ",", "bfloat16"))})
+loads = [line["load"] for line in results if "load" in line]
+print(f"\nLoad average behind each run: {number(statistics.median(loads))} in the middle, {number(max(loads))} at most."
+      if loads else "")
 print("\nVersions: " + ", ".join(versions) + ".")

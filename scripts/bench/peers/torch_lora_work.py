@@ -47,9 +47,12 @@ class Texts:
 class Tokens:
     """Batches of 16 x 32 random tokens: no padding to save, no tokenizer to wait for."""
 
+    def draw(self, count):
+        return torch.randint(1000, 30000, (count, 32)), torch.randint(0, CLASSES, (count,))
+
     def batch(self):
-        tokens = torch.randint(1000, 30000, (BATCH, 32))
-        return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}, torch.randint(0, CLASSES, (BATCH,))
+        tokens, labels = self.draw(BATCH)
+        return {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}, labels
 
 
 def train(model, source, steps):
