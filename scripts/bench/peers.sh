@@ -36,6 +36,7 @@ if [[ -z $env ]]; then
   ((keep)) || trap 'rm -rf "$env"' EXIT
 fi
 
+rm -f "$env"/*.failed  # of an earlier run: tried again
 # environment NAME: makes $env/NAME once; false, with a message, where it cannot be made.
 environment() {
   [[ -e $env/$1/ready ]] && return 0

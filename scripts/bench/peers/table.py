@@ -35,7 +35,7 @@ METRICS = {
 HIDDEN = {  # by row: what says the same as another column, or nothing
     "sim": {"seconds_a_round", "samples_a_second"},
     "pfl": {"seconds_a_round", "samples_a_second"},
-    "flare": {"updates_a_second"},
+    "flare": {"updates_a_second", "server_cpu_ms", "clients_cpu_ms", "rss_idle_mib"},
     "c": {"seconds_a_round", "samples_a_second"},
     "step": {"seconds_a_round", "updates_a_second"},
 }
@@ -97,6 +97,10 @@ def table(row, lines):
         add_overheads(lines)
     groups = collections.defaultdict(lambda: collections.defaultdict(lambda: collections.defaultdict(dict)))
     for line in lines:
+        if row == "step":  # one client alone is what this row is about
+            line["peer"] = line["peer"].replace(" bare loop", "")
+        if row == "flare":  # all processes, as FLARE's simulator has them
+            line["rss_mib"] += line.get("clients_rss_mib", 0)
         if "payload_bytes" in line:
             for way in ("up", "down"):
                 if f"bytes_{way}" in line:
@@ -109,7 +113,7 @@ def table(row, lines):
     print("| work | program | " + " | ".join(METRICS[key][0] for key in shown) + " |")
     print("|---|---|" + "---:|" * len(shown))
     for work, peers in groups.items():
-        reference = next((name for name in ("fedctl", "fedctl bare loop") if name in peers), None)
+        reference = "fedctl" if "fedctl" in peers else None
         for peer, metrics in peers.items():
             ours = peers[reference] if reference and not peer.startswith("fedctl") else collections.defaultdict(lambda: None)
             print(f"| {work} | {peer} | " + " | ".join(cell(key, ours[key], metrics[key]) for key in shown) + " |")
