@@ -64,10 +64,13 @@ def main(folder):
     with open(f"{folder}/log", "w") as log:
         process = measure.start([options.fedctl, "simulate", "--config", config, "--run-dir", run, "--threads", options.threads,
                                  "--quiet", "--format", "json"], pin, log)
-        peak = 0.0
+        peak, marks = 0.0, []  # marks: rounds done and the CPU seconds until then, taken as soon as a round ends
         while process.poll() is None:
             peak = max(peak, measure.peak_mib(process.pid))
-            time.sleep(0.02)
+            done = len(work.journal_rounds(run))
+            if done and (not marks or done > marks[-1][0]):
+                marks.append((done, measure.cpu_s(process.pid)))
+            time.sleep(0.005)
     rounds = work.journal_rounds(run)
     if process.returncode != 0:
         raise SystemExit("fedctl simulate: " + pathlib.Path(folder, "log").read_text().strip()[-500:])
@@ -76,11 +79,14 @@ def main(folder):
     version = subprocess.run([options.fedctl, "--version"], capture_output=True, text=True).stdout.split()[-1]
     name = "fedctl" + (" bare loop" if options.bare else "") + (" bfloat16" if options.dtype == "bfloat16" else "") \
         + (", codecs" if options.codec else "")
+    cpu_s = (marks[-1][1] - marks[0][1]) / (marks[-1][0] - marks[0][0]) if len(marks) > 1 else float("nan")
+    one = options.cohort * (samples if options.bare and options.kind.startswith("lora") else 1)
     sizes = {} if options.bare else {way: later[-1][way] / options.cohort for way in ("bytes_up", "bytes_down")}
     measure.report(
         peer=name, version=version, work=options.kind, clients=options.clients, cohort=options.cohort, rounds=len(rounds),
         cores=options.threads, seconds_a_round=round_s, updates_a_second=options.cohort / round_s,
-        samples_a_second=options.cohort * samples / round_s, rss_mib=peak, **sizes)
+        samples_a_second=options.cohort * samples / round_s, rss_mib=peak, cpu_ms=1e3 * cpu_s / one,
+        **sizes)
 
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

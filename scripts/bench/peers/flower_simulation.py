@@ -20,7 +20,7 @@ kind, cohort, rounds, clients = sys.argv[1], *map(int, sys.argv[2:5])
 steps, data = (int(sys.argv[5]), sys.argv[6]) if kind == "lora" else (0, "")
 VALUES = 1024
 begin = measure.born()
-starts, ends = [], []
+starts, ends, cpu_s = [], [], []
 os.environ["PYTHONPATH"] = str(measure.HERE)  # the actors'
 os.environ.update({key: value for key, value in measure.ENVIRONMENT.items() if key not in os.environ})
 
@@ -37,6 +37,7 @@ class Timed(FedAvg):
             raise SystemExit(f"{len(replies)} replies, {errors[:1]}")
         summed = super().aggregate_train(server_round, replies)
         ends.append(time.time())
+        cpu_s.append(sum(measure.cpu_s(pid) for pid in measure.tree(os.getpid())))
         return summed
 
 
@@ -91,5 +92,6 @@ if __name__ == "__main__":
     round_s = (ends[-1] - ends[0]) / (len(ends) - 1)
     measure.report(peer="Flower simulation", version=flwr.__version__, work=kind, clients=clients, cohort=cohort,
                    rounds=rounds, cores=os.cpu_count(), seconds_a_round=round_s, updates_a_second=cohort / round_s,
-                   start_s=starts[0] - begin, first_round_s=ends[0] - starts[0], rss_mib=peak.mib)
+                   start_s=starts[0] - begin, first_round_s=ends[0] - starts[0], rss_mib=peak.mib,
+                   cpu_ms=1e3 * (cpu_s[-1] - cpu_s[0]) / (rounds - 1) / cohort)
     os._exit(0)  # Ray's shutdown takes seconds and is not measured

@@ -22,10 +22,11 @@ kind, cohort, rounds, clients = sys.argv[1], *map(int, sys.argv[2:5])
 
 
 class Stopwatch(TrainingProcessCallback):
-    ends = []
+    ends, cpu_s = [], []
 
     def after_central_iteration(self, aggregate_metrics, model, *, central_iteration):
         self.ends.append(time.perf_counter())
+        self.cpu_s.append(time.process_time())
         return False, type(aggregate_metrics)()
 
 
@@ -61,4 +62,5 @@ FederatedAveraging().run(
     model_eval_params=NNEvalHyperParams(local_batch_size=None), callbacks=[Stopwatch()])
 round_s = float(numpy.median(numpy.diff(Stopwatch.ends)[1:]))
 measure.report(peer="pfl", version="0.6.0", work=kind, clients=clients, cohort=cohort, rounds=rounds, cores=1,
-               seconds_a_round=round_s, updates_a_second=cohort / round_s, rss_mib=measure.peak_mib())
+               seconds_a_round=round_s, updates_a_second=cohort / round_s, rss_mib=measure.peak_mib(),
+               cpu_ms=1e3 * (Stopwatch.cpu_s[-1] - Stopwatch.cpu_s[0]) / (rounds - 1) / cohort)
