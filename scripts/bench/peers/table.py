@@ -78,7 +78,7 @@ def cell(key, ours, theirs):
     if not ratios:
         return middle
     ratio = statistics.median(ratios)
-    text = f"{number(ratio)} x ({number(ratios[0])}-{number(ratios[-1])})"
+    text = f"{number(ratio)} x" + (f" ({number(ratios[0])}-{number(ratios[-1])})" if len(ratios) > 1 else "")
     return f"{middle}; " + (f"**{text}**" if ratio < 1 else text)
 
 
@@ -89,7 +89,7 @@ def add_overheads(lines):
         engine = "fedctl bare loop" if line["peer"].startswith("fedctl") else "bare PyTorch loop"
         loop = loops.get((line["work"], line["turn"], engine))
         if loop and line["peer"] != engine:
-            line["overhead_ms"] = line["cpu_ms"] - loop
+            line["overhead_ms"] = max(line["cpu_ms"] - loop, 0.0)
 
 
 def table(row, lines):
