@@ -21,7 +21,7 @@ CASES = {"quadratic, 4 KiB": "exchange", "mlp 784-128-10": "mlp", "MiniLM, LoRA"
 def settings(kind, folder):
     """(model lines, train, MiB of the frozen backbone)"""
     if kind == "exchange":
-        return *work.exchange(folder, 2, 1024), 0
+        return *work.exchange(options.fedctl, folder, 2, 1024), 0
     if kind == "mlp":
         return work.classifier(folder, 2, 50, 784, 10, 128), "{steps: 5, batch_size: 10, optimizer: {kind: sgd, lr: 0.1}}", 0
     backbone = os.path.getsize(f"{options.data}/models/minilm-l6/model.safetensors") / measure.MIB

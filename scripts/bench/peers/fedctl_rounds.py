@@ -45,7 +45,7 @@ def shares():
 
 def main(folder):
     section, sites = certificates(folder) if options.tls else ("", {})
-    model, train = work.exchange(folder, options.clients, options.values)
+    model, train = work.exchange(options.fedctl, folder, options.clients, options.values)
     config = work.experiment(folder, clients=options.clients, per_round=options.per_round, rounds=options.rounds,
                              model=model, train=train, server=section)
     run, port_file = pathlib.Path(folder, "run"), pathlib.Path(folder, "port")

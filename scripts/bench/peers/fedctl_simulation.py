@@ -38,7 +38,7 @@ if options.bare:
 def settings(folder):
     """(model lines, train, samples of a client in a round)"""
     if options.kind == "exchange":
-        return *work.exchange(folder, options.clients, 1024), 1
+        return *work.exchange(options.fedctl, folder, options.clients, 1024), 1
     if options.kind in SHAPES:
         inputs, hidden, classes, samples, steps = SHAPES[options.kind]
         rows = samples * min(options.cohort, 64) if options.bare else samples

@@ -3,9 +3,11 @@ import json
 import pathlib
 import random
 import struct
+import subprocess
 
-# Small updates need no LibTorch: one weight vector pulled to a target of its own size. Above this many numbers in all
-# clients' targets the data would be larger than what is measured, and a linear classifier takes over.
+# No LibTorch where it can be had: one weight vector pulled to a target of its own size. Above this many numbers in all clients'
+# targets the data would be larger than what is measured; then clients share two targets or, where this fedctl has no
+# data.distinct, a linear classifier takes over.
 QUADRATIC_NUMBERS_MAX = 2**20
 
 
@@ -47,21 +49,27 @@ evaluate: {{every: 1000000}}
     return path
 
 
-def exchange(folder, clients, values):
+def exchange(fedctl, folder, clients, values):
     """(model lines, train) of a round that is hardly more than the exchange of `values` float32 weights."""
     train = "{steps: 1, batch_size: 1, optimizer: {kind: sgd, lr: 0.01}}"
     side = 1 << ((values.bit_length() - 1) // 2)
-    if clients * values <= QUADRATIC_NUMBERS_MAX:
-        return f"""model: {{kind: quadratic}}
+    few = clients * values > QUADRATIC_NUMBERS_MAX  # then two targets, dealt out in turn, if this fedctl can
+    model = f"""model: {{kind: quadratic}}
 adapter: {{kind: full}}
 data:
   kind: quadratic_targets
   rows: {side}
   cols: {values // side}
   clients: {clients}
+  {"distinct: 2" if few else ""}
   partition: {{kind: by_field}}
   holdout: 0
-""", train
+"""
+    if not few:
+        return model, train
+    probe = experiment(folder, clients=clients, per_round=0, rounds=1, model=model, train=train)
+    if subprocess.run([fedctl, "check", "--config", probe], capture_output=True).returncode == 0:
+        return model, train
     return classifier(folder, clients, 1, values // side - 1, side), train
 
 
