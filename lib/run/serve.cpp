@@ -75,6 +75,7 @@ int serve(const RunOptions& options) {
       net::Credentials::read(job.experiment.server.tls.files, net::TlsRole::server, "server.tls");
   server_options.notice = [&run](const std::string& text) { run.printer().notice(text); };
   server_options.run = run.keeper().run_number();
+  server_options.scratch = Scratch::in(run.directory().path());
   server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
   server_options.neighbours = job.neighbours(job.plan.clients);
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),
