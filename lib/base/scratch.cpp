@@ -20,9 +20,9 @@ Scratch::~Scratch() {
 }
 
 void Scratch::fail(const char* what) const {
-  throw RunDirectoryError(folder_ + ": cannot " + what +
-                              " the scratch file: " + std::strerror(errno),
-                          "check permissions and free space");
+  throw RunDirectoryError(
+      folder_ + ": cannot " + what + " the scratch file: " + std::strerror(errno),
+      "check permissions and free space");
 }
 
 // Not every file system can make a file without a name.

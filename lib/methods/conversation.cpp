@@ -78,7 +78,8 @@ Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk:
     } else if (at == open.end() || envelope->exchange != step_exchange(round, at->second)) {
       answers.late.push_back({std::move(*envelope), net.now()});
     } else {
-      std::optional<Message> question = follow(*envelope, next, inspect, at->second, net.now(), answers);
+      std::optional<Message> question =
+          follow(*envelope, next, inspect, at->second, net.now(), answers);
       if (!question) {
         open.erase(at);
         continue;

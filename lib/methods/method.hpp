@@ -165,8 +165,8 @@ class RoundServer : public ServerMethod {
   // weighted by examples; with secure aggregation merge() is given that one, under any client's id.
   virtual std::optional<Message> blank(const ServerContext&) const { return std::nullopt; }
   // Puts the questions and gathers the answers. For methods that go on talking with a client within
-  // a round; what Answers says of peers holds at the end. `inspect` is called with every answer that
-  // is to be merged.
+  // a round; what Answers says of peers holds at the end. `inspect` is called with every answer
+  // that is to be merged.
   virtual Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, std::int64_t round,
                                        const talk::Requests& requests, TimePoint until,
                                        talk::Inspect inspect);

@@ -184,7 +184,8 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     }
     answers.silent.clear();
   } else {
-    answers = co_await converse(net, ctx, round, requests, asked + seconds(deadline_s), inspect_one);
+    answers =
+        co_await converse(net, ctx, round, requests, asked + seconds(deadline_s), inspect_one);
   }
   const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
   if (!masked && ctx.stragglers.adaptive() && most_are_late()) {
@@ -232,6 +233,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
             std::to_string(round - 1));
   }
 
+  requests.clear();  // memory for the sum
   const auto started = std::chrono::steady_clock::now();
   if (masked) {
     const PeerId first = (*answers.replies.begin()).first;

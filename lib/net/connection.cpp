@@ -81,7 +81,8 @@ talk::Task<void> Connection::fill(std::byte* out, std::size_t count) {
 talk::Task<void> Connection::pour(std::size_t count, Sink sink) {
   static thread_local std::array<std::byte, limits::kReadBytes> buffer;
   while (count > 0) {
-    const std::size_t got = stream_.read_now(std::span(buffer).first(std::min(buffer.size(), count)));
+    const std::size_t got =
+        stream_.read_now(std::span(buffer).first(std::min(buffer.size(), count)));
     if (got == 0) {
       co_await stream_.wait();
       continue;
@@ -162,8 +163,8 @@ talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* tra
     if (header.type == wire::FrameType::chunk && transfer != nullptr) {
       parts.payload = co_await read_chunk(received, raw, *transfer, bytes_max);
       crossed.chunks = transfer->chunks();
-    } else if (header.type == wire::FrameType::data && transfer != nullptr &&
-               transfer->scratch() && header.body_bytes > limits::kFrameBytesInMemory) {
+    } else if (header.type == wire::FrameType::data && transfer != nullptr && transfer->scratch() &&
+               header.body_bytes > limits::kFrameBytesInMemory) {
       parts.payload = co_await read_stored(received, raw, *transfer->scratch());
     } else {
       parts.payload = co_await read_whole(received, raw);

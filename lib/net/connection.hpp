@@ -16,7 +16,7 @@ namespace fedctl::net {
 
 struct Received {
   wire::Header header;
-  talk::Message message{""};  // none yet while the type is chunk
+  talk::Message message{""};                     // none yet while the type is chunk
   std::optional<wire::StoredFrame> stored = {};  // as well, or
   bool alone = false;                            // instead of it
 };

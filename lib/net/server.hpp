@@ -35,10 +35,10 @@ class TcpServer final : public talk::Endpoint {
     double idle_s = 30;
     std::size_t frame_bytes_max = 0;                           // after the handshake
     std::size_t waiting_bytes_max = limits::kWaitingBytesMax;  // of one, then it is not read
-    std::string plan;                            // the effective experiment, sent to every client
-    std::int64_t run = 0;                        // this run's number
+    std::string plan;      // the effective experiment, sent to every client
+    std::int64_t run = 0;  // this run's number
     std::shared_ptr<Scratch> scratch = Scratch::in("");  // for what has been received
-    std::shared_ptr<Credentials> tls = nullptr;  // null: plaintext
+    std::shared_ptr<Credentials> tls = nullptr;          // null: plaintext
     std::function<void(const std::string&)> notice = [](const std::string&) {};  // for people
     // Throws ProtocolError naming both values if this client may not take part.
     std::function<void(const talk::Message& ready)> admit;

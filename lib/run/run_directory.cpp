@@ -241,8 +241,7 @@ void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& stat
                                    const Parts& parts) const {
   const Bytes head = wire::encode_frame(wire::FrameType::control, 0, state);
   const Bytes rest = encode_parts(parts);
-  write_atomically(file("checkpoint/" + round_name(round)),
-                   std::array<ByteView, 2>{head, rest});
+  write_atomically(file("checkpoint/" + round_name(round)), std::array<ByteView, 2>{head, rest});
   std::vector<fs::path> files = checkpoints(file("checkpoint"));
   for (std::size_t i = 0; i + kGenerations < files.size(); ++i) fs::remove(files[i]);
 }

@@ -8,6 +8,7 @@
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/durable_endpoint.hpp"
+#include "run/open_files.hpp"
 #include "run/seal.hpp"
 #include "run/server_run.hpp"
 
@@ -57,6 +58,7 @@ int serve(const RunOptions& options) {
                         "fedctl ca makes certificates; --insecure, here and at every client, "
                         "allows plaintext");
     }
+    allow_connections(static_cast<std::size_t>(experiment.cohort()), "clients.per_round");
   }
   boost::asio::io_context work(1);
   ServerRun run(options, "server");

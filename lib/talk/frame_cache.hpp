@@ -14,8 +14,8 @@ struct Frame {
   Bytes bytes;    // before it is cut into chunks
   Traffic parts;  // as it travels
   ExchangeId exchange = 0;
-  std::size_t chunks = 1;  // 1: it travels as it is
-  wire::TransferId id{};   // of more than one, if asked for, and
+  std::size_t chunks = 1;                   // 1: it travels as it is
+  wire::TransferId id{};                    // of more than one, if asked for, and
   std::vector<wire::ChunkHead> heads = {};  // what stands in front of each piece
 
   // Chunk `index` for the wire. Precondition: chunks > 1, with an id.

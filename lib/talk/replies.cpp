@@ -56,8 +56,8 @@ void Replies::clear() {
 
 void Replies::keep_if(const std::function<bool(std::int64_t, const wire::Message&)>& keep) {
   for (auto at = entries_.begin(); at != entries_.end();) {
-    const bool kept = at->second.region ? keep(at->first, read(at->second))
-                                        : keep(at->first, at->second.message);
+    const bool kept =
+        at->second.region ? keep(at->first, read(at->second)) : keep(at->first, at->second.message);
     if (kept) {
       ++at;
     } else {

@@ -81,7 +81,8 @@ void Transfer::begin(const Header& header, std::span<const std::byte, kChunkHead
     throw WireError("chunk " + std::to_string(index) + " of " + std::to_string(count) +
                     " is not the next one");
   }
-  const std::size_t piece = header.body_bytes - std::min<std::size_t>(header.body_bytes, kChunkHeadBytes);
+  const std::size_t piece =
+      header.body_bytes - std::min<std::size_t>(header.body_bytes, kChunkHeadBytes);
   if (piece == 0 || piece > limits::kChunkBytes ||
       (index + 1 < count && piece < limits::kChunkBytes)) {
     throw WireError("a chunk of " + std::to_string(piece) + " bytes");

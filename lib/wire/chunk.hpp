@@ -64,8 +64,8 @@ class Transfer {
   explicit Transfer(std::shared_ptr<Scratch> scratch = nullptr) : scratch_(std::move(scratch)) {}
 
   struct Piece {
-    std::size_t payload = 0;                // bytes
-    std::optional<Message> message = {};    // with the last one: this,
+    std::size_t payload = 0;                 // bytes
+    std::optional<Message> message = {};     // with the last one: this,
     std::optional<StoredFrame> stored = {};  // or with a scratch file this
   };
   // Body of a chunk. Throws WireError if it is not the next of the transfer or the first of

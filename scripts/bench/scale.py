@@ -32,7 +32,7 @@ evaluate: {{every: {every}}}
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def options():
+def options(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fedctl", default=str(HERE.parents[1] / "build/release/bin/fedctl"))
     parser.add_argument("--clients", type=int, default=100)
@@ -45,7 +45,7 @@ def options():
     parser.add_argument("--own-targets", action="store_true", help="for a fedctl without data.distinct")
     parser.add_argument("--dir", default=None, help="where run directories are made")
     parser.add_argument("--keep", action="store_true", help="do not remove the run directory")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def experiment(given):
@@ -86,6 +86,8 @@ class Watch(threading.Thread):
 
 def start_server(given, config, run):
     port_file = run.with_suffix(".port")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     server = subprocess.Popen([given.fedctl, "server", "--config", config, "--run-dir", run, "--listen", "127.0.0.1:0", "--threads", "1",
                                "--port-file", port_file, "--quiet"], stdout=subprocess.DEVNULL)
     while not port_file.exists():
@@ -167,8 +169,6 @@ def measure(given, folder):
 
 def main():
     given = options()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory(dir=given.dir, ignore_cleanup_errors=True) as folder:
         found = measure(given, pathlib.Path(folder))
         if given.keep:
