@@ -1,4 +1,6 @@
 // Serves one experiment to remote clients.
+#include <malloc.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 
@@ -18,6 +20,8 @@ namespace {
 // No frame of a sane method is larger than this many times the trained parameters.
 constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
 constexpr std::size_t kFramePerFloat = 16;
+
+constexpr int kLargeBlockBytes = 1 << 20;
 
 constexpr const char* kSessions = "sessions";
 constexpr const char* kOpen = "open";
@@ -60,6 +64,9 @@ int serve(const RunOptions& options) {
     }
     allow_connections(static_cast<std::size_t>(experiment.cohort()), "clients.per_round");
   }
+  // What is as large as a model goes back to the system when it is freed: by itself glibc keeps such
+  // blocks once it has seen one, and how many then depends on who answers when.
+  ::mallopt(M_MMAP_THRESHOLD, kLargeBlockBytes);
   boost::asio::io_context work(1);
   ServerRun run(options, "server");
   Job& job = run.job();

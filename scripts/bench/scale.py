@@ -115,6 +115,8 @@ def ready_body(given, folder, config):
     far.sendall(read_frame(near))
     near.sendall(read_frame(far))
     ready = read_frame(near)[20:]
+    for end in (ear, near, far):
+        end.close()
     for process in (server, client):
         process.kill()
         process.wait()
