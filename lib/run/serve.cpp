@@ -64,8 +64,8 @@ int serve(const RunOptions& options) {
     }
     allow_connections(static_cast<std::size_t>(experiment.cohort()), "clients.per_round");
   }
-  // What is as large as a model goes back to the system when it is freed: by itself glibc keeps such
-  // blocks once it has seen one, and how many then depends on who answers when.
+  // What is as large as a model goes back to the system when it is freed: by itself glibc keeps
+  // such blocks once it has seen one, and how many then depends on who answers when.
   ::mallopt(M_MMAP_THRESHOLD, kLargeBlockBytes);
   boost::asio::io_context work(1);
   ServerRun run(options, "server");
