@@ -11,9 +11,12 @@ constexpr std::size_t kCrcOffset = 16;
 static_assert(kCrcOffset + sizeof(std::uint32_t) == kHeaderBytes);
 static_assert(limits::kFrameBytesMax <= 0xffffffff);
 
+std::uint32_t add_to(std::uint32_t crc, ByteView bytes) {
+  return bytes.empty() ? crc : libdeflate_crc32(crc, bytes.data(), bytes.size());
+}
+
 std::uint32_t checksum(ByteView header, ByteView body) {
-  const std::uint32_t crc = libdeflate_crc32(0, header.data(), kCrcOffset);
-  return body.empty() ? crc : libdeflate_crc32(crc, body.data(), body.size());
+  return add_to(add_to(0, header.first(kCrcOffset)), body);
 }
 
 }  // namespace
@@ -68,6 +71,15 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
   header.exchange = reader.number<std::uint64_t>();
   header.crc = reader.number<std::uint32_t>();
   return header;
+}
+
+Checksum::Checksum(std::span<const std::byte, kHeaderBytes> raw)
+    : crc_(add_to(0, raw.first(kCrcOffset))) {}
+
+void Checksum::add(ByteView part) { crc_ = add_to(crc_, part); }
+
+void Checksum::check(const Header& header) const {
+  if (crc_ != header.crc) throw WireError("frame checksum is wrong");
 }
 
 void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body) {
