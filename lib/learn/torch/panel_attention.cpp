@@ -106,13 +106,8 @@ FEDCTL_INLINE LaneInts counting(std::int64_t first) {
 // takes comparisons of whole vectors apart in some of these functions.
 FEDCTL_INLINE LaneInts negative(const LaneInts& lanes) { return lanes >> 31; }
 FEDCTL_INLINE Lanes either(const LaneInts& mask, const Lanes& a, const Lanes& b) {
-  LaneInts x, y;
-  std::memcpy(&x, &a, sizeof x);
-  std::memcpy(&y, &b, sizeof y);
-  x = (mask & x) | (~mask & y);
-  Lanes chosen;
-  std::memcpy(&chosen, &x, sizeof chosen);
-  return chosen;
+  return reinterpret_cast<Lanes>((mask & reinterpret_cast<LaneInts>(a)) |
+                                 (~mask & reinterpret_cast<LaneInts>(b)));
 }
 
 // Puts `value` where one of the sixteen queries from `first` on must not see a key; scores are of

@@ -18,9 +18,15 @@ namespace fedctl::learn::panels {
 using loops::kLanes;
 using loops::LaneInts;
 using loops::Lanes;
-using loops::load;
 using loops::spread;
-using loops::store;
+
+// Loads and stores as single moves: a copy of 64 bytes by memcpy() goes over the stack where
+// registers are narrower.
+typedef float LooseLanes __attribute__((vector_size(64), aligned(4), may_alias));
+FEDCTL_INLINE Lanes load(const float* from) { return *reinterpret_cast<const LooseLanes*>(from); }
+FEDCTL_INLINE void store(float* to, const Lanes& lanes) {
+  *reinterpret_cast<LooseLanes*>(to) = lanes;
+}
 
 // 2^x for x <= 0, to one unit in the last place: x = n + r with |r| <= 1/2, the polynomial of least
 // largest relative error, 2.6e-9, for 2^r, then n goes into the exponent. 2^-100 below -100.
@@ -36,12 +42,9 @@ FEDCTL_INLINE Lanes power_of_two(const Lanes& argument) {
   p = p * r + 2.402265278e-1F;
   p = p * r + 6.931472150e-1F;
   p = p * r + 1.0F;
-  LaneInts bits, exponent;
-  std::memcpy(&bits, &p, sizeof bits);
-  std::memcpy(&exponent, &biased, sizeof exponent);
-  bits += exponent << 23;  // the low bits of `biased` are n
-  std::memcpy(&p, &bits, sizeof p);
-  return p;
+  // The low bits of `biased` are n.
+  return reinterpret_cast<Lanes>(reinterpret_cast<LaneInts>(p) +
+                                 (reinterpret_cast<LaneInts>(biased) << 23));
 }
 
 #define FEDCTL_LAMBDA_INLINE __attribute__((always_inline))

@@ -15,6 +15,9 @@ namespace fedctl::learn {
 namespace {
 
 constexpr double kEmbeddingDeviation = 0.02;  // HF's initializer_range
+// The fused step takes the weights of a layer, or of the output, through the cache once for every
+// 32 tokens; past this it is no faster than LibTorch's products (docs/models.md).
+constexpr std::int64_t kFusedBytesMax = 2 << 20;
 
 struct Dimensions {
   std::int64_t width, hidden, depth, heads, kv_heads, head_width, vocabulary, context;
@@ -220,7 +223,9 @@ class Llama final : public PartedFamily {
 
   const char* task_type() const override { return "CAUSAL_LM"; }
 
+  // Whether it is used is decided by the model alone, because it decides the last bits.
   std::unique_ptr<FusedStep> fused() const override {
+    if (!small_enough()) return nullptr;
     const auto fits = [](const AdaptableLinear& layer) {
       return layer.weight.scalar_type() == at::kFloat && (!layer.delta || layer.delta->pair());
     };
@@ -247,6 +252,13 @@ class Llama final : public PartedFamily {
   }
 
  private:
+  bool small_enough() const {
+    const std::int64_t attention = 2 * (d_.heads + d_.kv_heads) * d_.head_width * d_.width;
+    const std::int64_t largest =
+        std::max(attention + 3 * d_.hidden * d_.width, d_.vocabulary * d_.width);
+    return largest * static_cast<std::int64_t>(sizeof(float)) <= kFusedBytesMax;
+  }
+
   // Cosine and sine of position * theta^(-2 i / head_width) for all positions below `length`,
   // doubled as longer texts come: a context may be far longer than any text. A prefix takes the
   // first positions and is not rotated, as PEFT's.
