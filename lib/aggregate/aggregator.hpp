@@ -24,6 +24,10 @@ class Aggregator {
   virtual ~Aggregator() = default;
   virtual void combine(std::span<const Contribution> in, std::span<float> out) = 0;
 
+  // Whether a coordinate of the result depends on that coordinate alone: pieces of the vectors may
+  // be combined apart.
+  virtual bool by_coordinate() const { return false; }
+
   // The same for contributions that come one by one and are gone afterwards: bit for bit what
   // combine() makes of them.
   class Running {

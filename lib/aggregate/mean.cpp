@@ -36,6 +36,7 @@ class RunningMean final : public Aggregator::Running {
 
 class Mean final : public Aggregator {
  public:
+  bool by_coordinate() const override { return true; }
   std::unique_ptr<Running> start(std::size_t count) override {
     return std::make_unique<RunningMean>(count);
   }

@@ -75,7 +75,7 @@ class Learner {
   virtual std::vector<std::string> parts() const { return {}; }
   // embed: a batch (labels may be missing) -> rows, lengths; block.i: rows, lengths -> the same;
   // head: rows, lengths -> "logits", a row a prediction. One part after the other gives what
-  // logits() gives. What backward() needs of the last call of each part is kept.
+  // logits() gives, to the rounding. What backward() needs of the last call of each part is kept.
   // Throws DataError naming the part if the inputs do not fit it (of embed, as loss() does),
   // ConfigError if there is no such part.
   virtual TensorMap forward(std::string_view part, const TensorMap& /*inputs*/) {

@@ -147,6 +147,9 @@ struct LearnerSpec {
   config::Plugin adapter;
   data::DatasetInfo data;
   Rng rng{0};  // the stream ("init"): initial weights, by parameter name
+  // Whether a family may run in loops of its own, where it has them, rather than operator by
+  // operator: the same to the rounding. Tests and benchmarks turn it off to compare.
+  bool fused = true;
 };
 
 // Opens the model. Families that need torch load the module lib/fedctl/libfedctl_torch.so beside

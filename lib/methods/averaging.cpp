@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "methods/detail/combined.hpp"
 #include "methods/detail/inspection.hpp"
 
 namespace fedctl::methods {
@@ -76,14 +77,12 @@ RoundServer::Merged AveragingServer::merge(std::int64_t, const Replies& replies,
   task_round_ = 0;
   Merged merged;
   std::vector<float> delta(ctx.weights.size());
-  {
-    const auto sum = ctx.aggregator.start(delta.size());
-    for (const auto& [peer, reply] : replies) {
-      const std::int64_t examples = add_report(merged, reply);
-      sum->add({peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
-    }
-    sum->finish(delta);
-  }
+  const auto take = [&merged](PeerId peer, const Message& reply) {
+    const std::int64_t examples = add_report(merged, reply);
+    return aggregate::Contribution{peer, static_cast<double>(examples),
+                                   reply.tensors.at("delta").f32()};
+  };
+  combine_replies(replies, take, ctx, delta);
   finish(merged);
   optimizer_->step(ctx.weights, delta);
   return merged;

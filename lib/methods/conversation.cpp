@@ -42,7 +42,7 @@ std::optional<Message> follow(const talk::Envelope& envelope, const NextQuestion
 Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk::Requests& requests,
                                   TimePoint until, NextQuestion next, talk::Inspect inspect) {
   talk::Answers answers;
-  answers.replies = Replies(net.scratch());
+  answers.replies = talk::room_for_replies(net);
   std::map<PeerId, std::int64_t> open;  // the step that has no answer yet
   for (const auto& [peer, request] : requests) {
     open.emplace(peer, 0);

@@ -22,7 +22,7 @@ void take(PeerId from, Message answer, const Inspect& inspect, Answers& answers)
 Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until,
                   Inspect inspect) {
   Answers answers;
-  answers.replies = Replies(net.scratch());
+  answers.replies = room_for_replies(net);
   std::vector<PeerId>& open = answers.silent;
   for (const auto& [peer, request] : requests) {
     open.push_back(peer);

@@ -94,6 +94,13 @@ class Endpoint {
 inline constexpr const char* kUnused = "unused";
 
 using Requests = std::map<PeerId, SharedMessage>;
+// For the answers of a round: a server's memory is that of the model, a simulation holds its
+// clients.
+inline Replies room_for_replies(const Endpoint& net) {
+  std::shared_ptr<Scratch> scratch = net.scratch();
+  const std::size_t bytes_max = scratch ? limits::kRepliesBytesMax : limits::kUnpackedBytesMax;
+  return Replies(std::move(scratch), bytes_max);
+}
 // Called with every answer as it comes; throws ProtocolError, whose text is why it is rejected.
 using Inspect = std::function<void(PeerId from, const Message& answer)>;
 

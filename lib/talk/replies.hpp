@@ -2,6 +2,7 @@
 // and come back one answer at a time, so that memory does not grow with the cohort.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <iterator>
@@ -36,8 +37,11 @@ class Replies {
   std::size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
   bool contains(std::int64_t peer) const { return entries_.contains(peer); }
-  // Bytes of tensors in memory.
+  // Bytes of tensors in memory, and whether that is all of them: replies stay where they are then.
   std::size_t bytes() const { return bytes_; }
+  bool in_memory() const {
+    return std::ranges::none_of(entries_, [](const auto& entry) { return entry.second.region; });
+  }
 
   // False if there is one of this peer. Throws RunDirectoryError if the disk cannot take it.
   bool emplace(std::int64_t peer, wire::Message message);

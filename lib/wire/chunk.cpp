@@ -11,11 +11,23 @@ std::size_t payload_of_piece(std::size_t index, std::size_t piece_bytes, std::si
   return piece_bytes - std::min(piece_bytes, framing - std::min(framing, before));
 }
 
-TransferId transfer_id(ByteView frame) {
-  const auto whole = Digest().add(frame).bytes();
+TransferId transfer_id(std::uint64_t frame_bytes, std::span<const std::uint32_t> checksums) {
+  Bytes all;
+  ByteWriter writer(all);
+  writer.number(frame_bytes);
+  for (const std::uint32_t checksum : checksums) writer.number(checksum);
+  const auto digest = Digest().add(all).bytes();
   TransferId id{};
-  std::copy_n(whole.begin(), id.size(), id.begin());
+  std::copy_n(digest.begin(), id.size(), id.begin());
   return id;
+}
+
+TransferId transfer_id(ByteView frame) {
+  std::vector<std::uint32_t> checksums;
+  for (std::size_t index = 0; index < chunk_count(frame.size()); ++index) {
+    checksums.push_back(crc32(0, piece_of(frame, index)));
+  }
+  return transfer_id(frame.size(), checksums);
 }
 
 ByteView piece_of(ByteView frame, std::size_t index) {
@@ -23,34 +35,32 @@ ByteView piece_of(ByteView frame, std::size_t index) {
   return frame.subspan(at, std::min(limits::kChunkBytes, frame.size() - at));
 }
 
-Bytes encode_chunk(ByteView frame, std::uint64_t exchange, const TransferId& id, std::size_t index,
-                   std::size_t framing) {
-  const ByteView piece = piece_of(frame, index);
-  Bytes chunk;
-  chunk.reserve(kHeaderBytes + kChunkHeadBytes + piece.size());
-  chunk.resize(kHeaderBytes);
-  ByteWriter writer(chunk);
+ChunkHead chunk_head(ByteView frame, std::uint64_t exchange, const TransferId& id,
+                     std::size_t index, std::size_t framing) {
+  Bytes inner;
+  ByteWriter writer(inner);
   writer.raw(id);
   writer.number(static_cast<std::uint32_t>(index));
   writer.number(static_cast<std::uint32_t>(chunk_count(frame.size())));
   writer.number(static_cast<std::uint32_t>(framing));
-  writer.raw(piece);
-  put_header(FrameType::chunk, exchange, chunk);
-  return chunk;
+  const Bytes header = make_header(FrameType::chunk, exchange, inner, piece_of(frame, index));
+  ChunkHead head;
+  std::ranges::copy(inner, std::ranges::copy(header, head.begin()).out);
+  return head;
 }
 
-ChunkHead chunk_head(ByteView frame, std::uint64_t exchange, const TransferId& id,
-                     std::size_t index, std::size_t framing) {
-  const Bytes chunk = encode_chunk(frame, exchange, id, index, framing);
-  ChunkHead head;
-  std::copy_n(chunk.begin(), head.size(), head.begin());
-  return head;
+Bytes encode_chunk(ByteView frame, std::uint64_t exchange, const TransferId& id, std::size_t index,
+                   std::size_t framing) {
+  const ChunkHead head = chunk_head(frame, exchange, id, index, framing);
+  const ByteView piece = piece_of(frame, index);
+  Bytes chunk(head.begin(), head.end());
+  chunk.insert(chunk.end(), piece.begin(), piece.end());
+  return chunk;
 }
 
 Message StoredFrame::read() const {
   Bytes frame(bytes);
   region->read(0, frame);
-  if (id && transfer_id(frame) != *id) throw WireError("the digest of a frame in chunks is wrong");
   Header inner;
   Message message = decode_frame(frame, inner);
   const bool as_said = inner.type == FrameType::data && inner.exchange == exchange;
@@ -88,7 +98,7 @@ void Transfer::begin(const Header& header, std::span<const std::byte, kChunkHead
     throw WireError("a chunk of " + std::to_string(piece) + " bytes");
   }
   if (index == 0) {
-    *this = Transfer(scratch_);
+    *this = Transfer(scratch_);  // and its checksums
     id_ = id;
     count_ = count;
     framing_ = framing;
@@ -96,6 +106,8 @@ void Transfer::begin(const Header& header, std::span<const std::byte, kChunkHead
     if (scratch_) region_ = scratch_->take(count * limits::kChunkBytes);
   }
   written_ = 0;
+  checksums_.resize(chunks_);
+  checksums_.push_back(0);
   if (!scratch_) frame_.resize(chunks_ * limits::kChunkBytes);
 }
 
@@ -106,13 +118,19 @@ void Transfer::write(ByteView part) {
     frame_.insert(frame_.end(), part.begin(), part.end());
   }
   written_ += part.size();
+  checksums_.back() = crc32(checksums_.back(), part);
 }
 
 Transfer::Piece Transfer::end() {
   Piece added{payload_of_piece(chunks_, written_, framing_)};
   const std::size_t bytes = chunks_ * limits::kChunkBytes + written_;
   if (++chunks_ < count_) return added;
+  chunks_ = 0;  // unless it is what it should be
+  if (transfer_id(bytes, checksums_) != id_) {
+    throw WireError("the digest of a frame in chunks is wrong");
+  }
   if (region_) {
+    chunks_ = count_;
     added.stored = StoredFrame{std::move(region_), bytes, exchange_, id_, framing_};
   } else {
     added.message = whole_message();
@@ -122,9 +140,7 @@ Transfer::Piece Transfer::end() {
 
 Message Transfer::whole_message() {
   const Bytes frame = std::exchange(frame_, {});
-  chunks_ = 0;  // unless it is what it should be
   Header inner;
-  if (transfer_id(frame) != id_) throw WireError("the digest of a frame in chunks is wrong");
   Message message = decode_frame(frame, inner);
   if (inner.type != FrameType::data || inner.exchange != exchange_ ||
       frame.size() != framing_ + payload_bytes(message)) {

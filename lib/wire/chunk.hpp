@@ -2,7 +2,8 @@
 // break only what is missing is sent again (docs/protocol.md). The body of a chunk:
 //
 //   offset size  field
-//        0   16  id: the first bytes of the whole frame's BLAKE2b-256
+//        0   16  id: the first bytes of BLAKE2b-256 over the whole frame's length (8 bytes) and the
+//                CRC-32 of every piece
 //       16    4  index
 //       20    4  count
 //       24    4  how many bytes of the whole frame are not payload
@@ -12,6 +13,8 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "base/limits.hpp"
 #include "base/scratch.hpp"
@@ -33,6 +36,7 @@ constexpr std::size_t chunk_overhead(std::size_t count) {
 // How many of a piece's bytes are payload: what is not comes first.
 std::size_t payload_of_piece(std::size_t index, std::size_t piece_bytes, std::size_t framing);
 
+TransferId transfer_id(std::uint64_t frame_bytes, std::span<const std::uint32_t> checksums);
 TransferId transfer_id(ByteView frame);
 // What stands in front of the piece: frame header and head.
 using ChunkHead = std::array<std::byte, kHeaderBytes + kChunkHeadBytes>;
@@ -93,8 +97,9 @@ class Transfer {
   TransferId id_{};
   std::size_t chunks_ = 0, count_ = 0, framing_ = 0;
   std::uint64_t exchange_ = 0;
-  std::size_t written_ = 0;  // bytes of the chunk that has begun
-  Bytes frame_;              // or
+  std::size_t written_ = 0;               // bytes of the chunk that has begun
+  std::vector<std::uint32_t> checksums_;  // of all pieces so far
+  Bytes frame_;                           // or
   std::shared_ptr<Scratch::Region> region_;
 };
 

@@ -11,26 +11,27 @@ constexpr std::size_t kCrcOffset = 16;
 static_assert(kCrcOffset + sizeof(std::uint32_t) == kHeaderBytes);
 static_assert(limits::kFrameBytesMax <= 0xffffffff);
 
-std::uint32_t add_to(std::uint32_t crc, ByteView bytes) {
+}  // namespace
+
+std::uint32_t crc32(std::uint32_t crc, ByteView bytes) {
   return bytes.empty() ? crc : libdeflate_crc32(crc, bytes.data(), bytes.size());
 }
 
-std::uint32_t checksum(ByteView header, ByteView body) {
-  return add_to(add_to(0, header.first(kCrcOffset)), body);
-}
-
-}  // namespace
-
-void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> frame) {
+Bytes make_header(FrameType type, std::uint64_t exchange, ByteView body, ByteView rest) {
   Bytes header;
   ByteWriter writer(header);
   writer.number('f');
   writer.number('c');
   writer.number(kVersion);
   writer.number(static_cast<std::uint8_t>(type));
-  writer.number(static_cast<std::uint32_t>(frame.size() - kHeaderBytes));
+  writer.number(static_cast<std::uint32_t>(body.size() + rest.size()));
   writer.number(exchange);
-  writer.number(checksum(header, frame.subspan(kHeaderBytes)));
+  writer.number(crc32(crc32(crc32(0, header), body), rest));
+  return header;
+}
+
+void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> frame) {
+  const Bytes header = make_header(type, exchange, frame.subspan(kHeaderBytes));
   std::copy(header.begin(), header.end(), frame.begin());
 }
 
@@ -74,9 +75,9 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
 }
 
 Checksum::Checksum(std::span<const std::byte, kHeaderBytes> raw)
-    : crc_(add_to(0, raw.first(kCrcOffset))) {}
+    : crc_(crc32(0, raw.first(kCrcOffset))) {}
 
-void Checksum::add(ByteView part) { crc_ = add_to(crc_, part); }
+void Checksum::add(ByteView part) { crc_ = crc32(crc_, part); }
 
 void Checksum::check(const Header& header) const {
   if (crc_ != header.crc) throw WireError("frame checksum is wrong");
@@ -85,7 +86,8 @@ void Checksum::check(const Header& header) const {
 void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body) {
   if (header.body_bytes != body.size())
     throw WireError("frame body has another length than claimed");
-  if (checksum(raw, body) != header.crc) throw WireError("frame checksum is wrong");
+  if (crc32(crc32(0, raw.first(kCrcOffset)), body) != header.crc)
+    throw WireError("frame checksum is wrong");
 }
 
 Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,

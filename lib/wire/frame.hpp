@@ -38,6 +38,10 @@ struct Header {
   std::uint32_t crc = 0;
 };
 
+// IEEE 802.3; goes on from the checksum of what came before, 0 at the beginning.
+std::uint32_t crc32(std::uint32_t crc, ByteView bytes);
+// The header of a frame whose body is the two one behind the other.
+Bytes make_header(FrameType type, std::uint64_t exchange, ByteView body, ByteView rest = {});
 // Fills in the header of a frame in one buffer. Precondition: at least kHeaderBytes long, and no
 // body beyond limits::kFrameBytesMax.
 void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> frame);

@@ -143,7 +143,6 @@ int main(int argc, char** argv) {
     std::fputs("usage: engine_bench CONFIG THREADS REPEATS [KEY=VALUE...]\n", stderr);
     return 2;
   }
-  ::setenv("FEDCTL_MODULE_DIR", FEDCTL_MODULE_FOLDER, 0);
   try {
     config::Source source = config::read_source(argv[1]);
     const auto threads = static_cast<std::size_t>(std::stoul(argv[2]));

@@ -7,6 +7,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "learn/spec.hpp"
 #include "learn/torch/aten.hpp"
 #include "learn/torch/checkpoint.hpp"
+#include "learn/torch/fused.hpp"
 
 namespace fedctl::learn {
 
@@ -69,6 +71,12 @@ class Delta {
   // The weight [out, in] and the bias [out] of the plain layer that does the same.
   virtual at::Tensor merged(const at::Tensor& weight) const = 0;
   virtual at::Tensor merged_bias(const at::Tensor& bias) const { return bias; }
+  // Where all it does, in training too, is to add scale * b a x: a [rank, in], b [out, rank].
+  struct Pair {
+    at::Tensor a, b;
+    double scale;
+  };
+  virtual std::optional<Pair> pair() const { return std::nullopt; }
 };
 
 // A linear layer that an adapter may hang on: x (rows, in) -> (rows, out).
@@ -233,6 +241,10 @@ class Family {
   virtual const char* task_type() const { return nullptr; }  // PEFT's, or null if it has none
   // Whether the layers that adapters target are stored input first (PEFT's name for it).
   virtual bool fan_in_fan_out() const { return false; }
+  // The same model in loops of its own, where the family has them for this shape and adapter and
+  // they are faster; null if not. Windows on the family's parameters, which outlive it.
+  // Precondition: the builder is finished.
+  virtual std::unique_ptr<FusedStep> fused() const { return nullptr; }
 };
 
 // What passes between the parts of a model: the rows of all examples, one after the other, and how

@@ -81,6 +81,7 @@ class TorchLearner final : public Learner {
     if (const auto* parted = dynamic_cast<const PartedFamily*>(family_.get())) {
       parts_.emplace(*parted);
     }
+    if (shared_->spec.fused) fused_ = family_->fused();
     std::ranges::copy(shared_->first, weights().begin());
   }
 
@@ -94,6 +95,7 @@ class TorchLearner final : public Learner {
     use_one_thread();
     const std::int64_t* labels = labels_of(batch);
     flat_.gradient.zero_();
+    if (fused_) return mean(fused_->loss_and_gradient(batch, smoothing_));
     const at::Tensor logits = training_logits(batch);
     at::Tensor by_logits = at::empty_like(logits);
     const loops::CrossEntropy result = loops::cross_entropy_with_gradient(
@@ -118,6 +120,11 @@ class TorchLearner final : public Learner {
   Tensor logits(const data::Batch& batch) override {
     use_one_thread();
     family_->check(batch);
+    if (fused_) {
+      Tensor logits = room_for_logits(batch);
+      fused_->evaluate(batch, logits.f32().data());
+      return logits;
+    }
     const at::NoGradGuard guard;
     return copy_of(family_->logits(batch));
   }
@@ -171,12 +178,20 @@ class TorchLearner final : public Learner {
   Scores score(const data::Batch& batch, Tensor* logits_out) {
     use_one_thread();
     const std::int64_t* labels = labels_of(batch);
+    if (fused_) {
+      if (logits_out == nullptr) return fused_->evaluate(batch, nullptr);
+      *logits_out = room_for_logits(batch);
+      return fused_->evaluate(batch, logits_out->f32().data());
+    }
     const at::NoGradGuard guard;
     const at::Tensor logits = family_->logits(batch);
     if (logits_out != nullptr) *logits_out = copy_of(logits);
     const loops::CrossEntropy result = loops::cross_entropy(
         logits.size(0), logits.size(1), logits.data_ptr<float>(), labels, data::kIgnore);
     return {result.loss_sum, result.correct, result.count};
+  }
+  Tensor room_for_logits(const data::Batch& batch) const {
+    return Tensor::zeros(DType::f32, {batch.at("tokens").shape[0], fused_->classes()});
   }
   static double mean(const Scores& scores) {
     // A batch may have nothing to predict (texts whose answers were all cut off): no loss, no step.
@@ -197,6 +212,7 @@ class TorchLearner final : public Learner {
   std::optional<PartRunner> parts_;  // of a PartedFamily
   std::multimap<std::string, std::string> modules_;
   Builder::Flat flat_;
+  std::unique_ptr<FusedStep> fused_;  // where the family has one for this model
   std::vector<Adapted> adapted_;
   Prefix prefix_;
   std::shared_ptr<Noise> noise_;

@@ -9,8 +9,11 @@ using Catch::Matchers::Contains;
 
 namespace {
 
+// Parts run by the operators; fused_test.cpp compares the fused step with those.
 learn::LearnerSpec spec_of(const test::Pair& pair) {
-  return test::spec(pair.model, pair.adapter, test::info_for(pair.model));
+  learn::LearnerSpec spec = test::spec(pair.model, pair.adapter, test::info_for(pair.model));
+  spec.fused = false;
+  return spec;
 }
 std::unique_ptr<learn::Learner> make(const std::string& model, const std::string& adapter) {
   return learn::make_factory(spec_of({model, adapter}))->make();

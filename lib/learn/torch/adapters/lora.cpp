@@ -18,6 +18,10 @@ class Update final : public Delta {
   at::Tensor merged(const at::Tensor& weight) const override {
     return pair_.added_to(weight).to(at::kFloat);
   }
+  std::optional<Pair> pair() const override {
+    if (pair_.dropout > 0) return std::nullopt;
+    return Pair{pair_.a, pair_.b, pair_.scale};
+  }
 
  private:
   LowRank pair_;

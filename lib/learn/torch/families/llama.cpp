@@ -3,16 +3,21 @@
 // attention, SwiGLU, tied or untied output. Parameter names of HF's LlamaForCausalLM. Soft prompt
 // tokens stand in front of the text and take the first positions.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "learn/torch/convert.hpp"
 #include "learn/torch/families/families.hpp"
+#include "learn/torch/llama_step.hpp"
 #include "learn/torch/ops.hpp"
 
 namespace fedctl::learn {
 namespace {
 
 constexpr double kEmbeddingDeviation = 0.02;  // HF's initializer_range
+// The fused step takes the weights of a layer, or of the output, through the cache once for every
+// 32 tokens; past this it is no faster than LibTorch's products (docs/models.md).
+constexpr std::int64_t kFusedBytesMax = 2 << 20;
 
 struct Dimensions {
   std::int64_t width, hidden, depth, heads, kv_heads, head_width, vocabulary, context;
@@ -76,6 +81,23 @@ Dimensions read_dimensions(const LearnerSpec& spec, const Checkpoint* file) {
   return d;
 }
 
+// Windows for the fused step.
+StepVector window(const at::Tensor& parameter) {
+  return {parameter.data_ptr<float>(),
+          parameter.requires_grad() ? parameter.grad().data_ptr<float>() : nullptr};
+}
+StepLinear window(const at::Tensor& weight, const Delta* delta) {
+  std::optional<StepPair> pair;
+  if (delta != nullptr) {
+    const Delta::Pair found = delta->pair().value();
+    const StepVector a = window(found.a), b = window(found.b);
+    pair = {a.values,   b.values,        a.gradient,
+            b.gradient, found.a.size(0), static_cast<float>(found.scale)};
+  }
+  const StepVector values = window(weight);
+  return {weight.size(0), weight.size(1), values.values, values.gradient, pair};
+}
+
 // x + attention(norm x), then x + mlp(norm x); one row a token.
 struct Block {
   at::Tensor attention_norm, mlp_norm;
@@ -105,6 +127,17 @@ struct Block {
     const at::Tensor z = output.onto(x, mixed);
     const at::Tensor w = ops::rms_norm(z, mlp_norm, eps);
     return down.onto(z, ops::swiglu(gate(w), up(w)));
+  }
+
+  std::array<const AdaptableLinear*, 7> layers() const {
+    return {&query, &key, &value, &output, &gate, &up, &down};
+  }
+  StepLayer windows() const {
+    const auto linear = [](const AdaptableLinear& layer) {
+      return window(layer.weight, layer.delta.get());
+    };
+    return {window(attention_norm), window(mlp_norm), linear(query), linear(key), linear(value),
+            linear(output),         linear(gate),     linear(up),    linear(down)};
   }
 };
 
@@ -190,7 +223,42 @@ class Llama final : public PartedFamily {
 
   const char* task_type() const override { return "CAUSAL_LM"; }
 
+  // Whether it is used is decided by the model alone, because it decides the last bits.
+  std::unique_ptr<FusedStep> fused() const override {
+    if (!small_enough()) return nullptr;
+    const auto fits = [](const AdaptableLinear& layer) {
+      return layer.weight.scalar_type() == at::kFloat && (!layer.delta || layer.delta->pair());
+    };
+    if (prompt_.defined() || prefix_.tokens > 0) return nullptr;
+    for (const Block& block : blocks_) {
+      if (!std::ranges::all_of(block.layers(), [&](auto* layer) { return fits(*layer); })) {
+        return nullptr;
+      }
+    }
+    StepModel model{d_.width,
+                    d_.hidden,
+                    d_.heads,
+                    d_.kv_heads,
+                    d_.head_width,
+                    d_.vocabulary,
+                    static_cast<float>(d_.eps),
+                    d_.theta,
+                    window(embedding_),
+                    {},
+                    window(norm_),
+                    window(output_, nullptr)};
+    for (const Block& block : blocks_) model.layers.push_back(block.windows());
+    return std::make_unique<LlamaStep>(std::move(model));
+  }
+
  private:
+  bool small_enough() const {
+    const std::int64_t attention = 2 * (d_.heads + d_.kv_heads) * d_.head_width * d_.width;
+    const std::int64_t largest =
+        std::max(attention + 3 * d_.hidden * d_.width, d_.vocabulary * d_.width);
+    return largest * static_cast<std::int64_t>(sizeof(float)) <= kFusedBytesMax;
+  }
+
   // Cosine and sine of position * theta^(-2 i / head_width) for all positions below `length`,
   // doubled as longer texts come: a context may be far longer than any text. A prefix takes the
   // first positions and is not rotated, as PEFT's.
