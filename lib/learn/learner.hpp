@@ -54,6 +54,8 @@ class Learner {
   // The loss of loss_and_gradient() from now on: (1 - share) of the target on the label and `share`
   // spread over all classes. A learner without classes takes no notice.
   virtual void set_label_smoothing(double share) { static_cast<void>(share); }
+  // Threads below the next calls, for learners that can use more than one.
+  virtual void set_threads(std::size_t count) { static_cast<void>(count); }
   // Where loss_and_gradient() draws from (dropout), from now on. A learner that draws nothing takes
   // no notice.
   virtual void set_noise(const Rng& rng) { static_cast<void>(rng); }

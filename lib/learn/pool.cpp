@@ -58,14 +58,22 @@ LearnerPool::Lease LearnerPool::acquire() {
   std::unique_lock lock(mutex_);
   returned_.wait(lock, [&] { return !idle_.empty() || made_ < count_max_; });
   if (idle_.empty()) {
-    std::unique_ptr<Learner> made =
-        factory_->make();  // under the lock: factories need not be reentrant
+    idle_.push_back(factory_->make());  // under the lock: factories need not be reentrant
     ++made_;
-    return {*this, std::move(made)};
   }
   std::unique_ptr<Learner> learner = std::move(idle_.back());
   idle_.pop_back();
+  learner->set_threads(threads_each_);
   return {*this, std::move(learner)};
+}
+
+void LearnerPool::share_cores(std::size_t count_max, std::size_t threads_each) {
+  const std::scoped_lock lock(mutex_);
+  FEDCTL_ASSERT(count_max > 0 && idle_.size() == made_);
+  count_max_ = count_max;
+  threads_each_ = threads_each;
+  idle_.resize(std::min(idle_.size(), count_max));
+  made_ = idle_.size();
 }
 
 Scores evaluate(LearnerPool& pool, std::span<const float> weights, const data::Dataset& data,

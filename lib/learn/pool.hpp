@@ -37,10 +37,13 @@ class LearnerPool {
   Lease acquire();  // blocks while all are lent
 
   std::size_t count_max() const { return count_max_; }
+  // From now on so many learners (> 0) with so many threads each. Precondition: none is lent.
+  void share_cores(std::size_t count_max, std::size_t threads_each);
 
  private:
   std::unique_ptr<LearnerFactory> factory_;
   std::size_t count_max_;
+  std::size_t threads_each_ = 1;
   std::mutex mutex_;
   std::condition_variable returned_;
   std::vector<std::unique_ptr<Learner>> idle_;

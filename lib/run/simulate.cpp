@@ -7,6 +7,7 @@
 
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
+#include "run/core_use.hpp"
 #include "run/keeper.hpp"
 #include "run/simulated_clients.hpp"
 
@@ -39,6 +40,7 @@ int simulate(const RunOptions& options) {
   ServerRun run(options, "simulate");
   Job& job = run.job();
   make_folder(options.save_updates);
+  run.printer().detail(share_cores(job).text());
 
   FirstError error;
   asio::thread_pool pool(job.learners->count_max());  // outlives all that has a seat in it

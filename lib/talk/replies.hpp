@@ -40,7 +40,8 @@ class Replies {
   // Bytes of tensors in memory, and whether that is all of them: replies stay where they are then.
   std::size_t bytes() const { return bytes_; }
   bool in_memory() const {
-    return std::ranges::none_of(entries_, [](const auto& entry) { return entry.second.region; });
+    return std::ranges::none_of(entries_,
+                                [](const auto& entry) { return entry.second.region != nullptr; });
   }
 
   // False if there is one of this peer. Throws RunDirectoryError if the disk cannot take it.

@@ -32,14 +32,13 @@ bool prepare_process() {
   return true;
 }
 
-// Parallelism is one learner per worker; more threads below would fight for the same cores. OpenMP
-// keeps the count per thread, so every thread that calls a learner says so once.
-void use_one_thread() {
-  static const thread_local bool kDone = [] {
-    at::set_num_threads(1);
-    return true;
-  }();
-  static_cast<void>(kDone);
+// Parallelism is one learner per worker, as a rule; more threads below would fight for the same
+// cores. OpenMP keeps the count per thread, so every thread that calls a learner says it.
+void use_threads(std::size_t count) {
+  static thread_local std::size_t set = 0;
+  if (set == count) return;
+  at::set_num_threads(static_cast<int>(count));
+  set = count;
 }
 
 Frozen frozen_of(const Base& base) {
@@ -92,7 +91,7 @@ class TorchLearner final : public Learner {
   double loss(const data::Batch& batch) override { return mean(evaluate(batch)); }
 
   double loss_and_gradient(const data::Batch& batch) override {
-    use_one_thread();
+    use_threads(threads_);
     const std::int64_t* labels = labels_of(batch);
     flat_.gradient.zero_();
     if (fused_) return mean(fused_->loss_and_gradient(batch, smoothing_));
@@ -105,6 +104,7 @@ class TorchLearner final : public Learner {
     return mean({result.loss_sum, result.correct, result.count});
   }
 
+  void set_threads(std::size_t count) override { threads_ = count; }
   void set_noise(const Rng& rng) override {
     noise_stream_ = rng;
     passes_ = 0;
@@ -118,7 +118,7 @@ class TorchLearner final : public Learner {
 
   std::int64_t context() const override { return family_->context(); }
   Tensor logits(const data::Batch& batch) override {
-    use_one_thread();
+    use_threads(threads_);
     family_->check(batch);
     if (fused_) {
       Tensor logits = room_for_logits(batch);
@@ -134,7 +134,7 @@ class TorchLearner final : public Learner {
   }
 
   TensorMap forward(std::string_view part, const TensorMap& inputs) override {
-    use_one_thread();
+    use_threads(threads_);
     if (adapter_->has_dropout()) {
       throw ConfigError("adapter.dropout is set, but the parts of a model are run without dropout",
                         "leave it out where the model is split");
@@ -143,7 +143,7 @@ class TorchLearner final : public Learner {
   }
 
   TensorMap backward(std::string_view part, const TensorMap& output_gradients) override {
-    use_one_thread();
+    use_threads(threads_);
     return parts_ ? parts_->backward(part, output_gradients)
                   : Learner::backward(part, output_gradients);
   }
@@ -176,7 +176,7 @@ class TorchLearner final : public Learner {
     return logits;
   }
   Scores score(const data::Batch& batch, Tensor* logits_out) {
-    use_one_thread();
+    use_threads(threads_);
     const std::int64_t* labels = labels_of(batch);
     if (fused_) {
       if (logits_out == nullptr) return fused_->evaluate(batch, nullptr);
@@ -219,6 +219,7 @@ class TorchLearner final : public Learner {
   Rng noise_stream_{0};
   std::int64_t passes_ = 0;  // since set_noise()
   double smoothing_ = 0;
+  std::size_t threads_ = 1;
 };
 
 class TorchFactory final : public LearnerFactory {
@@ -226,7 +227,7 @@ class TorchFactory final : public LearnerFactory {
   // Builds the model once, which fills the base and finds all that does not fit; after that the
   // base is only read, by any thread.
   explicit TorchFactory(const LearnerSpec& spec) : shared_(std::make_shared<Shared>()) {
-    use_one_thread();
+    use_threads(1);
     const std::string& path = dynamic_cast<const ModelOptions&>(*spec.model.options).path;
     Shared& s = *shared_;
     s.spec = spec;
@@ -256,7 +257,7 @@ class TorchFactory final : public LearnerFactory {
   }
 
   std::unique_ptr<Learner> make() override {
-    use_one_thread();
+    use_threads(1);
     return std::make_unique<TorchLearner>(shared_);
   }
 
