@@ -4,8 +4,8 @@
 
 #include <array>
 #include <boost/asio/steady_timer.hpp>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 
@@ -93,7 +93,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     talk::SharedFrame frame;
     std::size_t skip = 0;
   };
-  std::deque<Waiting> queue_;
+  std::list<Waiting> queue_;  // no memory while empty
   TimePoint alive_;
   std::size_t partial_ = 0;  // bytes of the frame being read
   std::string reason_;
