@@ -23,6 +23,19 @@ class Aggregator {
  public:
   virtual ~Aggregator() = default;
   virtual void combine(std::span<const Contribution> in, std::span<float> out) = 0;
+
+  // The same for contributions that come one by one and are gone afterwards: bit for bit what
+  // combine() makes of them.
+  class Running {
+   public:
+    virtual ~Running() = default;
+    // Precondition: as long as the others, sorted by peer.
+    virtual void add(const Contribution& next) = 0;
+    // Once, with at least one added.
+    virtual void finish(std::span<float> out) = 0;
+  };
+  // For vectors of `count`. Unless a rule knows better, Running keeps a copy of every contribution.
+  virtual std::unique_ptr<Running> start(std::size_t count);
 };
 
 struct AggregatorEntry {

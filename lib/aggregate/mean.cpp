@@ -3,7 +3,8 @@
 // algorithm 1: weights are example counts). Linear. One client that lies moves it anywhere.
 //
 // The sums are in double and in peer order, so the result is the same wherever it is computed and
-// equal inputs come out unchanged. Cost: O(clients * count), 8 KiB of scratch.
+// equal inputs come out unchanged. Cost: O(clients * count), 8 KiB of scratch; one by one 8 bytes a
+// value.
 
 #include <algorithm>
 #include <array>
@@ -14,8 +15,30 @@
 namespace fedctl::aggregate {
 namespace {
 
+class RunningMean final : public Aggregator::Running {
+ public:
+  explicit RunningMean(std::size_t count) : sums_(count) {}
+  void add(const Contribution& next) override {
+    FEDCTL_ASSERT(next.weight > 0 && next.values.size() == sums_.size());
+    total_ += next.weight;
+    const float* const values = next.values.data();
+    for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += next.weight * values[i];
+  }
+  void finish(std::span<float> out) override {
+    FEDCTL_ASSERT(total_ > 0 && out.size() == sums_.size());
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(sums_[i] / total_);
+  }
+
+ private:
+  std::vector<double> sums_;
+  double total_ = 0;
+};
+
 class Mean final : public Aggregator {
  public:
+  std::unique_ptr<Running> start(std::size_t count) override {
+    return std::make_unique<RunningMean>(count);
+  }
   void combine(std::span<const Contribution> in, std::span<float> out) override {
     FEDCTL_ASSERT(!in.empty());
     double total = 0;

@@ -1,6 +1,31 @@
+#include <deque>
+
 #include "aggregate/aggregator.hpp"
 
 namespace fedctl::aggregate {
+namespace {
+
+// For rules that must see all at once.
+class Gathering final : public Aggregator::Running {
+ public:
+  explicit Gathering(Aggregator& rule) : rule_(rule) {}
+  void add(const Contribution& next) override {
+    values_.emplace_back(next.values.begin(), next.values.end());
+    all_.push_back({next.from, next.weight, values_.back()});
+  }
+  void finish(std::span<float> out) override { rule_.combine(all_, out); }
+
+ private:
+  Aggregator& rule_;
+  std::deque<std::vector<float>> values_;
+  std::vector<Contribution> all_;
+};
+
+}  // namespace
+
+std::unique_ptr<Aggregator::Running> Aggregator::start(std::size_t) {
+  return std::make_unique<Gathering>(*this);
+}
 
 #define AGGREGATOR(name) AggregatorEntry name();
 #include "aggregate/aggregators.def"

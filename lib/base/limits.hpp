@@ -23,8 +23,14 @@ inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
 inline constexpr std::int64_t kClientsMax = 1'000'000;
 inline constexpr std::int64_t kExamplesMax = 1'000'000'000'000;  // that a client trains on
 inline constexpr std::size_t kMailboxDepthMax = 64;  // envelopes a peer may have undelivered
-inline constexpr std::size_t kWaitingBytesMax = std::size_t{256}
-                                                << 20;  // of all peers, undelivered
+inline constexpr std::size_t kWaitingBytesMax = std::size_t{16}
+                                                << 20;  // the same; one may exceed it
+inline constexpr std::size_t kWaitingInMemoryMax = std::size_t{64} << 20;  // of all peers
+// Memory for what is as large as a model, times the number of clients; the rest is on disk.
+inline constexpr std::size_t kFrameBytesInMemory = std::size_t{16} << 10;  // of one being read
+inline constexpr std::size_t kReadBytes = std::size_t{64} << 10;           // at a time, behind it
+inline constexpr std::size_t kHeardBytesMax = std::size_t{8} << 20;  // received, and not taken yet
+inline constexpr std::size_t kRepliesBytesMax = std::size_t{4} << 20;  // of a round's answers
 inline constexpr int kHoldMs = 20;  // between looks whether one may be read from again
 inline constexpr std::size_t kStrangersMax = 256;  // connections without a hello yet
 inline constexpr std::ptrdiff_t kStrangersPerAddressMax = 128;

@@ -14,13 +14,15 @@ constexpr double kNorm = 4;
 constexpr std::int64_t kValuesMax = std::int64_t{1} << 28;  // 1 GiB of targets
 
 struct QuadraticTargetsOptions final : config::Options {
-  std::int64_t rows = 24, cols = 32, rank = 4, clients = 6;
+  std::int64_t rows = 24, cols = 32, rank = 4, clients = 6, distinct = 0;
   double heterogeneity = 1;
   void fields(config::Fields& fields) override {
     fields.integer("rows", rows, {1, 1 << 14}, "rows of the target matrix");
     fields.integer("cols", cols, {1, 1 << 14}, "columns of the target matrix");
     fields.integer("rank", rank, {1, 1 << 10}, "rank of the common part");
     fields.integer("clients", clients, {1, 1'000'000}, "owners, one example each");
+    fields.integer("distinct", distinct, {0, 1'000'000},
+                   "matrices among them, dealt out in turn; 0: each its own");
     fields.real("heterogeneity", heterogeneity, {.min = 0, .max = 1e3},
                 "size of the clients' own parts against the common one");
   }
@@ -28,10 +30,15 @@ struct QuadraticTargetsOptions final : config::Options {
 
 class Targets final : public Dataset {
  public:
-  Targets(std::vector<float> values, std::size_t width, const char* owner, DatasetInfo info)
-      : values_(std::move(values)), width_(width), owner_(owner), info_(std::move(info)) {}
+  Targets(std::vector<float> values, std::size_t width, std::size_t size, const char* owner,
+          DatasetInfo info)
+      : values_(std::move(values)),
+        width_(width),
+        size_(size),
+        owner_(owner),
+        info_(std::move(info)) {}
   const DatasetInfo& info() const override { return info_; }
-  std::size_t size() const override { return values_.size() / width_; }
+  std::size_t size() const override { return size_; }
   std::int64_t label(std::size_t) const override { return 0; }
   std::size_t length(std::size_t) const override { return 1; }
   std::string field(std::size_t index) const override { return owner_ + std::to_string(index); }
@@ -39,7 +46,8 @@ class Targets final : public Dataset {
     Tensor target = Tensor::zeros(
         DType::f32, {static_cast<std::int64_t>(indices.size()), static_cast<std::int64_t>(width_)});
     for (std::size_t i = 0; i < indices.size(); ++i) {
-      std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(indices[i] * width_), width_,
+      const std::size_t at = indices[i] * width_ % values_.size();
+      std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(at), width_,
                   target.f32().begin() + static_cast<std::ptrdiff_t>(i * width_));
     }
     Batch batch;
@@ -49,7 +57,7 @@ class Targets final : public Dataset {
 
  private:
   std::vector<float> values_;
-  std::size_t width_;
+  std::size_t width_, size_;
   std::string owner_;
   DatasetInfo info_;
 };
@@ -105,17 +113,19 @@ Source open_targets(const config::Options& given, const Rng& rng) {
                       std::to_string(options.rows) + " x " + std::to_string(options.cols) +
                       " has at most " + std::to_string(std::min(options.rows, options.cols)));
   }
-  if (options.clients > kValuesMax / (options.rows * options.cols)) {
+  const std::int64_t distinct =
+      options.distinct > 0 ? std::min(options.distinct, options.clients) : options.clients;
+  if (distinct > kValuesMax / (options.rows * options.cols)) {
     throw ConfigError("data.rows x data.cols x data.clients is more than " +
                           std::to_string(kValuesMax) + " values",
-                      "lower one of them");
+                      "lower one of them, or set data.distinct");
   }
   const auto rows = static_cast<std::size_t>(options.rows),
              cols = static_cast<std::size_t>(options.cols);
   const std::size_t width = rows * cols;
   const std::vector<double> common =
       low_rank(rows, cols, static_cast<std::size_t>(options.rank), rng.stream("common"));
-  const auto own = differences(static_cast<std::size_t>(options.clients), width,
+  const auto own = differences(static_cast<std::size_t>(distinct), width,
                                options.heterogeneity * kNorm, rng.stream("own"));
   std::vector<float> train, test(common.begin(), common.end());
   train.reserve(own.size() * width);
@@ -125,8 +135,9 @@ Source open_targets(const config::Options& given, const Rng& rng) {
   DatasetInfo info;
   info.task = Task::regress;
   info.input_shape = {static_cast<std::int64_t>(width)};
-  return {std::make_unique<Targets>(std::move(train), width, "client ", info),
-          std::make_unique<Targets>(std::move(test), width, "test ", info)};
+  return {std::make_unique<Targets>(std::move(train), width,
+                                    static_cast<std::size_t>(options.clients), "client ", info),
+          std::make_unique<Targets>(std::move(test), width, 1, "test ", info)};
 }
 
 }  // namespace

@@ -12,13 +12,17 @@ namespace {
 
 class Quadratic final : public Learner {
  public:
-  explicit Quadratic(std::size_t dimension) : weights_(dimension), gradient_(dimension) {
+  explicit Quadratic(std::size_t dimension) : weights_(dimension) {
     layout_.add("w", "base", {static_cast<std::int64_t>(dimension)});
   }
 
   const Layout& layout() const override { return layout_; }
   std::span<float> weights() override { return weights_; }
-  std::span<float> gradient() override { return gradient_; }
+  // Memory for it is taken with its first use: a server only evaluates.
+  std::span<float> gradient() override {
+    gradient_.resize(weights_.size());
+    return gradient_;
+  }
 
   double loss(const data::Batch& batch) override {
     const Scores scores = evaluate(batch);
@@ -28,10 +32,11 @@ class Quadratic final : public Learner {
   double loss_and_gradient(const data::Batch& batch) override {
     const std::span<const float> targets = targets_of(batch);
     const std::size_t count = targets.size() / weights_.size();
+    const std::span<float> slope = gradient();
     for (std::size_t i = 0; i < weights_.size(); ++i) {
       double sum = 0;
       for (std::size_t n = 0; n < count; ++n) sum += targets[n * weights_.size() + i];
-      gradient_[i] = static_cast<float>(weights_[i] - sum / static_cast<double>(count));
+      slope[i] = static_cast<float>(weights_[i] - sum / static_cast<double>(count));
     }
     return loss(batch);
   }

@@ -72,15 +72,19 @@ std::optional<Message> AveragingServer::blank(const ServerContext& ctx) const {
 
 RoundServer::Merged AveragingServer::merge(std::int64_t, const Replies& replies,
                                            ServerContext& ctx) {
-  std::vector<aggregate::Contribution> contributions;
+  task_.reset();  // everyone has it who answered
+  task_round_ = 0;
   Merged merged;
-  for (const auto& [peer, reply] : replies) {
-    const std::int64_t examples = add_report(merged, reply);
-    contributions.push_back({peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
+  std::vector<float> delta(ctx.weights.size());
+  {
+    const auto sum = ctx.aggregator.start(delta.size());
+    for (const auto& [peer, reply] : replies) {
+      const std::int64_t examples = add_report(merged, reply);
+      sum->add({peer, static_cast<double>(examples), reply.tensors.at("delta").f32()});
+    }
+    sum->finish(delta);
   }
   finish(merged);
-  std::vector<float> delta(ctx.weights.size());
-  ctx.aggregator.combine(contributions, delta);
   optimizer_->step(ctx.weights, delta);
   return merged;
 }

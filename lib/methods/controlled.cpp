@@ -38,20 +38,20 @@ class ControlledServer final : public RoundServer {
   }
 
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
-    std::vector<aggregate::Contribution> contributions;
+    const auto sum = ctx.aggregator.start(ctx.weights.size());
     Merged merged;
     double path = 0;
     for (const auto& [peer, reply] : replies) {
       const wire::Expect update(reply, "update");
       add_report(merged, reply);
-      contributions.push_back({peer, 1, reply.tensors.at("increment").f32()});
+      sum->add({peer, 1, reply.tensors.at("increment").f32()});
       path += update.real("path");
       used_.add(peer);
     }
     finish(merged);
     const auto answered = static_cast<double>(replies.size());
     std::vector<float> mean(ctx.weights.size());
-    ctx.aggregator.combine(contributions, mean);
+    sum->finish(mean);
     const double step = lr_ * path / answered;
     const double share = answered / static_cast<double>(ctx.plan.clients);
     for (std::size_t i = 0; i < mean.size(); ++i) {

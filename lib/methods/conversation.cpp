@@ -9,7 +9,8 @@ namespace {
 
 // What the answer leads to; a fault in it is noted in `answers`.
 std::optional<Message> follow(const talk::Envelope& envelope, const NextQuestion& next,
-                              std::int64_t step, TimePoint at, talk::Answers& answers) {
+                              const talk::Inspect& inspect, std::int64_t step, TimePoint at,
+                              talk::Answers& answers) {
   const auto reject = [&](const std::string& reason) {
     answers.rejected.emplace(envelope.from, reason);
     answers.arrived.emplace(envelope.from, at);
@@ -25,6 +26,7 @@ std::optional<Message> follow(const talk::Envelope& envelope, const NextQuestion
       throw ProtocolError("more than " + std::to_string(kStepsMax) + " answers in a round");
     }
     if (question) return question;
+    if (inspect) inspect(envelope.from, answer);
     answers.replies.emplace(envelope.from, answer);
     answers.arrived.emplace(envelope.from, at);
   } catch (const ProtocolError& error) {
@@ -38,8 +40,9 @@ std::optional<Message> follow(const talk::Envelope& envelope, const NextQuestion
 }  // namespace
 
 Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk::Requests& requests,
-                                  TimePoint until, NextQuestion next) {
+                                  TimePoint until, NextQuestion next, talk::Inspect inspect) {
   talk::Answers answers;
+  answers.replies = Replies(net.scratch());
   std::map<PeerId, std::int64_t> open;  // the step that has no answer yet
   for (const auto& [peer, request] : requests) {
     open.emplace(peer, 0);
@@ -75,7 +78,8 @@ Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk:
     } else if (at == open.end() || envelope->exchange != step_exchange(round, at->second)) {
       answers.late.push_back({std::move(*envelope), net.now()});
     } else {
-      std::optional<Message> question = follow(*envelope, next, at->second, net.now(), answers);
+      std::optional<Message> question =
+          follow(*envelope, next, inspect, at->second, net.now(), answers);
       if (!question) {
         open.erase(at);
         continue;

@@ -74,17 +74,17 @@ class DilocoServer final : public RoundServer {
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
     const std::size_t p = rota_.of_round(round);
     const Fragment& fragment = rota_.fragment(p);
-    std::vector<aggregate::Contribution> contributions;
+    const auto sum = ctx.aggregator.start(fragment.size());
     Merged merged;
     for (const auto& [peer, reply] : replies) {
       const std::int64_t examples = add_report(merged, reply);
-      contributions.push_back(
+      sum->add(
           {peer, static_cast<double>(examples), reply.tensors.at(Rota::named("delta", p)).f32()});
       answered_[peer] = round;
     }
     finish(merged);
     std::vector<float> delta(fragment.size());
-    ctx.aggregator.combine(contributions, delta);
+    sum->finish(delta);
     outer_.step(fragment, delta, ctx.weights);
     return merged;
   }

@@ -92,24 +92,23 @@ class EControlServer final : public RoundServer {
   }
 
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
-    std::map<PeerId, std::vector<float>> begun;
-    std::vector<aggregate::Contribution> contributions;
+    const auto sum = ctx.aggregator.start(mean_.size());
     Merged merged;
     double path = 0;
     for (const auto& [peer, reply] : replies) {
       add_report(merged, reply);
       path += wire::Expect(reply, "update").real("path");
-      const bool starting = starts(peer);
-      if (starting) begun.emplace(peer, start_in(reply, mean_.size()));
-      contributions.push_back({peer, 1,
-                               starting ? std::span<const float>(begun.at(peer))
-                                        : reply.tensors.at("difference").f32()});
+      if (starts(peer)) {
+        sum->add({peer, 1, start_in(reply, mean_.size())});
+      } else {
+        sum->add({peer, 1, reply.tensors.at("difference").f32()});
+      }
       used_.add(peer);
     }
     finish(merged);
     const auto answered = static_cast<double>(replies.size());
     std::vector<float> moved(mean_.size());
-    ctx.aggregator.combine(contributions, moved);
+    sum->finish(moved);
     const double share = answered / static_cast<double>(ctx.plan.clients);
     const double step = lr_ * path / answered;
     for (std::size_t i = 0; i < mean_.size(); ++i) {

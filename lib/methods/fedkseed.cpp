@@ -58,19 +58,17 @@ class FedkseedServer final : public RoundServer {
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
-    std::vector<std::vector<float>> sums;
-    std::vector<aggregate::Contribution> contributions;
+    const auto sum = ctx.aggregator.start(space_.count());
     Merged merged;
     for (const auto& [peer, reply] : replies) {
       const std::int64_t examples = add_report(merged, reply);
-      sums.push_back(sums_in(reply, space_));
-      contributions.push_back({peer, static_cast<double>(examples), sums.back()});
+      sum->add({peer, static_cast<double>(examples), sums_in(reply, space_)});
       known_[peer] = round - 1;
       if (space_.options.pro) remember_magnitudes(slopes_in(reply, space_));
     }
     finish(merged);
     std::vector<float> mean(space_.count());
-    ctx.aggregator.combine(contributions, mean);
+    sum->finish(mean);
     for (std::size_t j = 0; j < mean.size(); ++j) {
       if (mean[j] == 0) continue;
       sums_[j] += mean[j];

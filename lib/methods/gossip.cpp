@@ -50,18 +50,19 @@ class GossipServer final : public RoundServer {
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
     Merged merged;
     talk::Traffic& peers = merged.peers.emplace();
-    std::vector<aggregate::Contribution> models;
+    std::unique_ptr<aggregate::Aggregator::Running> models;
+    if (watched(round, ctx.plan)) models = ctx.aggregator.start(ctx.weights.size());
     for (const auto& [peer, reply] : replies) {
       add_report(merged, reply);
       const wire::Expect update(reply, "update");
       for (const auto& [name, part] : kParts) {
         peers.*part += static_cast<std::uint64_t>(update.integer(name, 0, kBytesMax));
       }
-      if (watched(round, ctx.plan)) models.push_back({peer, 1, reply.tensors.at("weights").f32()});
+      if (models) models->add({peer, 1, reply.tensors.at("weights").f32()});
       known_[peer] = round;
     }
     finish(merged);
-    if (!models.empty()) ctx.aggregator.combine(models, ctx.weights);
+    if (models) models->finish(ctx.weights);
     return merged;
   }
 

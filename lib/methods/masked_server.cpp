@@ -94,18 +94,18 @@ class Masking {
   talk::Requests take_words(talk::Answers& answers, std::size_t count) {
     sums_.assign(count, 0);
     const std::uint32_t keep = form_.bits() == 32 ? ~0U : (1U << form_.bits()) - 1;
-    for (auto at = answers.replies.begin(); at != answers.replies.end();) {
+    answers.replies.keep_if([&](PeerId id, const Message& reply) {
       try {
-        require_work(at->second);
-        const std::vector<std::uint32_t> words = form_.unpack(bytes_in(at->second, "words"), count);
+        require_work(reply);
+        const std::vector<std::uint32_t> words = form_.unpack(bytes_in(reply, "words"), count);
         for (std::size_t i = 0; i < count; ++i) sums_[i] = (sums_[i] + words[i]) & keep;
-        parties_.at(at->first).masked = true;
-        ++at;
+        parties_.at(id).masked = true;
+        return true;
       } catch (const Error& error) {
-        answers.rejected.emplace(at->first, error.what());
-        at = answers.replies.erase(at);
+        answers.rejected.emplace(id, error.what());
+        return false;
       }
-    }
+    });
     talk::Requests requests;
     for (const auto& [id, party] : parties_) {
       if (!party.masked) continue;

@@ -159,15 +159,17 @@ class RoundServer : public ServerMethod {
   };
   // The message for one peer; the same pointer for all peers of a broadcast.
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
-  // Throws ProtocolError if the reply cannot be used; the round goes on without it.
+  // As a reply comes. Throws ProtocolError if it cannot be used; the round goes on without it.
   virtual void inspect(PeerId from, const Message& reply, const ServerContext& ctx) = 0;
   // An update as merge() takes it, with zeros, for methods that only need the mean of the updates
   // weighted by examples; with secure aggregation merge() is given that one, under any client's id.
   virtual std::optional<Message> blank(const ServerContext&) const { return std::nullopt; }
   // Puts the questions and gathers the answers. For methods that go on talking with a client within
-  // a round; what Answers says of peers holds at the end.
+  // a round; what Answers says of peers holds at the end. `inspect` is called with every answer
+  // that is to be merged.
   virtual Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, std::int64_t round,
-                                       const talk::Requests& requests, TimePoint until);
+                                       const talk::Requests& requests, TimePoint until,
+                                       talk::Inspect inspect);
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
@@ -176,8 +178,6 @@ class RoundServer : public ServerMethod {
 
  private:
   Task<RoundReport> conduct(Endpoint& net, ServerContext& ctx, std::int64_t round);
-  // Replies that may be merged; the others are moved to answers.rejected.
-  void inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx);
 
   std::optional<TimePoint> closed_;  // the end of the round before
 };

@@ -1,6 +1,7 @@
 #include "methods/detail/replay.hpp"
 
 #include <algorithm>
+#include <deque>
 
 #include "codec/detail/positions.hpp"
 #include "methods/detail/inspection.hpp"
@@ -92,11 +93,13 @@ class ReplayServer final : public RoundServer {
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
     replica_.weights = ctx.weights;
+    std::deque<Bytes> measured;  // a reply is there until the next one
     Answers answers;
     Merged merged;
     for (const auto& [peer, reply] : replies) {
       add_report(merged, reply);
-      answers.emplace(peer, bytes_in(reply, "measured"));
+      const ByteView numbers = bytes_in(reply, "measured");
+      answers.emplace(peer, measured.emplace_back(numbers.begin(), numbers.end()));
       known_[peer] = round - 1;
     }
     finish(merged);

@@ -14,7 +14,7 @@ namespace {
 // needs.
 Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
   const TimePoint start = net.now();
-  const auto present = [&] { return static_cast<std::int64_t>(net.peers().size()); };
+  const auto present = [&] { return static_cast<std::int64_t>(net.peer_count()); };
   const auto await_until = [&net, present](std::int64_t wanted, TimePoint until) -> Task<void> {
     while (present() < wanted) {
       const std::optional<talk::Envelope> envelope = co_await net.receive(until);
@@ -113,31 +113,15 @@ std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng r
 }
 
 Task<talk::Answers> RoundServer::converse(Endpoint& net, ServerContext&, std::int64_t round,
-                                          const talk::Requests& requests, TimePoint until) {
-  return talk::ask(net, static_cast<ExchangeId>(round), requests, until);
+                                          const talk::Requests& requests, TimePoint until,
+                                          talk::Inspect inspect) {
+  return talk::ask(net, static_cast<ExchangeId>(round), requests, until, std::move(inspect));
 }
 
 Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
   for (std::int64_t round = ctx.first_round; round <= ctx.plan.rounds; ++round) {
     const RoundReport report = co_await conduct(net, ctx, round);
     if (!ctx.sink.commit(report, *this)) co_return;
-  }
-}
-
-void RoundServer::inspect_all(talk::Answers& answers, RoundReport& report, ServerContext& ctx) {
-  for (auto at = answers.replies.begin(); at != answers.replies.end();) {
-    try {
-      require_work(at->second);
-      inspect(at->first, at->second, ctx);
-      require_norm(at->second, ctx.plan);
-      if (const auto scores = reported_holdout(at->second)) {
-        report.client_scores.push_back(*scores);
-      }
-      ++at;
-    } catch (const ProtocolError& error) {
-      answers.rejected.emplace(at->first, error.what());
-      at = answers.replies.erase(at);
-    }
   }
 }
 
@@ -182,6 +166,13 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   }
   report.deadline_ms = deadline_s * 1e3;
   std::optional<MaskedRound> masked;
+  std::map<PeerId, learn::Scores> scores;
+  const talk::Inspect inspect_one = [&](PeerId from, const Message& answer) {
+    require_work(answer);
+    inspect(from, answer, ctx);
+    require_norm(answer, ctx.plan);
+    if (const auto reported = reported_holdout(answer)) scores.emplace(from, *reported);
+  };
   talk::Answers answers;
   if (plan.secure.on) {
     const Message like = *blank(ctx);
@@ -193,7 +184,8 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     }
     answers.silent.clear();
   } else {
-    answers = co_await converse(net, ctx, round, requests, asked + seconds(deadline_s));
+    answers =
+        co_await converse(net, ctx, round, requests, asked + seconds(deadline_s), inspect_one);
   }
   const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
   if (!masked && ctx.stragglers.adaptive() && most_are_late()) {
@@ -201,14 +193,15 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     ctx.journal.write(round, journal::Event("extend")
                                  .set("silent", answers.silent.size())
                                  .set("deadline_ms", 2 * report.deadline_ms));
-    co_await talk::wait_longer(net, exchange, requests, asked + seconds(2 * deadline_s), answers);
+    co_await talk::wait_longer(net, exchange, requests, asked + seconds(2 * deadline_s), answers,
+                               inspect_one);
     seen.extended = true;
     seen.servers_fault = most_are_late();
   }
   const TimePoint answered = net.now();
   report.train_ms = to_ms(answered - asked);
 
-  if (!masked) inspect_all(answers, report, ctx);
+  for (const auto& [peer, reported] : scores) report.client_scores.push_back(reported);
   for (const auto& [peer, reason] : answers.rejected) {
     ctx.journal.write(round, journal::Event("reject").about(peer).set("reason", reason));
   }
@@ -240,8 +233,13 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
             std::to_string(round - 1));
   }
 
+  requests.clear();  // memory for the sum
   const auto started = std::chrono::steady_clock::now();
-  if (masked) answers.replies = {{answers.replies.begin()->first, std::move(*masked->mean)}};
+  if (masked) {
+    const PeerId first = (*answers.replies.begin()).first;
+    answers.replies.clear();
+    answers.replies.emplace(first, std::move(*masked->mean));
+  }
   const std::vector<float> before = ctx.weights;
   const Merged merged = merge(round, answers.replies, ctx);
   report.examples = merged.examples;

@@ -66,11 +66,13 @@ class SfpromptServer final : public AveragingServer {
   }
 
   Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, std::int64_t round,
-                               const talk::Requests& requests, TimePoint until) override {
+                               const talk::Requests& requests, TimePoint until,
+                               talk::Inspect inspect) override {
     states_.clear();
     return converse_each(
         net, round, requests, until,
-        [this, &ctx](PeerId from, const Message& answer) { return next(from, answer, ctx); });
+        [this, &ctx](PeerId from, const Message& answer) { return next(from, answer, ctx); },
+        std::move(inspect));
   }
 
  private:

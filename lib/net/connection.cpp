@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 namespace fedctl::net {
@@ -77,9 +78,79 @@ talk::Task<void> Connection::fill(std::byte* out, std::size_t count) {
   }
 }
 
-talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* transfer) {
-  std::array<std::byte, wire::kHeaderBytes> raw{};
+talk::Task<void> Connection::pour(std::size_t count, Sink sink) {
+  static thread_local std::array<std::byte, limits::kReadBytes> buffer;
+  while (count > 0) {
+    const std::size_t got =
+        stream_.read_now(std::span(buffer).first(std::min(buffer.size(), count)));
+    if (got == 0) {
+      co_await stream_.wait();
+      continue;
+    }
+    alive_ = Clock::now();
+    partial_ += got;
+    count -= got;
+    sink(ByteView(buffer).first(got));
+    // The others' turn.
+    if (count > 0) co_await asio::post(stream_.socket().get_executor(), use_awaitable);
+  }
+}
+
+talk::Task<std::size_t> Connection::read_chunk(Received& received, const RawHeader& raw,
+                                               wire::Transfer& transfer, std::size_t bytes_max) {
+  if (received.header.body_bytes < wire::kChunkHeadBytes) {
+    throw WireError("a chunk without its head");
+  }
+  std::array<std::byte, wire::kChunkHeadBytes> head{};
+  co_await fill(head.data(), head.size());
+  transfer.begin(received.header, head, bytes_max);
+  wire::Checksum checksum(raw);
+  checksum.add(head);
+  co_await pour(received.header.body_bytes - head.size(), [&](ByteView part) {
+    checksum.add(part);
+    transfer.write(part);
+  });
+  checksum.check(received.header);
+  wire::Transfer::Piece piece = transfer.end();
+  received.stored = std::move(piece.stored);
+  received.alone = received.stored.has_value();
+  if (piece.message) received.message = std::move(*piece.message);
+  if (piece.message || received.stored) received.header.type = wire::FrameType::data;
+  co_return piece.payload;
+}
+
+talk::Task<std::size_t> Connection::read_stored(Received& received, const RawHeader& raw,
+                                                Scratch& scratch) {
+  const std::size_t bytes = raw.size() + received.header.body_bytes;
+  wire::StoredFrame frame{scratch.take(bytes), bytes, received.header.exchange};
+  wire::Checksum checksum(raw);
+  frame.region->write(0, raw);
+  std::size_t at = raw.size();
+  co_await pour(received.header.body_bytes, [&](ByteView part) {
+    checksum.add(part);
+    frame.region->write(at, part);
+    at += part.size();
+  });
+  checksum.check(received.header);
+  received.message = frame.read();
+  received.stored = std::move(frame);
+  co_return wire::payload_bytes(received.message);
+}
+
+talk::Task<std::size_t> Connection::read_whole(Received& received, const RawHeader& raw) {
   Bytes body;
+  while (body.size() < received.header.body_bytes) {
+    const std::size_t at = body.size();
+    body.resize(std::min<std::size_t>(received.header.body_bytes, at + kPieceBytes));
+    co_await fill(body.data() + at, body.size() - at);
+  }
+  received.message = wire::decode_body(received.header, raw, body);
+  const bool data = received.header.type == wire::FrameType::data;
+  co_return data ? wire::payload_bytes(received.message) : 0;
+}
+
+talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* transfer) {
+  RawHeader raw{};
   Received received;
   talk::Traffic parts;
   Crossed crossed;
@@ -87,35 +158,25 @@ talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* tra
   try {
     co_await fill(raw.data(), raw.size());
     received.header = wire::decode_header(raw, bytes_max);
-    while (body.size() < received.header.body_bytes) {
-      const std::size_t at = body.size();
-      body.resize(std::min<std::size_t>(received.header.body_bytes, at + kPieceBytes));
-      co_await fill(body.data() + at, body.size() - at);
-    }
-    if (received.header.type == wire::FrameType::chunk && transfer != nullptr) {
-      wire::check_body(received.header, raw, body);
-      wire::Transfer::Piece piece = transfer->add(received.header, body, bytes_max);
-      parts.payload = piece.payload;
-      crossed = {received.header.exchange, transfer->chunks()};
-      if (piece.message) {
-        received.header.type = wire::FrameType::data;
-        received.message = std::move(*piece.message);
-      }
+    const wire::Header& header = received.header;
+    crossed = {header.exchange, 1};
+    if (header.type == wire::FrameType::chunk && transfer != nullptr) {
+      parts.payload = co_await read_chunk(received, raw, *transfer, bytes_max);
+      crossed.chunks = transfer->chunks();
+    } else if (header.type == wire::FrameType::data && transfer != nullptr && transfer->scratch() &&
+               header.body_bytes > limits::kFrameBytesInMemory) {
+      parts.payload = co_await read_stored(received, raw, *transfer->scratch());
     } else {
-      received.message = wire::decode_body(received.header, raw, body);
-      if (received.header.type == wire::FrameType::data) {
-        parts.payload = wire::payload_bytes(received.message);
-        crossed = {received.header.exchange, 1};
-      }
+      parts.payload = co_await read_whole(received, raw);
     }
   } catch (...) {
     count_(Way::in, control_bytes(partial_, stream_.last_overhead(Way::in)), {});
     throw;
   }
-  (received.header.type == wire::FrameType::control ? parts.control : parts.framing) =
-      partial_ - parts.payload;
+  const bool control = received.header.type == wire::FrameType::control;
+  (control ? parts.control : parts.framing) = partial_ - parts.payload;
   parts.tls = stream_.overhead(Way::in);
-  count_(Way::in, parts, crossed);
+  count_(Way::in, parts, control ? Crossed{} : crossed);
   co_return received;
 }
 
@@ -128,8 +189,9 @@ void Connection::queue(talk::SharedFrame frame, std::size_t skip) {
 void Connection::queue_control(const talk::Message& message) { queue(control_frame(message)); }
 
 // False if the connection is gone.
-talk::Task<bool> Connection::write_frame(ByteView bytes, talk::Traffic parts, Crossed crossed) {
-  const auto [error, sent] = co_await stream_.write(bytes);
+talk::Task<bool> Connection::write_frame(ByteView head, ByteView rest, talk::Traffic parts,
+                                         Crossed crossed) {
+  const auto [error, sent] = co_await stream_.write(head, rest);
   // A ping that the kernel swallowed says nothing of the peer; a large frame that moves does.
   if (crossed.exchange != 0 && !error) alive_ = Clock::now();
   if (error) parts = control_bytes(sent);
@@ -143,13 +205,13 @@ talk::Task<void> Connection::write(talk::SharedFrame frame, std::size_t skip) {
   if (frame->chunks == 1) {
     const bool data = frame->parts.control == 0;
     const Crossed crossed = data ? Crossed{frame->exchange, 1} : Crossed{};
-    co_await write_frame(frame->bytes, frame->parts, crossed);
+    co_await write_frame(frame->bytes, {}, frame->parts, crossed);
     co_return;
   }
   for (std::size_t index = skip; index < frame->chunks && !closed(); ++index) {
-    const Bytes chunk = frame->chunk(index);
     const Crossed crossed{frame->exchange, index + 1};
-    if (!co_await write_frame(chunk, frame->parts_of(index), crossed)) co_return;
+    const talk::Traffic parts = frame->parts_of(index);
+    if (!co_await write_frame(frame->heads[index], frame->piece(index), parts, crossed)) co_return;
   }
 }
 

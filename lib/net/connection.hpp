@@ -2,9 +2,10 @@
 // thread; kept alive by its own coroutines.
 #pragma once
 
+#include <array>
 #include <boost/asio/steady_timer.hpp>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 
@@ -15,7 +16,9 @@ namespace fedctl::net {
 
 struct Received {
   wire::Header header;
-  talk::Message message{""};  // none yet while the type is chunk
+  talk::Message message{""};                     // none yet while the type is chunk
+  std::optional<wire::StoredFrame> stored = {};  // as well, or
+  bool alone = false;                            // instead of it
 };
 
 // What of a data frame has crossed with the bytes that are counted.
@@ -33,8 +36,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   talk::Task<void> handshake();
   void grant_ticket() { stream_.grant_ticket(); }
 
-  // The next frame. Memory grows with the bytes that arrive, never with the claim. Throws WireError
-  // (the peer talks nonsense, or more than bytes_max), or boost::system::system_error (it is gone).
+  // The next frame. Memory grows with the bytes that arrive, never with the claim, and by no more
+  // than limits::kFrameBytesInMemory if `transfer` has a scratch file: what is larger is stored.
+  // Throws WireError (the peer talks nonsense, or more than bytes_max), RunDirectoryError (the disk
+  // does not take it), or boost::system::system_error (it is gone).
   // Chunks are gathered in `transfer`, if there is one: the last one's type is data.
   talk::Task<Received> read(std::size_t bytes_max, wire::Transfer* transfer = nullptr);
 
@@ -68,8 +73,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   talk::Task<void> fill(std::byte* out, std::size_t count);
+  // Passes on `count` bytes as they come, through one buffer for all connections.
+  using Sink = std::function<void(ByteView)>;
+  talk::Task<void> pour(std::size_t count, Sink sink);
+  using RawHeader = std::array<std::byte, wire::kHeaderBytes>;
+  // The body of a frame whose header has been read; returns its payload's bytes.
+  talk::Task<std::size_t> read_chunk(Received& received, const RawHeader& raw,
+                                     wire::Transfer& transfer, std::size_t bytes_max);
+  talk::Task<std::size_t> read_stored(Received& received, const RawHeader& raw, Scratch& scratch);
+  talk::Task<std::size_t> read_whole(Received& received, const RawHeader& raw);
   talk::Task<void> write(talk::SharedFrame frame, std::size_t skip);
-  talk::Task<bool> write_frame(ByteView bytes, talk::Traffic parts, Crossed crossed);
+  talk::Task<bool> write_frame(ByteView head, ByteView rest, talk::Traffic parts, Crossed crossed);
 
   Stream stream_;
   boost::asio::steady_timer queued_, drained_, beat_, deadline_;
@@ -79,7 +93,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     talk::SharedFrame frame;
     std::size_t skip = 0;
   };
-  std::deque<Waiting> queue_;
+  std::list<Waiting> queue_;  // no memory while empty
   TimePoint alive_;
   std::size_t partial_ = 0;  // bytes of the frame being read
   std::string reason_;

@@ -55,6 +55,12 @@ TcpServer::TcpServer(Options options, asio::any_io_executor executor, talk::Ledg
       acceptor_(listen(io_, options_.host, options_.port)),
       port_(acceptor_.local_endpoint().port()),
       left_(io_) {
+  mailbox_->on_fault([this](PeerId peer, const std::string& why) {
+    asio::post(io_, [this, peer, why] {
+      const auto found = sessions_.find(peer);
+      if (found != sessions_.end()) found->second->connection->close(why);
+    });
+  });
   asio::co_spawn(io_, accept_loop(), asio::detached);
   if (options_.tls) asio::co_spawn(io_, watch_credentials(), asio::detached);
   thread_ = std::thread([this] { io_.run(); });
@@ -91,16 +97,20 @@ talk::Task<void> TcpServer::accept_loop() {
   }
 }
 
-// A journal that cannot be written is the run's end, and no peer's fault.
+// A disk that fails is the run's end, and no peer's fault.
+void TcpServer::fail(std::exception_ptr error) {
+  {
+    const std::scoped_lock lock(failure_mutex_);
+    if (!failure_) failure_ = error;
+  }
+  interrupt();
+}
+
 void TcpServer::note(const journal::Event& event) {
   try {
     journal_.write(std::nullopt, event);
   } catch (const Error&) {
-    {
-      const std::scoped_lock lock(failure_mutex_);
-      if (!failure_) failure_ = std::current_exception();
-    }
-    interrupt();
+    fail(std::current_exception());
   }
 }
 
@@ -121,6 +131,9 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
     if (reason.empty()) {
       reason = error.code() == asio::error::eof ? "connection closed" : error.code().message();
     }
+  } catch (const RunDirectoryError& error) {
+    reason = error.what();
+    fail(std::current_exception());
   } catch (const Error& error) {
     reason = error.what();
     if (!session->joined && dynamic_cast<const TlsError*>(&error) == nullptr) {
@@ -193,7 +206,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   connection.deadline(kForever, "");
   preparing_.erase(id);
   connection.grant_ticket();
-  const wire::Transfer& answer = answers_[id];
+  const wire::Transfer& answer = answer_of(id);
   connection.queue_control(answer.whole() ? Message("welcome")
                                           : with_progress(Message("welcome"), answer));
   session->joined = true;
@@ -213,7 +226,7 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
   Connection& connection = *session->connection;
   while (true) {
     Received received =
-        co_await connection.read(options_.frame_bytes_max, &answers_[session->peer]);
+        co_await connection.read(options_.frame_bytes_max, &answer_of(session->peer));
     if (received.header.type == wire::FrameType::chunk) continue;
     if (received.header.type == wire::FrameType::control) {
       if (received.message.kind == "ping") connection.queue_control(Message("pong"));
@@ -228,13 +241,24 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
       throw ProtocolError("sends without being asked: " + std::to_string(limits::kMailboxDepthMax) +
                           " messages wait");
     }
-    mailbox_->push({session->peer, received.header.exchange, std::move(received.message)});
+    deliver(session->peer, std::move(received));
     // Who is not read from is held back by TCP.
-    while (mailbox_->bytes() > options_.waiting_bytes_max && !connection.closed()) {
+    while (!connection.closed() &&
+           (mailbox_->bytes_from(session->peer) > options_.waiting_bytes_max ||
+            mailbox_->bytes_in_memory() > limits::kWaitingInMemoryMax)) {
       connection.excuse_silence();
       asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kHoldMs));
       co_await pause.async_wait(asio::as_tuple(use_awaitable));
     }
+  }
+}
+
+void TcpServer::deliver(PeerId from, Received received) {
+  talk::Envelope envelope{from, received.header.exchange, std::move(received.message)};
+  if (received.stored) {
+    mailbox_->push(std::move(envelope), std::move(*received.stored), received.alone);
+  } else {
+    mailbox_->push(std::move(envelope));
   }
 }
 

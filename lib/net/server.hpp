@@ -34,10 +34,11 @@ class TcpServer final : public talk::Endpoint {
     std::int64_t clients = 1;
     double idle_s = 30;
     std::size_t frame_bytes_max = 0;                           // after the handshake
-    std::size_t waiting_bytes_max = limits::kWaitingBytesMax;  // beyond it nothing is read
-    std::string plan;                            // the effective experiment, sent to every client
-    std::int64_t run = 0;                        // this run's number
-    std::shared_ptr<Credentials> tls = nullptr;  // null: plaintext
+    std::size_t waiting_bytes_max = limits::kWaitingBytesMax;  // of one, then it is not read
+    std::string plan;      // the effective experiment, sent to every client
+    std::int64_t run = 0;  // this run's number
+    std::shared_ptr<Scratch> scratch = Scratch::in("");  // for what has been received
+    std::shared_ptr<Credentials> tls = nullptr;          // null: plaintext
     std::function<void(const std::string&)> notice = [](const std::string&) {};  // for people
     // Throws ProtocolError naming both values if this client may not take part.
     std::function<void(const talk::Message& ready)> admit;
@@ -53,6 +54,8 @@ class TcpServer final : public talk::Endpoint {
   std::uint16_t port() const { return port_; }
 
   std::vector<talk::PeerId> peers() const override { return {peers_.begin(), peers_.end()}; }
+  std::size_t peer_count() const override { return peers_.size(); }
+  std::shared_ptr<Scratch> scratch() const override { return options_.scratch; }
   TimePoint now() const override { return std::chrono::steady_clock::now(); }
   void spend(Duration) override {}
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,
@@ -86,6 +89,11 @@ class TcpServer final : public talk::Endpoint {
   void dismiss(Connection& connection);
   void refuse(Session& session, const std::string& reason);
   void note(const journal::Event& event);
+  void fail(std::exception_ptr error);
+  void deliver(talk::PeerId from, Received received);
+  wire::Transfer& answer_of(talk::PeerId peer) {
+    return answers_.try_emplace(peer, options_.scratch).first->second;
+  }
 
   Options options_;
   talk::Ledger& ledger_;

@@ -111,16 +111,53 @@ void Stream::fail() {
   throw TlsError("TLS: " + reason);
 }
 
-// Waits for bytes without a buffer, then hands what has come to OpenSSL.
-talk::Task<void> Stream::feed() {
-  co_await socket_.async_wait(Socket::wait_read, use_awaitable);
+// Hands what has come to OpenSSL; false if nothing has.
+bool Stream::feed_now() {
   static thread_local RecordBuffer buffer;
   boost::system::error_code error;
   const std::size_t got = socket_.read_some(asio::buffer(buffer), error);
-  if (error == asio::error::would_block) co_return;
+  if (error == asio::error::would_block) return false;
   if (error) throw boost::system::system_error(error);
   in_.raw += got;
   BIO_write(SSL_get_rbio(tls_.get()), buffer.data(), static_cast<int>(got));
+  return true;
+}
+
+// Waits for bytes without a buffer.
+talk::Task<void> Stream::feed() {
+  co_await wait();
+  feed_now();
+}
+
+talk::Task<void> Stream::wait() { co_await socket_.async_wait(Socket::wait_read, use_awaitable); }
+
+std::size_t Stream::read_now(std::span<std::byte> out) {
+  if (!settings_.context) {
+    boost::system::error_code error;
+    const std::size_t got = socket_.read_some(asio::buffer(out.data(), out.size()), error);
+    if (error == asio::error::would_block) return 0;
+    if (error) throw boost::system::system_error(error);
+    in_.raw += got;
+    in_.useful += got;
+    return got;
+  }
+  while (true) {
+    std::size_t got = 0;
+    const int done = SSL_read_ex(tls_.get(), out.data(), out.size(), &got);
+    if (done == 1) {
+      in_.useful += got;
+      return got;
+    }
+    switch (SSL_get_error(tls_.get(), done)) {
+      case SSL_ERROR_WANT_READ:
+        break;
+      case SSL_ERROR_ZERO_RETURN:
+        throw boost::system::system_error(asio::error::eof);
+      default:
+        fail();
+    }
+    if (!feed_now()) return 0;
+  }
 }
 
 talk::Task<std::size_t> Stream::read_some(std::byte* out, std::size_t count) {
@@ -132,21 +169,9 @@ talk::Task<std::size_t> Stream::read_some(std::byte* out, std::size_t count) {
     co_return got;
   }
   while (true) {
-    std::size_t got = 0;
-    const int done = SSL_read_ex(tls_.get(), out, count, &got);
-    if (done == 1) {
-      in_.useful += got;
-      co_return got;
-    }
-    switch (SSL_get_error(tls_.get(), done)) {
-      case SSL_ERROR_WANT_READ:
-        break;
-      case SSL_ERROR_ZERO_RETURN:
-        throw boost::system::system_error(asio::error::eof);
-      default:
-        fail();
-    }
-    co_await feed();
+    const std::size_t got = read_now({out, count});
+    if (got > 0) co_return got;
+    co_await wait();
   }
 }
 
@@ -165,26 +190,37 @@ talk::Task<boost::system::error_code> Stream::flush() {
   co_return boost::system::error_code{};
 }
 
-talk::Task<Stream::Written> Stream::write(ByteView bytes) {
+talk::Task<Stream::Written> Stream::write(ByteView head, ByteView rest) {
+  if (settings_.context) return write_tls(head, rest);
+  return write_plain(head, rest);
+}
+
+talk::Task<Stream::Written> Stream::write_plain(ByteView head, ByteView rest) {
+  const std::array<asio::const_buffer, 2> both = {asio::buffer(head.data(), head.size()),
+                                                  asio::buffer(rest.data(), rest.size())};
+  const auto [error, sent] =
+      co_await asio::async_write(socket_, both, asio::as_tuple(use_awaitable));
+  out_.raw += sent;
+  out_.useful += sent;
+  co_return Written{error, sent};
+}
+
+talk::Task<Stream::Written> Stream::write_tls(ByteView head, ByteView rest) {
   Written written;
-  if (!settings_.context) {
-    const auto [error, sent] = co_await asio::async_write(
-        socket_, asio::buffer(bytes.data(), bytes.size()), asio::as_tuple(use_awaitable));
-    written = {error, sent};
-    out_.raw += sent;
-    out_.useful += sent;
-    co_return written;
-  }
-  while (!written.error && written.sent < bytes.size()) {
-    std::size_t taken = 0;
-    if (SSL_write_ex(tls_.get(), bytes.data() + written.sent,
-                     std::min(kRecordBytes, bytes.size() - written.sent), &taken) != 1) {
-      ERR_clear_error();  // the reader says what it was
-      written.error = asio::error::connection_aborted;
-      break;
+  for (const ByteView bytes : {head, rest}) {
+    std::size_t at = 0;
+    while (!written.error && at < bytes.size()) {
+      std::size_t taken = 0;
+      if (SSL_write_ex(tls_.get(), bytes.data() + at, std::min(kRecordBytes, bytes.size() - at),
+                       &taken) != 1) {
+        ERR_clear_error();  // the reader says what it was
+        written.error = asio::error::connection_aborted;
+        break;
+      }
+      written.error = co_await flush();
+      if (!written.error) at += taken;
     }
-    written.error = co_await flush();
-    if (!written.error) written.sent += taken;
+    written.sent += at;
   }
   out_.useful += written.sent;
   co_return written;

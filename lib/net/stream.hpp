@@ -38,12 +38,16 @@ class Stream {
   void grant_ticket();
   // At least one byte, at most `count`. Throws as handshake() does.
   talk::Task<std::size_t> read_some(std::byte* out, std::size_t count);
+  // The same of what is there by now, perhaps nothing: `out` need not outlive a wait.
+  std::size_t read_now(std::span<std::byte> out);
+  // Until something has arrived that read_now() has not seen.
+  talk::Task<void> wait();
   // All of it, or as much as went before the error.
   struct Written {
     boost::system::error_code error;
     std::size_t sent = 0;
   };
-  talk::Task<Written> write(ByteView bytes);
+  talk::Task<Written> write(ByteView head, ByteView rest = {});
 
   // Bytes that crossed the socket beyond those read or written here, since the last call; 0 in
   // plaintext. What has arrived and was not read yet is not among them.
@@ -62,7 +66,10 @@ class Stream {
     std::uint64_t raw = 0, useful = 0, told = 0;
     std::uint64_t untold(std::uint64_t waiting);
   };
+  bool feed_now();
   talk::Task<void> feed();
+  talk::Task<Written> write_plain(ByteView head, ByteView rest);
+  talk::Task<Written> write_tls(ByteView head, ByteView rest);
   talk::Task<boost::system::error_code> flush();
   [[noreturn]] void fail();
 

@@ -14,6 +14,11 @@ using talk::Message;
 using talk::PeerId;
 
 namespace {
+std::size_t bytes_of(const Envelope& envelope) {
+  const auto* message = std::get_if<Message>(&envelope.event);
+  return message != nullptr ? wire::payload_bytes(*message) : 0;
+}
+
 constexpr const char* kNotBack = "did not come back after the server's restart";
 }  // namespace
 
@@ -209,17 +214,24 @@ talk::Task<std::optional<Envelope>> DurableEndpoint::receive(TimePoint until) {
     TimePoint wake = until == kForever ? kForever : until - shift_;
     for (const auto& [peer, absence] : absent_) wake = std::min(wake, absence.until);
     std::optional<Envelope> first = co_await network_.receive(wake);
-    // All that has arrived is synced at once.
+    // All that has arrived is synced at once, as much as memory is for.
+    std::size_t heard_bytes = 0;
     while (first && !closed_) {
+      heard_bytes += bytes_of(*first);
       co_await hear(std::move(*first));
-      if (closed_) break;
+      if (closed_ || heard_bytes >= limits::kHeardBytesMax) break;
       first = co_await network_.receive(network_.now());
     }
     give_up_absent(network_.now());
     for (const Envelope& envelope : heard_) append(&envelope);
-    if (!heard_.empty() && options_.sync_always) spool_->sync();
+    if (options_.sync_always && !heard_.empty()) {
+      spool_->sync();
+    } else {
+      spool_->flush();
+    }
     if (heard_.empty() && !closed_ && now() >= until) {
       append(nullptr);
+      spool_->flush();
       co_return std::nullopt;
     }
   }

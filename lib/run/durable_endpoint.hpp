@@ -45,6 +45,8 @@ class DurableEndpoint final : public talk::Endpoint {
   void restore(std::map<talk::PeerId, std::int64_t> sessions);
 
   std::vector<talk::PeerId> peers() const override { return {present_.begin(), present_.end()}; }
+  std::size_t peer_count() const override { return present_.size(); }
+  std::shared_ptr<Scratch> scratch() const override { return network_.scratch(); }
   TimePoint now() const override { return replaying_ ? replay_at_ : network_.now() + shift_; }
   void spend(Duration modelled) override { network_.spend(modelled); }
   talk::Task<void> send(talk::PeerId to, talk::ExchangeId exchange,

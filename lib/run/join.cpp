@@ -12,6 +12,7 @@
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/job.hpp"
+#include "run/open_files.hpp"
 #include "run/signals.hpp"
 
 namespace fedctl::run {
@@ -213,6 +214,7 @@ int join(const ClientOptions& options) {
                       "fedctl ca issue writes one; --insecure, here and at the server, allows "
                       "plaintext");
   }
+  allow_connections(options.ids.size(), "--ids");
   Printer printer(options.output.format, options.output.quiet, options.output.verbose);
   const std::int64_t threads = options.threads > 0 ? options.threads : site.threads;
   SharedJob shared(site, threads);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -71,11 +72,15 @@ void write_all(int file, const std::string& path, ByteView bytes) {
 }
 
 void write_atomically(const std::string& path, ByteView bytes) {
+  write_atomically(path, std::span(&bytes, 1));
+}
+
+void write_atomically(const std::string& path, std::span<const ByteView> pieces) {
   const std::string temporary = path + ".tmp";
   const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (file < 0) fail(temporary, "create");
   try {
-    write_all(file, temporary, bytes);
+    for (const ByteView piece : pieces) write_all(file, temporary, piece);
   } catch (...) {
     ::close(file);
     throw;
@@ -111,6 +116,13 @@ Bytes read_file(const std::string& path) {
 
 Bytes encode_parts(const wire::Message& state, const Parts& parts) {
   Bytes bytes = wire::encode_frame(wire::FrameType::control, 0, state);
+  ByteWriter(bytes).raw(encode_parts(parts));
+  return bytes;
+}
+
+// What stands behind the state.
+Bytes encode_parts(const Parts& parts) {
+  Bytes bytes;
   const auto append = [&bytes](const wire::Message& message) {
     ByteWriter(bytes).raw(wire::encode_frame(wire::FrameType::control, 0, message));
   };
@@ -227,7 +239,9 @@ void RunDirectory::write(const std::string& name, const std::string& text) const
 
 void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& state,
                                    const Parts& parts) const {
-  write_atomically(file("checkpoint/" + round_name(round)), encode_parts(state, parts));
+  const Bytes head = wire::encode_frame(wire::FrameType::control, 0, state);
+  const Bytes rest = encode_parts(parts);
+  write_atomically(file("checkpoint/" + round_name(round)), std::array<ByteView, 2>{head, rest});
   std::vector<fs::path> files = checkpoints(file("checkpoint"));
   for (std::size_t i = 0; i + kGenerations < files.size(); ++i) fs::remove(files[i]);
 }

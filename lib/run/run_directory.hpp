@@ -70,11 +70,13 @@ std::vector<std::string> files_of(const std::string& folder);
 std::string absolute_path(const std::string& path);
 // The same atomic write for any file.
 void write_atomically(const std::string& path, ByteView bytes);
+void write_atomically(const std::string& path, std::span<const ByteView> pieces);
 // All of it to an open file. Throws RunDirectoryError naming `path`.
 void write_all(int file, const std::string& path, ByteView bytes);
 Bytes read_file(const std::string& path);  // throws RunDirectoryError
 // A state and its parts in one row of frames. decode_parts() throws WireError on anything else.
 Bytes encode_parts(const wire::Message& state, const Parts& parts);
+Bytes encode_parts(const Parts& parts);  // without the state in front
 wire::Message decode_parts(ByteView bytes, Parts& parts);
 // "round-00000007": sorted as numbers are.
 std::string round_name(std::int64_t round);

@@ -1,4 +1,6 @@
 // Serves one experiment to remote clients.
+#include <malloc.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 
@@ -8,6 +10,7 @@
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/durable_endpoint.hpp"
+#include "run/open_files.hpp"
 #include "run/seal.hpp"
 #include "run/server_run.hpp"
 
@@ -17,6 +20,8 @@ namespace {
 // No frame of a sane method is larger than this many times the trained parameters.
 constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
 constexpr std::size_t kFramePerFloat = 16;
+
+constexpr int kLargeBlockBytes = 1 << 20;
 
 constexpr const char* kSessions = "sessions";
 constexpr const char* kOpen = "open";
@@ -57,7 +62,11 @@ int serve(const RunOptions& options) {
                         "fedctl ca makes certificates; --insecure, here and at every client, "
                         "allows plaintext");
     }
+    allow_connections(static_cast<std::size_t>(experiment.cohort()), "clients.per_round");
   }
+  // What is as large as a model goes back to the system when it is freed: by itself glibc keeps
+  // such blocks once it has seen one, and how many then depends on who answers when.
+  ::mallopt(M_MMAP_THRESHOLD, kLargeBlockBytes);
   boost::asio::io_context work(1);
   ServerRun run(options, "server");
   Job& job = run.job();
@@ -75,6 +84,7 @@ int serve(const RunOptions& options) {
       net::Credentials::read(job.experiment.server.tls.files, net::TlsRole::server, "server.tls");
   server_options.notice = [&run](const std::string& text) { run.printer().notice(text); };
   server_options.run = run.keeper().run_number();
+  server_options.scratch = Scratch::in(run.directory().path());
   server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
   server_options.neighbours = job.neighbours(job.plan.clients);
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),

@@ -18,6 +18,8 @@ using talk::Message;
 
 using journal::fail;
 
+constexpr std::size_t kPendingBytesMax = std::size_t{256} << 10;  // written at once
+
 // Frames from a buffer. nullopt at its end, and at a frame that goes beyond it or whose checksum is
 // wrong although nothing follows: it was being written.
 class Frames {
@@ -137,14 +139,27 @@ void Spool::append(const talk::Envelope* received, Duration at) {
       record.scalars.emplace("reason", lost->reason);
     }
   }
-  Bytes bytes = wire::encode_frame(wire::FrameType::control, 0, record);
+  ByteWriter writer(pending_);
+  writer.raw(wire::encode_frame(wire::FrameType::control, 0, record));
   if (message != nullptr) {
-    ByteWriter(bytes).raw(wire::encode_frame(wire::FrameType::data, received->exchange, *message));
+    const Bytes frame = wire::encode_frame(wire::FrameType::data, received->exchange, *message);
+    if (frame.size() > kPendingBytesMax) {
+      flush();
+      write_all(file_, path_, frame);
+    } else {
+      writer.raw(frame);
+    }
   }
-  write_all(file_, path_, bytes);
+  if (pending_.size() > kPendingBytesMax) flush();
+}
+
+void Spool::flush() {
+  write_all(file_, path_, pending_);
+  pending_.clear();
 }
 
 void Spool::sync() {
+  flush();
   if (::fdatasync(file_) != 0) fail(path_, "sync");
 }
 

@@ -36,8 +36,10 @@ class Spool {
 
   // What was in the file when it was opened; leaves nothing behind.
   std::vector<Received> take() { return std::move(found_); }
-  // Throws RunDirectoryError. Precondition: a message, Joined, Lost, or null: the deadline passed.
+  // With the next flush() or sync() at the latest it is written. Throws RunDirectoryError.
+  // Precondition: a message, Joined, Lost, or null: the deadline passed.
   void append(const talk::Envelope* received, Duration at);
+  void flush();
   // Returns when everything appended is on the disk. Throws RunDirectoryError.
   void sync();
 
@@ -45,6 +47,7 @@ class Spool {
   std::string path_;
   int file_ = -1;
   std::vector<Received> found_;
+  Bytes pending_;
 };
 
 }  // namespace fedctl::run

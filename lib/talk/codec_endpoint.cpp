@@ -85,6 +85,15 @@ Message CodecEndpoint::encoded(PeerId to, ExchangeId exchange, const Message& me
   return out;
 }
 
+bool CodecEndpoint::has_codec(PeerId to, const Message& message) {
+  const PeerId peer = options_.out_has_state ? to : kAnyPeer;
+  return std::ranges::any_of(message.tensors, [&](const auto& entry) {
+    const auto& [name, tensor] = entry;
+    return tensor.dtype == DType::f32 &&
+           stream(out_, options_.out, Key(peer, name), tensor.f32().size()) != nullptr;
+  });
+}
+
 void CodecEndpoint::add_stamps(PeerId to, Message& message) const {
   for (auto at = in_.lower_bound(Key(to, "")); at != in_.end() && at->first.first == to; ++at) {
     const codec::Codec* codec = at->second.codec.get();
@@ -131,12 +140,16 @@ Task<void> CodecEndpoint::send_seen(PeerId to, ExchangeId exchange, SharedMessag
 }
 
 Task<void> CodecEndpoint::send(PeerId to, ExchangeId exchange, SharedMessage message) {
+  if (!has_codec(to, *message) && !options_.in_has_state) {
+    co_await inner_.send(to, exchange, std::move(message));
+    co_return;
+  }
   const bool repeated =
-      !options_.out_has_state && message == last_in_ && exchange == last_exchange_;
+      !options_.out_has_state && wire::same(message, last_in_) && exchange == last_exchange_;
   SharedMessage out = repeated ? last_out_ : wire::share(encoded(to, exchange, *message));
   if (!repeated && to != kServer) {  // to the server there are no broadcasts
     last_out_ = out;
-    last_in_ = std::move(message);
+    last_in_ = message;
     last_exchange_ = exchange;
   }
   if (options_.in_has_state) {

@@ -37,6 +37,8 @@ class CodecEndpoint final : public Endpoint {
   CodecEndpoint(Endpoint& inner, Options options);
 
   std::vector<PeerId> peers() const override { return inner_.peers(); }
+  std::size_t peer_count() const override { return inner_.peer_count(); }
+  std::shared_ptr<Scratch> scratch() const override { return inner_.scratch(); }
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
   Task<void> send(PeerId to, ExchangeId exchange, SharedMessage message) override;
@@ -64,6 +66,8 @@ class CodecEndpoint final : public Endpoint {
   codec::Codec* stream(std::map<Key, Stream>& streams, const Maker& make, Key key,
                        std::size_t count);
   Message encoded(PeerId to, ExchangeId exchange, const Message& message);
+  // Whether a tensor of it would become a coded one.
+  bool has_codec(PeerId to, const Message& message);
   void decode(PeerId from, Message& message);
   void add_stamps(PeerId to, Message& message) const;
   void forget_stamps(PeerId from);
@@ -74,7 +78,8 @@ class CodecEndpoint final : public Endpoint {
   Options options_;
   std::map<Key, Stream> out_, in_;
   std::map<Key, std::uint32_t> known_;  // what the peer has decoded from this side, by its word
-  SharedMessage last_in_, last_out_;
+  std::weak_ptr<const Message> last_in_;
+  SharedMessage last_out_;
   ExchangeId last_exchange_ = 0;
   void take_back(PeerId to, const Message& question);
 

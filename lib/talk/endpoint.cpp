@@ -4,8 +4,25 @@
 
 namespace fedctl::talk {
 
-Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until) {
+namespace {
+
+// Keeps the answer, or why not.
+void take(PeerId from, Message answer, const Inspect& inspect, Answers& answers) {
+  try {
+    if (inspect) inspect(from, answer);
+  } catch (const ProtocolError& error) {
+    answers.rejected.emplace(from, error.what());
+    return;
+  }
+  answers.replies.emplace(from, std::move(answer));
+}
+
+}  // namespace
+
+Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until,
+                  Inspect inspect) {
   Answers answers;
+  answers.replies = Replies(net.scratch());
   std::vector<PeerId>& open = answers.silent;
   for (const auto& [peer, request] : requests) {
     open.push_back(peer);
@@ -19,12 +36,12 @@ Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, 
     answers.lost.emplace(peer, "left before it was asked");
     return true;
   });
-  co_await wait_longer(net, exchange, requests, until, answers);
+  co_await wait_longer(net, exchange, requests, until, answers, std::move(inspect));
   co_return answers;
 }
 
 Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& requests,
-                       TimePoint until, Answers& answers) {
+                       TimePoint until, Answers& answers, Inspect inspect) {
   std::set<PeerId> open(answers.silent.begin(), answers.silent.end());
   while (!open.empty()) {
     std::optional<Envelope> envelope = co_await net.receive(until);
@@ -45,7 +62,7 @@ Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& reque
       }
     } else if (auto* message = std::get_if<Message>(&envelope->event)) {
       if (envelope->exchange == exchange && open.erase(from) == 1) {
-        answers.replies.emplace(from, std::move(*message));
+        take(from, std::move(*message), inspect, answers);
         answers.arrived.emplace(from, net.now());
       } else {
         answers.late.push_back({std::move(*envelope), net.now()});

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.hpp"
+#include "talk/replies.hpp"
 #include "talk/task.hpp"
 #include "wire/message.hpp"
 
@@ -64,6 +65,9 @@ class Endpoint {
   virtual ~Endpoint() = default;
   // Sorted; as of the Joined and Lost received so far. A client sees kServer and its neighbours.
   virtual std::vector<PeerId> peers() const = 0;
+  virtual std::size_t peer_count() const { return peers().size(); }
+  // Where answers may lie that memory is too small for; null: anywhere.
+  virtual std::shared_ptr<Scratch> scratch() const { return nullptr; }
   virtual TimePoint now() const = 0;
   // Declares that this side spent modelled time computing; moves the virtual clock, nothing
   // elsewhere.
@@ -89,13 +93,14 @@ class Endpoint {
 inline constexpr const char* kUnused = "unused";
 
 using Requests = std::map<PeerId, SharedMessage>;
-using Replies = std::map<PeerId, Message>;  // ordered by peer, never by arrival
+// Called with every answer as it comes; throws ProtocolError, whose text is why it is rejected.
+using Inspect = std::function<void(PeerId from, const Message& answer)>;
 
 // What came of a question. Every asked peer is in exactly one of replies, rejected, lost and
 // silent.
 struct Answers {
   Replies replies;
-  std::map<PeerId, std::string> rejected;  // its answer could not be decoded: why
+  std::map<PeerId, std::string> rejected;  // its answer cannot be used: why
   std::map<PeerId, std::string> lost;      // why
   std::vector<PeerId> silent;              // the deadline passed
   std::map<PeerId, TimePoint> arrived;     // when, of each reply and each rejected one
@@ -110,12 +115,13 @@ struct Answers {
 // passes. A peer that joins while its answer is open is asked again. Tracks the set of open peers:
 // a second answer, an answer from a peer not asked, or one to an older exchange counts as late.
 // Throws ProtocolError if the run closes meanwhile.
-Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until);
+Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until,
+                  Inspect inspect = {});
 
 // Goes on waiting for those that were silent. Preconditions: `answers` is what ask() came to for
 // the same exchange and requests.
 Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& requests,
-                       TimePoint until, Answers& answers);
+                       TimePoint until, Answers& answers, Inspect inspect = {});
 
 // Everything that has arrived by now: news that changes peers(), late answers.
 Task<std::vector<Envelope>> drain(Endpoint& net);

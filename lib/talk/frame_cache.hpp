@@ -14,12 +14,21 @@ struct Frame {
   Bytes bytes;    // before it is cut into chunks
   Traffic parts;  // as it travels
   ExchangeId exchange = 0;
-  std::size_t chunks = 1;  // 1: it travels as it is
-  wire::TransferId id{};   // of more than one, if asked for
+  std::size_t chunks = 1;                   // 1: it travels as it is
+  wire::TransferId id{};                    // of more than one, if asked for, and
+  std::vector<wire::ChunkHead> heads = {};  // what stands in front of each piece
 
   // Chunk `index` for the wire. Precondition: chunks > 1, with an id.
   Bytes chunk(std::size_t index) const {
     return wire::encode_chunk(bytes, exchange, id, index, framing());
+  }
+  ByteView piece(std::size_t index) const { return wire::piece_of(bytes, index); }
+  // Precondition: chunks > 1.
+  void name_chunks() {
+    id = wire::transfer_id(bytes);
+    for (std::size_t index = 0; index < chunks; ++index) {
+      heads.push_back(wire::chunk_head(bytes, exchange, id, index, framing()));
+    }
   }
   // As it travels.
   Traffic parts_of(std::size_t index) const {
@@ -46,17 +55,16 @@ inline SharedFrame make_frame(ExchangeId exchange, const Message& message, bool 
   frame->parts.framing =
       frame->bytes.size() - frame->parts.payload + wire::chunk_overhead(frame->chunks);
   frame->exchange = exchange;
-  if (with_id && frame->chunks > 1) frame->id = wire::transfer_id(frame->bytes);
+  if (with_id && frame->chunks > 1) frame->name_chunks();
   return frame;
 }
 
 class FrameCache {
  public:
   explicit FrameCache(bool with_ids = false) : with_ids_(with_ids) {}
-  // The frame of (message, exchange): the last one if it is asked for again, else a new one. The
-  // cache keeps the message alive, so that its address cannot be taken by another.
+  // The frame of (message, exchange): the last one if it is asked for again, else a new one.
   SharedFrame frame(const SharedMessage& message, ExchangeId exchange) {
-    if (message != message_ || exchange != exchange_ || !frame_) {
+    if (!wire::same(message, message_) || exchange != exchange_ || !frame_) {
       frame_ = make_frame(exchange, *message, with_ids_);
       message_ = message;
       exchange_ = exchange;
@@ -66,7 +74,7 @@ class FrameCache {
 
  private:
   bool with_ids_;
-  SharedMessage message_;
+  std::weak_ptr<const Message> message_;
   ExchangeId exchange_ = 0;
   SharedFrame frame_;
 };

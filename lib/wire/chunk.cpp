@@ -18,10 +18,14 @@ TransferId transfer_id(ByteView frame) {
   return id;
 }
 
+ByteView piece_of(ByteView frame, std::size_t index) {
+  const std::size_t at = index * limits::kChunkBytes;
+  return frame.subspan(at, std::min(limits::kChunkBytes, frame.size() - at));
+}
+
 Bytes encode_chunk(ByteView frame, std::uint64_t exchange, const TransferId& id, std::size_t index,
                    std::size_t framing) {
-  const std::size_t at = index * limits::kChunkBytes;
-  const ByteView piece = frame.subspan(at, std::min(limits::kChunkBytes, frame.size() - at));
+  const ByteView piece = piece_of(frame, index);
   Bytes chunk;
   chunk.reserve(kHeaderBytes + kChunkHeadBytes + piece.size());
   chunk.resize(kHeaderBytes);
@@ -35,14 +39,35 @@ Bytes encode_chunk(ByteView frame, std::uint64_t exchange, const TransferId& id,
   return chunk;
 }
 
-Transfer::Piece Transfer::add(const Header& header, ByteView body, std::size_t bytes_max) {
-  ByteReader reader(body);
+ChunkHead chunk_head(ByteView frame, std::uint64_t exchange, const TransferId& id,
+                     std::size_t index, std::size_t framing) {
+  const Bytes chunk = encode_chunk(frame, exchange, id, index, framing);
+  ChunkHead head;
+  std::copy_n(chunk.begin(), head.size(), head.begin());
+  return head;
+}
+
+Message StoredFrame::read() const {
+  Bytes frame(bytes);
+  region->read(0, frame);
+  if (id && transfer_id(frame) != *id) throw WireError("the digest of a frame in chunks is wrong");
+  Header inner;
+  Message message = decode_frame(frame, inner);
+  const bool as_said = inner.type == FrameType::data && inner.exchange == exchange;
+  if (!as_said || (id && bytes != framing + payload_bytes(message))) {
+    throw WireError("a frame in chunks is not what its chunks say");
+  }
+  return message;
+}
+
+void Transfer::begin(const Header& header, std::span<const std::byte, kChunkHeadBytes> head,
+                     std::size_t bytes_max) {
+  ByteReader reader(head);
   TransferId id{};
   std::ranges::copy(reader.raw(id.size()), id.begin());
   const std::size_t index = reader.number<std::uint32_t>();
   const std::size_t count = reader.number<std::uint32_t>();
   const std::size_t framing = reader.number<std::uint32_t>();
-  const ByteView piece = reader.raw(reader.left());
   if (count > chunk_count(bytes_max)) {
     throw TooLarge("chunk " + std::to_string(index) + " of " + std::to_string(count) +
                    ", at most " + std::to_string(bytes_max) + " bytes are accepted here");
@@ -50,26 +75,52 @@ Transfer::Piece Transfer::add(const Header& header, ByteView body, std::size_t b
   if (count < 2 || index >= count) {
     throw WireError("chunk " + std::to_string(index) + " of " + std::to_string(count));
   }
+  const bool next = id == id_ && count == count_ && framing == framing_ &&
+                    header.exchange == exchange_ && index == chunks_;
+  if (index != 0 && !next) {
+    throw WireError("chunk " + std::to_string(index) + " of " + std::to_string(count) +
+                    " is not the next one");
+  }
+  const std::size_t piece =
+      header.body_bytes - std::min<std::size_t>(header.body_bytes, kChunkHeadBytes);
+  if (piece == 0 || piece > limits::kChunkBytes ||
+      (index + 1 < count && piece < limits::kChunkBytes)) {
+    throw WireError("a chunk of " + std::to_string(piece) + " bytes");
+  }
   if (index == 0) {
-    *this = Transfer();
+    *this = Transfer(scratch_);
     id_ = id;
     count_ = count;
     framing_ = framing;
     exchange_ = header.exchange;
-  } else if (id != id_ || count != count_ || framing != framing_ || header.exchange != exchange_ ||
-             index != chunks_) {
-    throw WireError("chunk " + std::to_string(index) + " of " + std::to_string(count) +
-                    " is not the next one");
+    if (scratch_) region_ = scratch_->take(count * limits::kChunkBytes);
   }
-  const bool last = index + 1 == count;
-  if (piece.empty() || piece.size() > limits::kChunkBytes ||
-      (!last && piece.size() < limits::kChunkBytes)) {
-    throw WireError("a chunk of " + std::to_string(piece.size()) + " bytes");
+  written_ = 0;
+  if (!scratch_) frame_.resize(chunks_ * limits::kChunkBytes);
+}
+
+void Transfer::write(ByteView part) {
+  if (region_) {
+    region_->write(chunks_ * limits::kChunkBytes + written_, part);
+  } else {
+    frame_.insert(frame_.end(), part.begin(), part.end());
   }
-  frame_.insert(frame_.end(), piece.begin(), piece.end());
-  ++chunks_;
-  Piece added{payload_of_piece(index, piece.size(), framing_), std::nullopt};
-  if (!last) return added;
+  written_ += part.size();
+}
+
+Transfer::Piece Transfer::end() {
+  Piece added{payload_of_piece(chunks_, written_, framing_)};
+  const std::size_t bytes = chunks_ * limits::kChunkBytes + written_;
+  if (++chunks_ < count_) return added;
+  if (region_) {
+    added.stored = StoredFrame{std::move(region_), bytes, exchange_, id_, framing_};
+  } else {
+    added.message = whole_message();
+  }
+  return added;
+}
+
+Message Transfer::whole_message() {
   const Bytes frame = std::exchange(frame_, {});
   chunks_ = 0;  // unless it is what it should be
   Header inner;
@@ -80,8 +131,16 @@ Transfer::Piece Transfer::add(const Header& header, ByteView body, std::size_t b
     throw WireError("a frame in chunks is not what its chunks say");
   }
   chunks_ = count_;
-  added.message = std::move(message);
-  return added;
+  return message;
+}
+
+Transfer::Piece Transfer::add(const Header& header, ByteView body, std::size_t bytes_max) {
+  if (body.size() < kChunkHeadBytes) throw WireError("a chunk without its head");
+  Header whole = header;
+  whole.body_bytes = static_cast<std::uint32_t>(body.size());
+  begin(whole, body.first<kChunkHeadBytes>(), bytes_max);
+  write(body.subspan(kChunkHeadBytes));
+  return end();
 }
 
 }  // namespace fedctl::wire

@@ -11,11 +11,14 @@ constexpr std::size_t kCrcOffset = 16;
 static_assert(kCrcOffset + sizeof(std::uint32_t) == kHeaderBytes);
 static_assert(limits::kFrameBytesMax <= 0xffffffff);
 
+std::uint32_t add_to(std::uint32_t crc, ByteView bytes) {
+  if (bytes.empty()) return crc;
+  const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
+  return static_cast<std::uint32_t>(crc32_z(crc, data, bytes.size()));
+}
+
 std::uint32_t checksum(ByteView header, ByteView body) {
-  const auto* head = reinterpret_cast<const Bytef*>(header.data());
-  const auto* rest = reinterpret_cast<const Bytef*>(body.data());
-  const uLong crc = crc32_z(0, head, kCrcOffset);
-  return static_cast<std::uint32_t>(body.empty() ? crc : crc32_z(crc, rest, body.size()));
+  return add_to(add_to(0, header.first(kCrcOffset)), body);
 }
 
 }  // namespace
@@ -70,6 +73,15 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
   header.exchange = reader.number<std::uint64_t>();
   header.crc = reader.number<std::uint32_t>();
   return header;
+}
+
+Checksum::Checksum(std::span<const std::byte, kHeaderBytes> raw)
+    : crc_(add_to(0, raw.first(kCrcOffset))) {}
+
+void Checksum::add(ByteView part) { crc_ = add_to(crc_, part); }
+
+void Checksum::check(const Header& header) const {
+  if (crc_ != header.crc) throw WireError("frame checksum is wrong");
 }
 
 void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body) {

@@ -47,6 +47,17 @@ Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& messag
 // Throws WireError on another magic (a stranger), another version (naming both), an unknown type,
 // or (TooLarge) a body longer than bytes_max. Nothing is allocated.
 Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max);
+// The checksum of a frame whose body comes in parts.
+class Checksum {
+ public:
+  explicit Checksum(std::span<const std::byte, kHeaderBytes> raw);
+  void add(ByteView part);
+  // Throws WireError if it is not the header's. Precondition: the whole body has been added.
+  void check(const Header& header) const;
+
+ private:
+  std::uint32_t crc_;
+};
 // Throws WireError if the checksum of a frame whose header was `raw`, or its length, is wrong.
 void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw, ByteView body);
 // Its message. Throws WireError if that or the checksum is wrong, or the frame is a chunk.

@@ -36,6 +36,12 @@ inline SharedMessage share(Message message) {
   return std::make_shared<const Message>(std::move(message));
 }
 
+// Whether `remembered` was made from this very one: true of no other, also when it has taken its
+// address.
+inline bool same(const SharedMessage& message, const std::weak_ptr<const Message>& remembered) {
+  return !message.owner_before(remembered) && !remembered.owner_before(message);
+}
+
 // Appends the encoding. Names and counts beyond base/limits.hpp are bugs here (FEDCTL_ASSERT).
 void encode(const Message& message, Bytes& out);
 // Bytes of tensor data in the message: the part of a frame that is payload.

@@ -64,6 +64,24 @@ TEST_CASE("which peer sent what does not matter", "[aggregate][conformance][prop
   }
 }
 
+TEST_CASE("one by one gives what all at once gives, bit for bit", "[aggregate][conformance]") {
+  const std::size_t count = GENERATE(0, 1, 1023, 2500);
+  const Clients clients(9, count, 6);
+  for (const aggregate::AggregatorEntry& entry : aggregate::aggregators()) {
+    INFO(entry.kind.name << ", " << count << " values");
+    const auto rule = make(entry);
+    const auto running = rule->start(count);
+    for (const Contribution& next : clients.contributions()) {
+      std::vector<float> values(next.values.begin(), next.values.end());
+      running->add({next.from, next.weight, values});
+      std::ranges::fill(values, std::nanf(""));  // gone
+    }
+    std::vector<float> out(count);
+    running->finish(out);
+    CHECK(out == combine(entry, clients.contributions()));
+  }
+}
+
 TEST_CASE("identical inputs are a fixed point, bit for bit", "[aggregate][conformance]") {
   Clients clients(7, 1500, 3);
   for (auto& vector : clients.vectors) vector = clients.vectors[0];

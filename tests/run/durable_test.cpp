@@ -264,7 +264,10 @@ TEST_CASE("time does not pass between two processes of a server", "[run][durable
 }
 
 namespace {
-void append(Spool& spool, const talk::Envelope& envelope) { spool.append(&envelope, seconds(2)); }
+void append(Spool& spool, const talk::Envelope& envelope) {
+  spool.append(&envelope, seconds(2));
+  spool.flush();
+}
 }  // namespace
 
 TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durable]") {

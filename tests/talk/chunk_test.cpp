@@ -40,6 +40,36 @@ struct Cut {
 
 }  // namespace
 
+TEST_CASE("a transfer on disk goes on behind a break, and is read when it is whole",
+          "[wire][chunk]") {
+  const Message message = update(200'000);
+  const Cut cut(message);
+  const auto scratch = Scratch::in("");
+  Transfer transfer(scratch);
+  std::optional<StoredFrame> stored;
+  for (std::size_t i = 0; i < cut.chunks.size(); ++i) {
+    const auto raw = ByteView(cut.chunks[i]).first<kHeaderBytes>();
+    const Header header = decode_header(raw, limits::kFrameBytesMax);
+    const ByteView body = ByteView(cut.chunks[i]).subspan(kHeaderBytes);
+    // The connection breaks in the middle of it.
+    transfer.begin(header, body.first<kChunkHeadBytes>(), limits::kFrameBytesMax);
+    transfer.write(Bytes(1000));
+    CHECK(transfer.chunks() == i);
+    Transfer::Piece piece = transfer.add(header, body, limits::kFrameBytesMax);
+    CHECK(transfer.chunks() == i + 1);
+    CHECK(piece.payload == cut.frame->parts_of(i).payload);
+    CHECK_FALSE(piece.message.has_value());
+    CHECK(piece.stored.has_value() == (i + 1 == cut.chunks.size()));
+    stored = std::move(piece.stored);
+  }
+  CHECK(transfer.whole());
+  CHECK(stored->read() == message);
+  stored->region->write(100'000, Bytes(1));
+  CHECK_THROWS_WITH(stored->read(), Catch::Contains("digest"));
+  stored.reset();
+  CHECK(scratch->taken() == 0);
+}
+
 TEST_CASE("a frame in chunks is put together again, and its parts add up", "[wire][chunk]") {
   const std::size_t around = limits::kChunkBytes / sizeof(float);
   for (const std::size_t floats : {around, around + 1, 2 * around - 8, 3 * around + 5}) {

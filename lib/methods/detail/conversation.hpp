@@ -13,8 +13,9 @@ using NextQuestion = std::function<std::optional<Message>(PeerId from, const Mes
 // Questions of a round are numbered as step_exchange() says, `requests` are the first ones. Depends
 // on nothing but its arguments: fed with the same envelopes it asks the same. A client that comes
 // back as another process is asked anew before its first answer, and lost for the round behind it.
-// Throws ProtocolError if the run closes meanwhile.
+// `inspect` is called with the last answer of each. Throws ProtocolError if the run closes
+// meanwhile.
 Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk::Requests& requests,
-                                  TimePoint until, NextQuestion next);
+                                  TimePoint until, NextQuestion next, talk::Inspect inspect);
 
 }  // namespace fedctl::methods
