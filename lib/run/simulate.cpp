@@ -40,7 +40,12 @@ int simulate(const RunOptions& options) {
   ServerRun run(options, "simulate");
   Job& job = run.job();
   make_folder(options.save_updates);
-  run.printer().detail(share_cores(job).text());
+  const CoreUse cores = share_cores(job);
+  if (cores.shared_step_ms > 0) {
+    run.printer().notice(cores.text());
+  } else {
+    run.printer().detail(cores.text());
+  }
 
   FirstError error;
   asio::thread_pool pool(job.learners->count_max());  // outlives all that has a seat in it

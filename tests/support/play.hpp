@@ -194,11 +194,11 @@ inline Played play(const Game& game) {
     codecs.neighbours = static_cast<bool>(entry.neighbours);
     codecs.layout = plan.layout;
     codecs.rng = Rng(game.seed).stream("codec", id);
-    clients.push_back(std::make_unique<Client>(
-        Client{entry.make_client(*game.method.options, plan),
-               talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
-               {plan, id, *game.learners, *game.data, game.shares[number],
-                Rng(game.seed).stream("client", id)}}));
+    clients.emplace_back(  // made in its place: an endpoint does not move
+        new Client{entry.make_client(*game.method.options, plan),
+                   talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
+                   {plan, id, *game.learners, *game.data, game.shares[number],
+                    Rng(game.seed).stream("client", id)}});
     clients.back()->watched = std::make_unique<detail::Watched>(clients.back()->net, id, game);
     if (game.after != nullptr && !game.forgetful.contains(id)) {
       clients.back()->method->load(game.after->clients[number]);
