@@ -11,9 +11,14 @@
 
 #include "aggregate/aggregator.hpp"
 #include "base/assert.hpp"
+#include "base/clones.hpp"
 
 namespace fedctl::aggregate {
 namespace {
+
+FEDCTL_CLONES void add_scaled(double weight, const float* values, std::size_t count, double* sums) {
+  for (std::size_t i = 0; i < count; ++i) sums[i] += weight * values[i];
+}
 
 class RunningMean final : public Aggregator::Running {
  public:
@@ -21,8 +26,7 @@ class RunningMean final : public Aggregator::Running {
   void add(const Contribution& next) override {
     FEDCTL_ASSERT(next.weight > 0 && next.values.size() == sums_.size());
     total_ += next.weight;
-    const float* const values = next.values.data();
-    for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += next.weight * values[i];
+    add_scaled(next.weight, next.values.data(), sums_.size(), sums_.data());
   }
   void finish(std::span<float> out) override {
     FEDCTL_ASSERT(total_ > 0 && out.size() == sums_.size());
@@ -53,8 +57,7 @@ class Mean final : public Aggregator {
       const auto piece = out.subspan(first, std::min(sums.size(), out.size() - first));
       sums.fill(0);
       for (const Contribution& from : in) {
-        const float* const values = from.values.data() + first;
-        for (std::size_t i = 0; i < piece.size(); ++i) sums[i] += from.weight * values[i];
+        add_scaled(from.weight, from.values.data() + first, piece.size(), sums.data());
       }
       for (std::size_t i = 0; i < piece.size(); ++i) piece[i] = static_cast<float>(sums[i] / total);
     }

@@ -49,7 +49,9 @@ def update(exchange, values):
     whole = frame(0, exchange, head, data) + head + data
     if len(whole) <= CHUNK:
         return [memoryview(whole)]
-    name, count, out = hashlib.blake2b(whole, digest_size=32).digest()[:16], -(-len(whole) // CHUNK), []
+    count, out = -(-len(whole) // CHUNK), []
+    checks = [zlib.crc32(whole[at:at + CHUNK]) for at in range(0, len(whole), CHUNK)]
+    name = hashlib.blake2b(struct.pack(f"<Q{count}I", len(whole), *checks), digest_size=32).digest()[:16]
     for index in range(count):
         piece = memoryview(whole)[index * CHUNK:(index + 1) * CHUNK]
         front = name + struct.pack("<III", index, count, len(whole) - len(data))

@@ -6,15 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
-// One body, compiled for AVX-512, for AVX2 and for any processor; the loader picks. Sanitizers run
-// before the resolvers do, so they get the plain body.
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    defined(__GNUC__) && !defined(__clang__)
-#define FEDCTL_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define FEDCTL_CLONES
-#endif
-#define FEDCTL_INLINE inline __attribute__((always_inline))
+#include "base/clones.hpp"
 
 namespace fedctl::learn::loops {
 
