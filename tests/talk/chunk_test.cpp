@@ -65,7 +65,7 @@ TEST_CASE("a transfer on disk goes on behind a break, and is read when it is who
   CHECK(transfer.whole());
   CHECK(stored->read() == message);
   stored->region->write(100'000, Bytes(1));
-  CHECK_THROWS_WITH(stored->read(), Catch::Contains("digest"));
+  CHECK_THROWS_WITH(stored->read(), Catch::Contains("checksum"));
   stored.reset();
   CHECK(scratch->taken() == 0);
 }
