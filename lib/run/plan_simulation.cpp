@@ -6,6 +6,8 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <thread>
 
 #include "base/clock.hpp"
 #include "base/digest.hpp"
@@ -22,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 // Clients that play a round of their own; what is measured takes about so long.
 constexpr std::int64_t kClientsMin = 4, kClientsMax = 256;
 constexpr double kPlayS = 3;
+constexpr std::size_t kBatches = 3;  // evaluated by each worker
 constexpr std::int64_t kRounds = 3;  // the first touches memory for the first time
 
 double seconds_since(Clock::time_point start) { return to_ms(Clock::now() - start) * 1e-3; }
@@ -41,6 +44,39 @@ double mean_steps(const Job& job, std::size_t clients, const learn::TrainOptions
     steps += static_cast<double>(learn::steps_of(train, job.shares[id].train.size()));
   }
   return steps / static_cast<double>(clients);
+}
+
+// Steps on the batches with the most tokens that a cohort draws, on all workers at once: the most
+// memory that training takes.
+void take_largest_steps(Job& job) {
+  using Batch = std::vector<std::size_t>;
+  std::vector<std::pair<std::size_t, Batch>> largest;  // by tokens
+  const learn::TrainOptions& train = job.plan.train;
+  for (std::size_t id = 0; id < static_cast<std::size_t>(job.plan.per_round); ++id) {
+    const std::vector<std::size_t>& share = job.shares[id].train;
+    const auto steps = static_cast<std::size_t>(learn::steps_of(train, share.size()));
+    auto batches = learn::epoch_batches(share, static_cast<std::size_t>(train.batch_size),
+                                        job.rng().stream("plan", static_cast<std::int64_t>(id)));
+    batches.resize(std::min(batches.size(), steps));
+    for (Batch& batch : batches) {
+      std::size_t tokens = 0;
+      for (const std::size_t index : batch) tokens += job.data.train->length(index);
+      largest.emplace_back(tokens, std::move(batch));
+    }
+    std::ranges::sort(largest, std::greater{});
+    largest.resize(std::min(largest.size(), job.learners->count_max()));
+  }
+  std::vector<std::jthread> workers;
+  for (const auto& [tokens, batch] : largest) {
+    workers.emplace_back([&job, &batch = batch] {
+      learn::LearnerPool::Lease learner = job.learners->acquire();
+      std::ranges::copy(job.plan.initial, learner->weights().begin());
+      try {
+        learner->loss_and_gradient(job.data.train->gather(batch));
+      } catch (const Error&) {  // the rounds that are played say it again
+      }
+    });
+  }
 }
 
 // Seconds of one client's part in a round, if one follows the other on all workers.
@@ -73,21 +109,32 @@ double commit_s(const Job& job) {
   return took;
 }
 
+// The batches with the most tokens, some for each worker: they need the most memory, too, and what
+// batches of several sizes leave behind.
 double evaluate_s(Job& job) {
+  if (job.experiment.evaluate.on == "clients") return 0;
+  const data::Dataset& data = job.test_set();
+  const auto tokens_of = [&data](const std::vector<std::size_t>& batch) {
+    std::size_t tokens = 0;
+    for (const std::size_t index : batch) tokens += data.length(index);
+    return tokens;
+  };
   const std::vector<std::size_t> all = job.test_indices();
-  if (all.empty() || job.experiment.evaluate.on == "clients") return 0;
   const auto size = static_cast<std::size_t>(job.experiment.evaluate.batch_size);
-  std::size_t count = std::min(all.size(), size * job.learners->count_max());
+  auto batches = learn::batches_of(all, size);
+  if (batches.empty()) return 0;
+  std::ranges::stable_sort(batches, std::greater{}, tokens_of);
+  batches.resize(std::min(batches.size(), kBatches * job.learners->count_max()));
+  std::vector<std::size_t> some;
+  for (const auto& batch : batches) some.insert(some.end(), batch.begin(), batch.end());
   double took = 0;
-  while (true) {
+  for (int turn = 0; turn < 2; ++turn) {  // the first touches memory for the first time
     const auto start = Clock::now();
-    learn::evaluate(*job.learners, job.plan.initial, job.test_set(), std::span(all).first(count),
-                    size);
+    learn::evaluate(*job.learners, job.plan.initial, data, some, size);
     took = seconds_since(start);
-    if (count == all.size() || took > kPlayS / 6) break;
-    count = std::min(all.size(), 2 * count);
+    if (took > kPlayS / 3) break;
   }
-  return took * static_cast<double>(all.size()) / static_cast<double>(count);
+  return took * static_cast<double>(tokens_of(all)) / static_cast<double>(tokens_of(some));
 }
 
 }  // namespace
@@ -101,6 +148,7 @@ Simulation measure_simulation(Job& job, double start_s) {
   found.evaluations = 1 + found.rounds / every + (found.rounds % every == 0 ? 0 : 1);
   found.evaluate_s = evaluate_s(job);
   found.commit_s = commit_s(job);
+  if (job.method().needs == "gradients") take_largest_steps(job);
 
   // A first guess says how many clients and steps can be played.
   const auto workers = static_cast<std::int64_t>(job.learners->count_max());

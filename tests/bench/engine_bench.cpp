@@ -85,8 +85,8 @@ Moment bare_round(run::Job& job, std::int64_t round, std::size_t threads, std::i
   return Moment::now() - start;
 }
 
-// A whole run in a folder of its own: on the wall, the mean of all rounds but the first; processor
-// time of everything.
+// A whole run in a folder of its own: on the wall, the mean of all rounds but the first, without
+// evaluation; processor time of everything.
 Moment whole_run(const config::Source& source, std::size_t threads) {
   const std::string folder =
       (std::filesystem::temp_directory_path() / ("engine-bench-" + std::to_string(::getpid())))
@@ -114,6 +114,7 @@ Moment whole_run(const config::Source& source, std::size_t threads) {
     const auto event = nlohmann::json::parse(line);
     if (event["event"] != "round" || event["round"] < 2) continue;
     ms += event["round_ms"].get<double>();
+    if (event.contains("evaluate_ms")) ms -= event["evaluate_ms"].get<double>();
     ++rounds;
   }
   std::filesystem::remove_all(folder);
