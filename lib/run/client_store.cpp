@@ -53,8 +53,8 @@ class ClientStore::File {
     if (at > end_ || count > end_ - at) damaged(path_, "it ends early");
     Bytes bytes(count);
     for (std::size_t done = 0; done < bytes.size();) {
-      const ssize_t got = ::pread(file_, bytes.data() + done, bytes.size() - done,
-                                  static_cast<off_t>(at + done));
+      const ssize_t got =
+          ::pread(file_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(at + done));
       if (got < 0 && errno == EINTR) continue;
       if (got <= 0) fail(path_, "read");
       done += static_cast<std::size_t>(got);

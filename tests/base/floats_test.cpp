@@ -15,8 +15,8 @@ TEST_CASE("the first value that is not finite is found wherever it stands", "[ba
   CHECK_FALSE(first_not_finite(values).has_value());
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (const float bad : {kInfinity, -kInfinity, std::nanf("1"), -std::nanf("")}) {
-    for (const std::size_t at : {std::size_t{0}, std::size_t{1023}, std::size_t{1024},
-                                 std::size_t{4999}}) {
+    for (const std::size_t at :
+         {std::size_t{0}, std::size_t{1023}, std::size_t{1024}, std::size_t{4999}}) {
       std::vector<float> spoiled = values;
       spoiled[at] = bad;
       spoiled[4999] = bad;

@@ -1,5 +1,6 @@
 #include "learn/pool.hpp"
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <numeric>
 #include <thread>
@@ -72,4 +73,28 @@ TEST_CASE("an evaluation that fails on a worker's thread fails here", "[learn][p
   LearnerPool pool(factory(6), 3);
   const std::vector<float> weights(6);
   CHECK_THROWS_AS(evaluate(pool, weights, data, all, 4), DataError);
+}
+
+TEST_CASE("cores can be shared in another way when no learner is lent", "[learn][pool]") {
+  LearnerPool pool(factory(2), 3);
+  {
+    LearnerPool::Lease one = pool.acquire(), two = pool.acquire();
+    one->weights()[0] = 1;
+  }
+  pool.share_cores(1, 3);
+  CHECK(pool.count_max() == 1);
+  std::atomic<bool> lent = false, second = false;
+  std::thread other;
+  {
+    LearnerPool::Lease only = pool.acquire();
+    other = std::thread([&] {
+      lent = true;
+      LearnerPool::Lease next = pool.acquire();
+      second = true;
+    });
+    while (!lent) std::this_thread::yield();
+    CHECK_FALSE(second);
+  }
+  other.join();
+  CHECK(second);
 }

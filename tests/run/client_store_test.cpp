@@ -29,9 +29,7 @@ Parts state(float value, std::size_t size = 100) {
   return parts;
 }
 
-float value_of(const Parts& parts) {
-  return parts.at("method").tensors.at("residual").f32()[0];
-}
+float value_of(const Parts& parts) { return parts.at("method").tensors.at("residual").f32()[0]; }
 
 }  // namespace
 
@@ -126,7 +124,8 @@ TEST_CASE("a damaged state is named when it is asked for", "[run][store]") {
   store.put(1, state(1));
   const wire::Message saved = store.save();
   {
-    std::fstream file(folder.store() + "/states-0", std::ios::in | std::ios::out | std::ios::binary);
+    std::fstream file(folder.store() + "/states-0",
+                      std::ios::in | std::ios::out | std::ios::binary);
     file.seekp(100);
     file.put('\x7f');
   }
