@@ -13,7 +13,7 @@ Job job_of(std::int64_t rounds, std::size_t threads) {
       "name: toy\nmodel: {kind: quadratic}\nadapter: {kind: full}\n"
       "data: {kind: quadratic_targets, rows: 4, cols: 5, rank: 2, clients: 12, "
       "partition: {kind: by_field}, holdout: 0}\n"
-      "train: {epochs: 1, batch_size: 1, optimizer: {kind: sgd, lr: 0.05, momentum: 0}}\n"
+      "train: {steps: 1000, batch_size: 1, optimizer: {kind: sgd, lr: 0.05, momentum: 0}}\n"
       "clients: {count: 12}\nrounds: " +
       std::to_string(rounds) + '\n';
   return make_job(read_experiment({text, "exp.yaml", {}}), threads);
