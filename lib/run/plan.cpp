@@ -24,6 +24,9 @@ constexpr std::int64_t kTrialRounds = 8, kTrialTurns = 6;
 constexpr double kTrialWork = 5e8;
 constexpr std::size_t kClassesMax = 30, kClientsMax = 50;
 constexpr std::size_t kCopiesPerWorker = 3;  // weights, gradient, update
+// The run's weights, those before the sum, the sum in double, the mean, the frame, and two answers.
+constexpr std::uint64_t kCopiesOfServer = 8;
+constexpr std::uint64_t kConnectionBytes = 10'600;  // measured (docs/scale.md)
 
 // Of the process, now.
 std::uint64_t resident_bytes() {
@@ -141,6 +144,12 @@ Histogram histogram_of(const Job& job) {
 
 std::uint64_t Forecast::peak_memory() const {
   return resident + kCopiesPerWorker * sizeof(float) * trainable * workers;
+}
+
+std::uint64_t Forecast::server_memory() const {
+  const std::uint64_t model = sizeof(float) * trainable;
+  return resident + kCopiesOfServer * model +
+         kConnectionBytes * static_cast<std::uint64_t>(clients);
 }
 
 double Forecast::transfer_s() const {

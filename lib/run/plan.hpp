@@ -58,8 +58,11 @@ struct Forecast {
   double round_peers() const { return peers() * static_cast<double>(cohort); }
   double round_down() const { return down() * static_cast<double>(cohort); }
   std::uint64_t peak_memory() const;  // resident, and three copies of the update a worker
-  double transfer_s() const;          // both directions, one client
-  double train_s() const;             // of the slowest client
+  // Of `fedctl server` without LibTorch: what is resident, the weights in the forms that a round
+  // needs at once, and a connection for each client (docs/scale.md).
+  std::uint64_t server_memory() const;
+  double transfer_s() const;  // both directions, one client
+  double train_s() const;     // of the slowest client
 };
 
 // Runs one round of the real method on real frames with a few clients, one training step each

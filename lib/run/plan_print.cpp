@@ -143,6 +143,8 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
   text +=
       print("peak memory        %s (%s now, %zu workers)\n", bytes_text(plan.peak_memory()).c_str(),
             bytes_text(plan.resident).c_str(), plan.workers);
+  text += print("a server's memory  %s with %lld connections, if it evaluates without LibTorch\n",
+                bytes_text(plan.server_memory()).c_str(), static_cast<long long>(plan.clients));
   text += print("time on the link   %.3f s a round at %g Mbit/s up, %g down, %g ms\n",
                 plan.transfer_s(), plan.up_mbit, plan.down_mbit, plan.latency_ms);
   text += print("training           %.3f s a round: %lld steps of %.1f ms, the largest client\n",
@@ -189,7 +191,8 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
   }
   out["memory"] = {{"resident", plan.resident},
                    {"workers", plan.workers},
-                   {"peak_estimate", plan.peak_memory()}};
+                   {"peak_estimate", plan.peak_memory()},
+                   {"server_estimate", plan.server_memory()}};
   out["time"] = {{"up_mbit", plan.up_mbit},       {"down_mbit", plan.down_mbit},
                  {"latency_ms", plan.latency_ms}, {"transfer_s", plan.transfer_s()},
                  {"step_ms", plan.step_ms},       {"steps", plan.steps},
