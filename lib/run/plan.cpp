@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "base/clock.hpp"
+#include "base/limits.hpp"
 #include "run/commands.hpp"
 #include "run/trial.hpp"
 
@@ -148,7 +149,9 @@ std::uint64_t Forecast::peak_memory() const {
 
 std::uint64_t Forecast::server_memory() const {
   const std::uint64_t model = sizeof(float) * trainable;
-  return resident + kCopiesOfServer * model +
+  const std::uint64_t answers =
+      std::min<std::uint64_t>(static_cast<std::uint64_t>(cohort) * model, limits::kRepliesBytesMax);
+  return resident + kCopiesOfServer * model + answers +
          kConnectionBytes * static_cast<std::uint64_t>(clients);
 }
 
