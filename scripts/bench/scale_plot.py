@@ -18,7 +18,7 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 300, 64, 44, 30, 90
 
 
 def run(clients, values):
-    rounds = 3 if clients * values <= 2**27 else 2
+    rounds = 3 if clients * values < 2**28 else 1
     given = scale.options(["--clients", str(clients), "--values", str(values), "--rounds", str(rounds + 1), "--swarm", "2" if clients > 64 else "1"])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = scale.measure(given, pathlib.Path(folder))
