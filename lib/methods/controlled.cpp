@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "math/vectors.hpp"
+#include "methods/detail/combined.hpp"
 #include "methods/detail/inspection.hpp"
 #include "methods/detail/states.hpp"
 
@@ -38,20 +39,18 @@ class ControlledServer final : public RoundServer {
   }
 
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
-    const auto sum = ctx.aggregator.start(ctx.weights.size());
     Merged merged;
     double path = 0;
-    for (const auto& [peer, reply] : replies) {
-      const wire::Expect update(reply, "update");
+    std::vector<float> mean(ctx.weights.size());
+    const auto take = [&](PeerId peer, const Message& reply) {
       add_report(merged, reply);
-      sum->add({peer, 1, reply.tensors.at("increment").f32()});
-      path += update.real("path");
+      path += wire::Expect(reply, "update").real("path");
       used_.add(peer);
-    }
+      return aggregate::Contribution{peer, 1, reply.tensors.at("increment").f32()};
+    };
+    combine_replies(replies, take, ctx, mean);
     finish(merged);
     const auto answered = static_cast<double>(replies.size());
-    std::vector<float> mean(ctx.weights.size());
-    sum->finish(mean);
     const double step = lr_ * path / answered;
     const double share = answered / static_cast<double>(ctx.plan.clients);
     for (std::size_t i = 0; i < mean.size(); ++i) {

@@ -18,6 +18,7 @@
 // first and the last fragment, instead of one of their own.
 #include "methods/detail/diloco.hpp"
 
+#include "methods/detail/combined.hpp"
 #include "methods/detail/inspection.hpp"
 #include "methods/detail/states.hpp"
 
@@ -74,17 +75,16 @@ class DilocoServer final : public RoundServer {
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
     const std::size_t p = rota_.of_round(round);
     const Fragment& fragment = rota_.fragment(p);
-    const auto sum = ctx.aggregator.start(fragment.size());
     Merged merged;
-    for (const auto& [peer, reply] : replies) {
-      const std::int64_t examples = add_report(merged, reply);
-      sum->add(
-          {peer, static_cast<double>(examples), reply.tensors.at(Rota::named("delta", p)).f32()});
-      answered_[peer] = round;
-    }
-    finish(merged);
     std::vector<float> delta(fragment.size());
-    sum->finish(delta);
+    const auto take = [&](PeerId peer, const Message& reply) {
+      const std::int64_t examples = add_report(merged, reply);
+      answered_[peer] = round;
+      return aggregate::Contribution{peer, static_cast<double>(examples),
+                                     reply.tensors.at(Rota::named("delta", p)).f32()};
+    };
+    combine_replies(replies, take, ctx, delta);
+    finish(merged);
     outer_.step(fragment, delta, ctx.weights);
     return merged;
   }

@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <optional>
+
+#include "journal/append.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -16,13 +16,9 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kHeadBytes = 16;
 // A file is copied when it is larger than this and more than half of it is superseded.
 constexpr std::uint64_t kCompactBytes = std::uint64_t{64} << 20;
-// Checkpoints that are kept (run_directory.cpp).
-constexpr std::int64_t kGenerations = 2;
 
-[[noreturn]] void fail(const std::string& path, const char* what) {
-  throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
-                          "check permissions and free space, or choose another --run-dir");
-}
+using journal::fail;
+
 [[noreturn]] void damaged(const std::string& path, const std::string& what) {
   throw RunDirectoryError(path + ": damaged: " + what, "--fresh starts the run anew");
 }
@@ -32,7 +28,7 @@ constexpr std::int64_t kGenerations = 2;
 class ClientStore::File {
  public:
   explicit File(std::string path) : path_(std::move(path)) {
-    fs::create_directories(fs::path(path_).parent_path());
+    create_folder(fs::path(path_).parent_path().string());
     file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (file_ < 0) fail(path_, "open");
     const off_t size = ::lseek(file_, 0, SEEK_END);
@@ -150,7 +146,7 @@ wire::Message ClientStore::save() {
   const std::scoped_lock lock(mutex_);
   if (file_ && file_->end() > kCompactBytes && live_ < file_->end() / 2) compact();
   if (file_) file_->sync();
-  if (saves_++ == kGenerations) fs::remove(path(generation_ - 1));
+  if (saves_++ == static_cast<std::int64_t>(kGenerations)) fs::remove(path(generation_ - 1));
   return wire::Message("clients")
       .with("generation", generation_)
       .with("length", static_cast<std::int64_t>(file_bytes()));

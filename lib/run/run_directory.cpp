@@ -20,8 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kGenerations = 2;
-
 [[noreturn]] void fail(const std::string& path, const char* what) {
   throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
                           "check permissions and free space, or choose another --run-dir");
@@ -50,16 +48,20 @@ std::vector<fs::path> checkpoints(const std::string& folder) {
 
 // Makes the folder.
 std::string lock_path(const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw RunDirectoryError(folder + ": cannot create: " + error.message(),
-                            "choose another --run-dir");
-  }
+  create_folder(folder);
   return folder + "/lock";
 }
 
 }  // namespace
+
+void create_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error) {
+    throw RunDirectoryError(path + ": cannot create: " + error.message(),
+                            "choose another --run-dir");
+  }
+}
 
 void write_all(int file, const std::string& path, ByteView bytes) {
   const auto* data = reinterpret_cast<const char*>(bytes.data());
@@ -227,9 +229,8 @@ FileLock::~FileLock() {
 bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl")); }
 
 void RunDirectory::discard() const {
-  for (const char* name :
-       {"experiment.yaml", "journal.jsonl", "journal.chain", "checkpoint", "spool", "clients",
-        "adapter"}) {
+  for (const char* name : {"experiment.yaml", "journal.jsonl", "journal.chain", "checkpoint",
+                           "spool", "clients", "adapter"}) {
     fs::remove_all(file(name));
   }
 }

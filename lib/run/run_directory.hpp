@@ -31,6 +31,9 @@ class FileLock {
   bool held_;
 };
 
+// Checkpoints that are kept, the newest ones.
+inline constexpr std::size_t kGenerations = 2;
+
 class RunDirectory {
  public:
   // Makes or opens the directory and locks it until destruction. Throws RunDirectoryError if
@@ -68,6 +71,8 @@ inline constexpr const char* kSumsName = "B2SUMS";
 // Names of the other files of a folder, sorted; those being written are left out.
 std::vector<std::string> files_of(const std::string& folder);
 std::string absolute_path(const std::string& path);
+// With those above it. Throws RunDirectoryError.
+void create_folder(const std::string& path);
 // The same atomic write for any file.
 void write_atomically(const std::string& path, ByteView bytes);
 void write_atomically(const std::string& path, std::span<const ByteView> pieces);

@@ -75,15 +75,6 @@ void write_table(const Sweep& sweep, const std::vector<Outcome>& outcomes, Forma
       stdout);
 }
 
-void make_folder(const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    throw RunDirectoryError(folder + ": cannot create: " + error.message(),
-                            "choose another --run-dir");
-  }
-}
-
 // Runs at a time, and threads of each: together no more than there are cores.
 struct Share {
   std::size_t jobs = 1, threads = 1;
@@ -179,7 +170,7 @@ int sweep(const SweepCommand& command) {
     return print_commands(sweep, runs, outcomes,
                           share_of(sweep, runs.size(), command.threads).threads);
   }
-  make_folder(sweep.folder);
+  create_folder(sweep.folder);
   std::optional<FileLock> lock;  // a look at the table disturbs nobody
   if (!command.table_only) lock.emplace(sweep.folder + "/lock");
   if (lock && !lock->held()) {

@@ -114,12 +114,8 @@ const char* name_of(State state) {
 }
 
 void forget_status(const std::string& directory) {
+  create_folder(directory);
   std::error_code error;
-  fs::create_directories(directory, error);
-  if (error) {
-    throw RunDirectoryError(directory + ": cannot create: " + error.message(),
-                            "choose another --run-dir");
-  }
   fs::remove(directory + '/' + kStatusName, error);
 }
 
