@@ -20,6 +20,18 @@ const std::string kClient = "client/";
 // The part that is the store's own.
 constexpr const char* kStore = "clients";
 
+// All of it outlives the clients.
+struct Stage {
+  const Job& job;
+  const methods::JobPlan& plan;  // the job's, or a shorter one
+  learn::LearnerPool& learners;  // of the clients
+  talk::Mesh& mesh;
+  boost::asio::thread_pool& pool;
+  FirstError& error;         // what a client fails with
+  std::string save_updates;  // folder for what clients send, or ""
+  std::string store;         // folder for those that sleep
+};
+
 // One simulated client: everything it owns.
 struct Client {
   Client(const Stage& stage, PeerId id, talk::Endpoint& port)
@@ -169,15 +181,45 @@ class Asleep final : public SimulatedClients {
   std::priority_queue<std::pair<std::size_t, PeerId>> waiting_;  // examples, minus the number
 };
 
-}  // namespace
-
-bool clients_sleep(const Job& job) {
+bool sleep(const Job& job) {
   return !job.plan.secure.on && !job.method().neighbours && job.make_client()->rests();
 }
 
-std::unique_ptr<SimulatedClients> make_simulated_clients(const Stage& stage) {
-  if (clients_sleep(stage.job)) return std::make_unique<Asleep>(stage);
-  return std::make_unique<Awake>(stage);
+}  // namespace
+
+SimulatedNetwork::SimulatedNetwork(const Options& options)
+    : pool_(options.learners.count_max()), home_(asio::make_strand(pool_)) {
+  const Job& job = options.job;
+  talk::Mesh::Options links;
+  for (PeerId id = 0; id < options.plan.clients; ++id) links.clients.push_back(id);
+  links.link = [link = options.link](PeerId) { return link; };
+  links.rng = job.rng().stream("network");
+  links.ledger = &options.ledger;
+  links.neighbours = job.neighbours(options.plan.clients);
+  links.unpack = [this](talk::Envelope& envelope) {
+    if (server_->unpacks_ahead()) server_->unpack(envelope);
+  };
+  const bool asleep = sleep(job);
+  if (asleep) links.wake = [this](PeerId id) { clients_->wake(id); };
+  mesh_.emplace(std::move(links));
+  const Stage stage{job,   options.plan, options.learners,     *mesh_,
+                    pool_, error_,       options.save_updates, options.store};
+  if (asleep) {
+    clients_ = std::make_unique<Asleep>(stage);
+  } else {
+    clients_ = std::make_unique<Awake>(stage);
+  }
+  server_.emplace(mesh_->attach(talk::kServer, home_), job.server_codec());
+}
+
+std::exception_ptr SimulatedNetwork::play(talk::Task<void> conversation) {
+  clients_->start();
+  asio::co_spawn(home_, std::move(conversation), [this](std::exception_ptr failed) {
+    if (failed) error_.keep(failed);
+    mesh_->detach(talk::kServer, "done");
+  });
+  pool_.join();
+  return error_.get();
 }
 
 }  // namespace fedctl::run

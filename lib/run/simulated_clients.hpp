@@ -5,6 +5,7 @@
 
 #include <boost/asio/thread_pool.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,18 +15,6 @@
 #include "talk/mesh.hpp"
 
 namespace fedctl::run {
-
-// All of it outlives the clients.
-struct Stage {
-  const Job& job;
-  const methods::JobPlan& plan;  // the job's, or a shorter one
-  learn::LearnerPool& learners;  // of the clients
-  talk::Mesh& mesh;
-  boost::asio::thread_pool& pool;
-  FirstError& error;         // what a client fails with
-  std::string save_updates;  // folder for what clients send, or ""
-  std::string store;         // folder for those that sleep
-};
 
 class SimulatedClients {
  public:
@@ -38,8 +27,34 @@ class SimulatedClients {
   virtual void wake(talk::PeerId) {}
 };
 
-// Whether they sleep; the mesh's options must say so, too.
-bool clients_sleep(const Job& job);
-std::unique_ptr<SimulatedClients> make_simulated_clients(const Stage& stage);
+// Server and clients of a job on a mesh, and the workers they share.
+class SimulatedNetwork {
+ public:
+  struct Options {
+    const Job& job;
+    const methods::JobPlan& plan;  // the job's, or a shorter one
+    learn::LearnerPool& learners;  // of the clients; as many workers
+    talk::Link link;
+    talk::Ledger& ledger;
+    std::string save_updates;  // folder for what clients send, or ""
+    std::string store;         // folder for clients that sleep
+  };
+  explicit SimulatedNetwork(const Options& options);
+
+  talk::CodecEndpoint& server() { return *server_; }
+  SimulatedClients& clients() { return *clients_; }
+  // From any thread: the server sees Closed.
+  void interrupt() { mesh_->interrupt(); }
+  // Runs the clients and the server's conversation to their ends; what failed first, or null.
+  std::exception_ptr play(talk::Task<void> conversation);
+
+ private:
+  FirstError error_;
+  boost::asio::thread_pool pool_;  // outlives all that has a seat in it
+  boost::asio::any_io_executor home_;
+  std::unique_ptr<SimulatedClients> clients_;
+  std::optional<talk::CodecEndpoint> server_;
+  std::optional<talk::Mesh> mesh_;
+};
 
 }  // namespace fedctl::run

@@ -1,8 +1,5 @@
 #include "run/trial.hpp"
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/strand.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <chrono>
 #include <filesystem>
 #include <utility>
@@ -13,9 +10,6 @@
 
 namespace fedctl::run {
 namespace {
-
-namespace asio = boost::asio;
-using talk::PeerId;
 
 // Notes the bytes of every round.
 struct Rounds final : methods::RoundSink {
@@ -84,29 +78,11 @@ std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout) {
 std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
                               learn::LearnerPool& learners) {
   talk::Ledger ledger;
-  std::unique_ptr<SimulatedClients> clients;
-  std::optional<talk::CodecEndpoint> server;
-  talk::Mesh::Options options;
-  for (PeerId id = 0; id < plan.clients; ++id) options.clients.push_back(id);
   // Nothing is lost, but without rounds it matters who is faster.
   talk::Link link = job.experiment.network.link;
   link.loss = link.dropout = 0;
-  options.link = [link](PeerId) { return link; };
-  options.rng = job.rng().stream("network");
-  options.ledger = &ledger;
-  options.neighbours = job.neighbours(plan.clients);
-  if (clients_sleep(job)) options.wake = [&clients](PeerId id) { clients->wake(id); };
-  options.unpack = [&server](talk::Envelope& envelope) {
-    if (server->unpacks_ahead()) server->unpack(envelope);
-  };
-  FirstError error;
-  asio::thread_pool pool(learners.count_max());  // outlives all that has a seat in it
-  talk::Mesh mesh(std::move(options));
   const Folder folder;
-  clients =
-      make_simulated_clients({job, plan, learners, mesh, pool, error, "", folder.path.string()});
-  const asio::any_io_executor home = asio::make_strand(pool);
-  server.emplace(mesh.attach(talk::kServer, home), job.server_codec());
+  SimulatedNetwork network({job, plan, learners, link, ledger, "", folder.path.string()});
 
   std::vector<float> weights = job.plan.initial;
   const auto aggregator = job.make_aggregator();
@@ -117,13 +93,9 @@ std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
   methods::ServerContext context{plan,    weights, *aggregator, job.rng().stream("server"),
                                  journal, sink,    stragglers,  *job.learners,
                                  1};
-  clients->start();
-  asio::co_spawn(home, method->run(*server, context), [&mesh, &error](std::exception_ptr failed) {
-    if (failed) error.keep(failed);
-    mesh.detach(talk::kServer, "done");
-  });
-  pool.join();
-  if (error.get()) std::rethrow_exception(error.get());
+  if (const auto error = network.play(method->run(network.server(), context))) {
+    std::rethrow_exception(error);
+  }
   return sink.rounds;
 }
 
