@@ -143,6 +143,7 @@ const std::vector<Command>& commands() {
        "--config FILE [options]",
        "  fedctl plan --config configs/quickstart.yaml\n"
        "  fedctl plan --config exp.yaml --up-mbit 1 --latency-ms 200 --format json\n"
+       "  fedctl plan --config exp.yaml --hosts 2\n"
        "  fedctl plan --config exp.yaml --svg labels.svg --write-partition deal.txt\n",
        plan_options, [](const po::variables_map& values) { return run::plan(plan_of(values)); }},
       {"sweep", "a grid of experiments, each with the same seeds, into one table", "FILE [options]",

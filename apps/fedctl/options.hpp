@@ -53,6 +53,8 @@ inline void plan_options(po::options_description& options) {
       "down-mbit", po::value<double>()->value_name("N"),
       "the same, server to client (default: 100)")(
       "latency-ms", po::value<double>()->value_name("N"), "one way, ms (default: 30)")(
+      "hosts", po::value<std::int64_t>()->value_name("N"),
+      "also serve it here, over loopback, for some rounds, to clients in N processes")(
       "svg", po::value<Text>()->value_name("FILE"), "draw who has which labels")(
       "write-partition", po::value<Text>()->value_name("FILE"),
       "write the deal for partition: {kind: file}; *.json or a client a line")(
@@ -113,6 +115,8 @@ inline run::PlanOptions plan_of(const po::variables_map& values) {
   options.up_mbit = get<double>(values, "up-mbit", options.up_mbit);
   options.down_mbit = get<double>(values, "down-mbit", options.down_mbit);
   options.latency_ms = get<double>(values, "latency-ms", options.latency_ms);
+  options.hosts = get<std::int64_t>(values, "hosts", 0);
+  if (flag(values, "hosts") && options.hosts < 1) throw ConfigError("--hosts must be at least 1");
   options.write_partition = get<Text>(values, "write-partition", "");
   options.svg = get<Text>(values, "svg", "");
   options.threads = get<std::int64_t>(values, "threads", 0);

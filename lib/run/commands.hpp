@@ -92,6 +92,7 @@ struct PlanOptions {
   config::Source source;
   double up_mbit = 20, down_mbit = 100, latency_ms = 30;  // of a client's link; 0 Mbit/s: unlimited
   std::string write_partition, svg;                       // files, or ""
+  std::int64_t hosts = 0;  // processes of clients of a server that is tried; 0: none is
   OutputOptions output;
   std::int64_t threads = 0;
 };

@@ -11,7 +11,6 @@
 
 #include "base/clock.hpp"
 #include "base/limits.hpp"
-#include "run/commands.hpp"
 #include "run/trial.hpp"
 
 namespace fedctl::run {
@@ -208,8 +207,16 @@ int plan(const PlanOptions& options) {
     write_file(options.write_partition, partition_text(job.shares, job.data.train->size(),
                                                        options.write_partition.ends_with(".json")));
   }
+  if (options.hosts > job.plan.clients) {
+    throw ConfigError("--hosts is " + std::to_string(options.hosts) + ", but clients.count is " +
+                      std::to_string(job.plan.clients));
+  }
   Forecast found = forecast(job, workers);
   found.simulation = measure_simulation(job, start_s);
+  if (options.hosts > 0) {
+    found.served = measure_server(options, job, workers);
+    if (found.served.signal != 0) return 128 + found.served.signal;
+  }
   found.up_mbit = options.up_mbit;
   found.down_mbit = options.down_mbit;
   found.latency_ms = options.latency_ms;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "run/commands.hpp"
 #include "run/job.hpp"
 #include "talk/ledger.hpp"
 
@@ -37,6 +38,25 @@ struct Simulation {
   }
 };
 
+// What `fedctl server` and its clients take on this machine, from some rounds of them.
+struct Served {
+  int signal = 0;           // that ended the trial, or 0
+  std::size_t hosts = 0;    // processes of clients; 0: not tried
+  std::int64_t played = 0;  // rounds
+  double played_s = 0;      // of all these, without evaluation
+  double start_s = 0;       // until the first round begins: all have joined that it asks for
+  double round_s = 0;       // once settled, without evaluation
+  double evaluate_s = 0;    // of one evaluation
+  double end_s = 0;         // until the process has ended
+  std::int64_t rounds = 0, evaluations = 0;
+  std::uint64_t peak_memory = 0;  // of the server, so far, bytes
+
+  double total_s() const {
+    return start_s + played_s + static_cast<double>(rounds - played) * round_s +
+           static_cast<double>(evaluations) * evaluate_s + end_s;
+  }
+};
+
 // Bytes are those of one client and round, as the ledger counts them.
 struct Forecast {
   std::int64_t rounds = 0, clients = 0, cohort = 0;
@@ -50,6 +70,7 @@ struct Forecast {
   std::int64_t steps = 0;  // of the client with the most examples, a round
   double up_mbit = 20, down_mbit = 100, latency_ms = 30;
   Simulation simulation = {};
+  Served served = {};
 
   double up() const { return payload_up + framing_up; }
   double down() const { return payload_down + framing_down; }
@@ -73,6 +94,12 @@ Forecast forecast(Job& job, std::size_t workers);
 // Plays a part of a round on all workers, and some batches of the test set. `start_s`: how long the
 // job took to open.
 Simulation measure_simulation(Job& job, double start_s);
+// Serves the experiment to clients in `options.hosts` processes over loopback, without TLS, until
+// some rounds are over. The clients share `threads`. Throws ConfigError with what a process says
+// that fails, RunDirectoryError.
+Served measure_server(const PlanOptions& options, const Job& job, std::size_t threads);
+// Of the whole run, with that of the untuned model.
+std::int64_t evaluations_of(const Job& job);
 
 std::string forecast_json(const Forecast& forecast, const Experiment& experiment);
 std::string forecast_text(const Forecast& forecast, const Experiment& experiment);

@@ -154,6 +154,13 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
   text +=
       print("simulated here     %.1f s in all, %s at most: %.3f s a round, %.3f s an evaluation\n",
             here.total_s(), bytes_text(here.peak_memory).c_str(), here.round_s(), here.evaluate_s);
+  if (const Served& served = plan.served; served.hosts > 0) {
+    text += print(
+        "served here        %.1f s in all, %s at most: %.1f s to begin, %.3f s a round, %.3f s an "
+        "evaluation (%lld rounds tried, clients in %zu processes)\n",
+        served.total_s(), bytes_text(served.peak_memory).c_str(), served.start_s, served.round_s,
+        served.evaluate_s, static_cast<long long>(served.played), served.hosts);
+  }
   text += "epsilon            none\n";
   if (!plan.histogram.large()) text += table_of(plan.histogram);
   return text;
@@ -202,6 +209,18 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
   out["simulation"] = {{"start_s", here.start_s},       {"round_s", here.round_s()},
                        {"evaluate_s", here.evaluate_s}, {"evaluations", here.evaluations},
                        {"total_s", here.total_s()},     {"peak_memory", here.peak_memory}};
+  if (const Served& served = plan.served; served.hosts > 0) {
+    out["server"] = {{"hosts", served.hosts},
+                     {"tried", served.played},
+                     {"tried_s", served.played_s},
+                     {"start_s", served.start_s},
+                     {"round_s", served.round_s},
+                     {"evaluate_s", served.evaluate_s},
+                     {"evaluations", served.evaluations},
+                     {"end_s", served.end_s},
+                     {"total_s", served.total_s()},
+                     {"peak_memory", served.peak_memory}};
+  }
   out["epsilon"] = "none";
   return out.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
 }

@@ -14,6 +14,7 @@
 #include "base/limits.hpp"
 #include "run/client_memory.hpp"
 #include "run/plan.hpp"
+#include "run/process.hpp"
 #include "run/trial.hpp"
 
 namespace fedctl::run {
@@ -28,15 +29,6 @@ constexpr std::size_t kBatches = 3;  // evaluated by each worker
 constexpr std::int64_t kRounds = 3;  // the first touches memory for the first time
 
 double seconds_since(Clock::time_point start) { return to_ms(Clock::now() - start) * 1e-3; }
-
-// The most that this process has held so far.
-std::uint64_t peak_bytes() {
-  std::ifstream in("/proc/self/status");
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) << 10;
-  }
-  return 0;
-}
 
 double mean_steps(const Job& job, std::size_t clients, const learn::TrainOptions& train) {
   double steps = 0;
@@ -139,13 +131,16 @@ double evaluate_s(Job& job) {
 
 }  // namespace
 
+std::int64_t evaluations_of(const Job& job) {
+  const std::int64_t rounds = job.plan.rounds, every = job.experiment.evaluate.every;
+  return 1 + rounds / every + (rounds % every == 0 ? 0 : 1);
+}
+
 Simulation measure_simulation(Job& job, double start_s) {
   Simulation found;
   found.start_s = start_s;
   found.rounds = job.plan.rounds;
-  const Experiment& experiment = job.experiment;
-  const std::int64_t every = experiment.evaluate.every;
-  found.evaluations = 1 + found.rounds / every + (found.rounds % every == 0 ? 0 : 1);
+  found.evaluations = evaluations_of(job);
   found.evaluate_s = evaluate_s(job);
   found.commit_s = commit_s(job);
   if (job.method().needs == "gradients") take_largest_steps(job);
@@ -168,7 +163,7 @@ Simulation measure_simulation(Job& job, double start_s) {
   const std::uint64_t model = sizeof(float) * job.plan.layout.size();
   const std::uint64_t more = static_cast<std::uint64_t>(job.plan.per_round - played) * model;
   found.peak_memory =
-      peak_bytes() + std::min<std::uint64_t>(more, limits::kUnpackedBytesMax) + 3 * model;
+      peak_memory_of("self") + std::min<std::uint64_t>(more, limits::kUnpackedBytesMax) + 3 * model;
   return found;
 }
 

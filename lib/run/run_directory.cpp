@@ -193,7 +193,8 @@ std::map<std::int64_t, std::int64_t> pairs_of(const wire::Message& message,
 }
 
 void sync_folder_of(const std::string& path) {
-  sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
+  const std::string folder = fs::path(path).parent_path().string();
+  sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
 }
 
 RunDirectory::RunDirectory(std::string path, Start start)

@@ -10,8 +10,8 @@
 #include "base/errors.hpp"
 #include "run/commands.hpp"
 #include "run/job.hpp"
+#include "run/process.hpp"
 #include "run/sweep_executors.hpp"
-#include "run/sweep_process.hpp"
 #include "run/sweep_table.hpp"
 
 namespace fedctl::run {

@@ -1,9 +1,11 @@
 // Where the runs of a sweep are computed.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "run/printer.hpp"
+#include "run/run_directory.hpp"
 #include "run/sweep.hpp"
 #include "run/sweep_outcome.hpp"
 
@@ -14,6 +16,10 @@ struct Execution {
   bool ended = true;    // else a queue goes on with it
   int last_status = 0;  // exit status of the last run that ended
 };
+
+// `fedctl simulate` of a run, whose directory exists.
+std::vector<std::string> command_of(const Sweep& sweep, std::size_t run, Start start,
+                                    std::size_t threads);
 
 // Computes the runs in order, as many at a time as there are jobs, each in a process of its own; a
 // run that ended is read again into `outcomes`. The first signal is passed on and waited for.

@@ -10,9 +10,9 @@
 
 #include "base/assert.hpp"
 #include "base/errors.hpp"
+#include "run/process.hpp"
 #include "run/signals.hpp"
 #include "run/sweep_executors.hpp"
-#include "run/sweep_process.hpp"
 #include "run/text.hpp"
 
 namespace fedctl::run {
@@ -72,6 +72,26 @@ std::string left_text(double seconds) {
 bool interrupted(int status) { return status == 128 + SIGINT || status == 128 + SIGTERM; }
 
 }  // namespace
+
+std::vector<std::string> command_of(const Sweep& sweep, std::size_t run, Start start,
+                                    std::size_t threads) {
+  std::vector<std::string> words = {own_program(), "simulate", "--config", sweep.experiment};
+  const auto set = [&words](const std::string& key, const std::string& value) {
+    words.emplace_back("--set");
+    words.push_back(key + '=' + value);
+  };
+  for (const Setting& setting : sweep.set) set(setting.key, setting.value);
+  for (const Setting& setting : sweep.cell_of(run).settings) set(setting.key, setting.value);
+  set("seed", std::to_string(sweep.seed_of(run)));
+  for (const std::string& word : {std::string("--run-dir"), sweep.directory_of(run),
+                                  std::string("--threads"), std::to_string(threads)}) {
+    words.push_back(word);
+  }
+  words.emplace_back("--quiet");
+  if (start == Start::resume) words.emplace_back("--resume");
+  if (start == Start::discard) words.emplace_back("--fresh");
+  return words;
+}
 
 Execution run_local(const Sweep& sweep, const std::vector<std::size_t>& runs, std::size_t jobs,
                     std::size_t threads, std::vector<Outcome>& outcomes, Printer& printer) {

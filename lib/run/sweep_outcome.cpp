@@ -8,14 +8,13 @@
 
 #include "base/errors.hpp"
 #include "journal/journal.hpp"
+#include "run/process.hpp"
 
 namespace fedctl::run {
 namespace {
 
 namespace fs = std::filesystem;
 using State = Outcome::State;
-
-constexpr std::streamoff kLogTailBytes = 4096;
 
 std::optional<double> number_at(const nlohmann::json& line, const std::string& metric) {
   const std::size_t dot = metric.find('.');
@@ -25,18 +24,6 @@ std::optional<double> number_at(const nlohmann::json& line, const std::string& m
     return number_at(*found, metric.substr(dot + 1));
   }
   return found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
-}
-
-// The last line that is not a hint.
-std::string last_words(const std::string& path) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return "";
-  in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kLogTailBytes));
-  std::string line, last;
-  while (std::getline(in, line)) {
-    if (!line.empty() && !line.starts_with("hint: ")) last = line;
-  }
-  return last;
 }
 
 std::optional<int> saved_status(const std::string& directory) {

@@ -6,9 +6,9 @@
 #include <mutex>
 
 #include "base/errors.hpp"
+#include "run/process.hpp"
 #include "run/signals.hpp"
 #include "run/sweep_executors.hpp"
-#include "run/sweep_process.hpp"
 
 namespace fedctl::run {
 namespace {

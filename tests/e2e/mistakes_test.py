@@ -2,7 +2,7 @@
 import os
 import unittest
 
-from fedctl import GLYPHS, TOY, Case
+from fedctl import GLYPHS, TOY, Case, wait_until
 
 
 class Mistakes(Case):
@@ -157,6 +157,14 @@ class Mistakes(Case):
         self.expect(["server", "--config", config, "--run-dir", directory, "--resume"], 6, "another fedctl is running here")
         server.terminate()
         self.finish(server, 143)
+
+    def test_bare_names_are_in_the_current_folder(self):
+        self.write("exp.yaml", TOY)
+        server = self.start("server", "--config", "exp.yaml", "--listen", "127.0.0.1:0", "--run-dir", "run", "--port-file", "port", cwd=self.folder)
+        wait_until(lambda: (self.folder / "port").exists() or server.poll() is not None, "the port")
+        server.terminate()
+        self.finish(server, 143)
+        self.assertTrue((self.folder / "run" / "journal.jsonl").exists())
 
     def test_a_run_is_there_already(self):
         config = self.write("exp.yaml", TOY)

@@ -1,10 +1,11 @@
 """What `fedctl plan` predicts is what a run then does."""
 import json
+import signal
 import unittest
 import xml.etree.ElementTree
 import zipfile
 
-from fedctl import DATA, GLYPHS, TOY, Case, rounds
+from fedctl import DATA, GLYPHS, TOY, Case, rounds, wait_until
 
 # Spoken digits as recordings, a speaker a client.
 SPOKEN = """
@@ -81,6 +82,27 @@ class Plan(Case):
         self.assertAlmostEqual(plan["time"]["transfer_s"], expected, delta=1e-9)
         self.assertAlmostEqual(plan["time"]["total_s"],
                                5 * (expected + plan["time"]["train_s"]), delta=1e-9)
+
+    def test_a_server_is_tried_by_real_processes(self):
+        self.write("exp.yaml", TOY)
+        status, out, err = self.run_fedctl("plan", "--config", "exp.yaml", "--format", "json", "--threads", "1", "--hosts", "2", cwd=self.folder)
+        self.assertEqual((status, err), (0, ""))
+        plan, server = json.loads(out), json.loads(out)["server"]
+        self.assertEqual((server["hosts"], server["tried"], server["evaluations"]), (2, plan["rounds"], 6))
+        for part in ("start_s", "round_s", "evaluate_s", "end_s"):
+            self.assertGreater(server[part], 0, part)
+        self.assertAlmostEqual(server["total_s"], server["start_s"] + server["tried_s"] + 6 * server["evaluate_s"] + server["end_s"])
+        self.assertAlmostEqual(server["peak_memory"], plan["memory"]["server_estimate"], delta=0.3 * server["peak_memory"])
+        self.assertFalse((self.folder / "runs").exists())
+        self.assertIn("--hosts is 7", self.run_fedctl("plan", "--config", "exp.yaml", "--hosts", "7", cwd=self.folder)[2])
+
+    def test_a_trial_ends_at_a_signal_and_leaves_nothing(self):
+        self.write("exp.yaml", TOY)
+        process = self.start("plan", "--config", "exp.yaml", "--hosts", "1", "--threads", "1", "--set", "rounds=1000000", cwd=self.folder)
+        wait_until(lambda: list(self.folder.glob("runs/*/run/journal.jsonl")), "the trial's server")
+        process.send_signal(signal.SIGINT)
+        self.finish(process, 130)
+        self.assertFalse((self.folder / "runs").exists())
 
     def test_the_written_deal_is_the_same_deal(self):
         text = TOY.replace("clients: 6, partition: {kind: by_field}, holdout: 0}",

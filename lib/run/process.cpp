@@ -1,4 +1,4 @@
-#include "run/sweep_process.hpp"
+#include "run/process.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -7,10 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "base/errors.hpp"
 
@@ -18,6 +19,7 @@ namespace fedctl::run {
 namespace {
 
 constexpr int kNotStarted = 127;
+constexpr std::streamoff kLogTailBytes = 4096;
 constexpr std::size_t kPrintedBytesMax = std::size_t{1} << 20;
 
 std::vector<char*> pointers_of(const std::vector<std::string>& words) {
@@ -26,27 +28,6 @@ std::vector<char*> pointers_of(const std::vector<std::string>& words) {
   pointers.push_back(nullptr);
   return pointers;
 }
-
-// Both ends closed at destruction.
-struct Pipe {
-  std::array<int, 2> ends{-1, -1};
-  Pipe() {
-    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
-      throw RunDirectoryError(std::string("cannot make a pipe: ") + std::strerror(errno));
-    }
-  }
-  ~Pipe() {
-    for (const int end : ends) {
-      if (end >= 0) ::close(end);
-    }
-  }
-  Pipe(const Pipe&) = delete;
-  Pipe& operator=(const Pipe&) = delete;
-  void close_writer() {
-    ::close(ends[1]);
-    ends[1] = -1;
-  }
-};
 
 // Reads both to their ends.
 void drain(Pipe& out, Pipe& err, Printed& printed) {
@@ -70,27 +51,24 @@ void drain(Pipe& out, Pipe& err, Printed& printed) {
 
 }  // namespace
 
-std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
-
-std::vector<std::string> command_of(const Sweep& sweep, std::size_t run, Start start,
-                                    std::size_t threads) {
-  std::vector<std::string> words = {own_program(), "simulate", "--config", sweep.experiment};
-  const auto set = [&words](const std::string& key, const std::string& value) {
-    words.emplace_back("--set");
-    words.push_back(key + '=' + value);
-  };
-  for (const Setting& setting : sweep.set) set(setting.key, setting.value);
-  for (const Setting& setting : sweep.cell_of(run).settings) set(setting.key, setting.value);
-  set("seed", std::to_string(sweep.seed_of(run)));
-  for (const std::string& word : {std::string("--run-dir"), sweep.directory_of(run),
-                                  std::string("--threads"), std::to_string(threads)}) {
-    words.push_back(word);
+Pipe::Pipe() {
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    throw RunDirectoryError(std::string("cannot make a pipe: ") + std::strerror(errno));
   }
-  words.emplace_back("--quiet");
-  if (start == Start::resume) words.emplace_back("--resume");
-  if (start == Start::discard) words.emplace_back("--fresh");
-  return words;
 }
+
+Pipe::~Pipe() {
+  for (const int end : ends) {
+    if (end >= 0) ::close(end);
+  }
+}
+
+void Pipe::close_writer() {
+  ::close(ends[1]);
+  ends[1] = -1;
+}
+
+std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
 std::string shell_text(const std::vector<std::string>& words) {
   std::string line;
@@ -111,7 +89,7 @@ std::string shell_text(const std::vector<std::string>& words) {
   return line;
 }
 
-pid_t start_process(const std::vector<std::string>& words, const std::string& log) {
+pid_t start_process(const std::vector<std::string>& words, const std::string& log, int output) {
   const std::vector<char*> pointers = pointers_of(words);
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
@@ -126,10 +104,29 @@ pid_t start_process(const std::vector<std::string>& words, const std::string& lo
   const int error = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
   if (::getppid() != parent || nothing < 0 || error < 0) ::_exit(kNotStarted);
   ::dup2(nothing, STDIN_FILENO);
-  ::dup2(nothing, STDOUT_FILENO);
+  ::dup2(output >= 0 ? output : nothing, STDOUT_FILENO);
   ::dup2(error, STDERR_FILENO);
   ::execv(pointers[0], pointers.data());
   ::_exit(kNotStarted);
+}
+
+std::uint64_t peak_memory_of(const std::string& process) {
+  std::ifstream in("/proc/" + process + "/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) << 10;
+  }
+  return 0;
+}
+
+std::string last_words(const std::string& log) {
+  std::ifstream in(log, std::ios::binary | std::ios::ate);
+  if (!in) return "";
+  in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kLogTailBytes));
+  std::string line, last;
+  while (std::getline(in, line)) {
+    if (!line.empty() && !line.starts_with("hint: ")) last = line;
+  }
+  return last;
 }
 
 int exit_status(int wait_status) {
