@@ -1,9 +1,10 @@
 """A server's memory follows the model, not the cohort (docs/scale.md)."""
+import os
 import pathlib
 import sys
 import unittest
 
-from fedctl import FEDCTL, ROOT, TOY, Case, digests, rounds
+from fedctl import FEDCTL, GLYPHS, ROOT, TOY, Case, digests, rounds
 
 sys.path.insert(0, str(ROOT / "scripts/bench"))
 import scale  # noqa: E402
@@ -33,6 +34,17 @@ class Scale(Case):
         status, _, err = self.run_fedctl("simulate", "--config", config, "--run-dir", self.folder / "quiet", "--quiet")
         self.assertEqual(status, 0, err)
         self.assertEqual(digests(directory), digests(self.folder / "quiet"))
+
+    @unittest.skipUnless("avx2" in pathlib.Path("/proc/cpuinfo").read_text(), "no AVX2 here")
+    def test_products_use_the_processor(self):
+        """OpenBLAS takes kernels of 2004 where it does not know the processor; it says so itself."""
+        config = self.write("exp.yaml", GLYPHS)
+        run = ["simulate", "--config", config, "--quiet", "--set", "rounds=1", "--run-dir"]
+        environment = {key: value for key, value in os.environ.items() if key != "OPENBLAS_CORETYPE"}
+        said = self.run_fedctl(*run, self.folder / "own", env={**environment, "OPENBLAS_VERBOSE": "2"})[2]
+        self.assertRegex(said, "Core: (SkylakeX|Haswell)")
+        said = self.run_fedctl(*run, self.folder / "given", env={**environment, "OPENBLAS_VERBOSE": "2", "OPENBLAS_CORETYPE": "Nehalem"})[2]
+        self.assertIn("Core: Nehalem", said)
 
 
 if __name__ == "__main__":
