@@ -30,21 +30,28 @@ void DurableEndpoint::begin(std::int64_t round) {
   const std::string path = options_.folder + '/' + round_name(round);
   spool_ = std::make_unique<Spool>(path);
   // What has been heard and not asked for yet belongs to this round.
-  for (Received& received : replay_) {
-    received.at = {};
-    spool_->append(received.envelope ? &*received.envelope : nullptr, received.at);
+  const bool anything = to_replay() || !heard_.empty();
+  while (to_replay()) {
+    const Received received = next_of_replay();
+    spool_->append(received.envelope ? &*received.envelope : nullptr, {});
   }
+  replay_.emplace(spool_->records());
   for (const Envelope& envelope : heard_) spool_->append(&envelope, {});
-  if (!replay_.empty() || !heard_.empty()) spool_->sync();
-  for (Received& received : spool_->take()) replay_.push_back(std::move(received));
+  if (anything) spool_->sync();
   began_ = replay_at_ = boundary;
-  if (replaying_ && replay_.empty()) end_replay();
-  replaying_ = !replay_.empty();
+  if (replaying_ && !to_replay()) end_replay();
+  replaying_ = to_replay();
   for (const auto& entry : fs::directory_iterator(options_.folder)) {
     if (entry.path() != fs::path(path)) fs::remove(entry.path());
   }
   // Questions of earlier rounds are closed: a late answer is the method's affair.
   while (options_.rounds && !questions_.empty()) close(questions_.begin()->first);
+}
+
+Received DurableEndpoint::next_of_replay() {
+  std::optional<Received> next = replay_->next();
+  if (!next) throw RunDirectoryError(options_.folder + ": the spool is not what it was");
+  return std::move(*next);
 }
 
 std::map<PeerId, std::int64_t> DurableEndpoint::open() const {
@@ -101,7 +108,7 @@ talk::Task<void> DurableEndpoint::send(PeerId to, talk::ExchangeId exchange,
   const auto counted = counted_.find(to);
   const bool again =
       counted != counted_.end() && counted->second == static_cast<std::int64_t>(exchange);
-  questions_[to] = {exchange, message, !replay_.empty() && !again};
+  questions_[to] = {exchange, message, to_replay() && !again};
   if (replaying_ || !connected_.contains(to)) co_return;
   co_await network_.send(to, exchange, std::move(message));
 }
@@ -200,9 +207,8 @@ void DurableEndpoint::give_up_absent(TimePoint at) {
 
 talk::Task<std::optional<Envelope>> DurableEndpoint::receive(TimePoint until) {
   if (replaying_) {
-    if (!replay_.empty()) {
-      Received received = std::move(replay_.front());
-      replay_.pop_front();
+    if (to_replay()) {
+      Received received = next_of_replay();
       replay_at_ = began_ + received.at;
       if (received.envelope) apply(*received.envelope);
       co_return std::move(received.envelope);

@@ -60,6 +60,8 @@ class DurableEndpoint final : public talk::Endpoint {
     bool by_another = false;  // an earlier process has sent it, and this one has not
   };
   void append(const talk::Envelope* received) { spool_->append(received, now() - began_); }
+  bool to_replay() const { return replay_ && replay_->more(); }
+  Received next_of_replay();
   void end_replay();
   // What the method is about to see.
   void apply(const talk::Envelope& envelope);
@@ -75,7 +77,7 @@ class DurableEndpoint final : public talk::Endpoint {
   talk::Ledger& ledger_;
   Options options_;
   std::unique_ptr<Spool> spool_;
-  std::deque<Received> replay_;
+  std::optional<SpoolRecords> replay_;  // whole records all: the spool has looked
   bool replaying_ = false;
   TimePoint began_{};                              // the round, by now()
   TimePoint replay_at_{};                          // now(), while replaying

@@ -1,9 +1,13 @@
 #include "run/spool.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <memory>
 
 #include "base/assert.hpp"
 #include "base/limits.hpp"
@@ -20,47 +24,31 @@ using journal::fail;
 
 constexpr std::size_t kPendingBytesMax = std::size_t{256} << 10;  // written at once
 
-// Frames from a buffer. nullopt at its end, and at a frame that goes beyond it or whose checksum is
-// wrong although nothing follows: it was being written.
-class Frames {
- public:
-  Frames(ByteView bytes, const std::string& path) : bytes_(bytes), path_(path) {}
-
-  std::optional<Message> next(wire::Header& header) {
-    const ByteView left = bytes_.subspan(at_);
-    if (left.size() < wire::kHeaderBytes) return std::nullopt;
-    // A file may have grown before its bytes were written.
-    if (std::ranges::all_of(left, [](std::byte byte) { return byte == std::byte{0}; })) {
-      return std::nullopt;
-    }
-    try {
-      header = wire::decode_header(left.first<wire::kHeaderBytes>(), limits::kFrameBytesMax);
-    } catch (const WireError& error) {
-      damaged(error.what());
-    }
-    const std::size_t size = wire::kHeaderBytes + header.body_bytes;
-    if (left.size() < size) return std::nullopt;
-    try {
-      Message message = wire::decode_frame(left.first(size), header);
-      at_ += size;
-      return message;
-    } catch (const WireError& error) {
-      if (left.size() == size) return std::nullopt;
-      damaged(error.what());
-    }
+struct OpenFile {
+  OpenFile(int file_, const std::string& path) : file(file_) {
+    if (file < 0) fail(path, "open");
   }
-  std::size_t at() const { return at_; }
-  [[noreturn]] void damaged(const std::string& what) const {
-    throw RunDirectoryError(path_ + ": damaged at byte " + std::to_string(at_) + ": " + what,
-                            "the checkpoint is older and not touched by this: remove the file, and "
-                            "--resume asks the clients of the open round again");
-  }
-
- private:
-  ByteView bytes_;
-  const std::string& path_;
-  std::size_t at_ = 0;
+  ~OpenFile() { ::close(file); }
+  OpenFile(const OpenFile&) = delete;
+  OpenFile& operator=(const OpenFile&) = delete;
+  const int file;
 };
+
+SpoolRecords records_of(const std::shared_ptr<OpenFile>& open, const std::string& path) {
+  struct ::stat status {};
+  if (::fstat(open->file, &status) != 0) fail(path, "look at");
+  const auto read = [open, path](std::uint64_t at, std::span<std::byte> out) {
+    while (!out.empty()) {
+      const ssize_t count = ::pread(open->file, out.data(), out.size(), static_cast<off_t>(at));
+      if (count == 0) throw RunDirectoryError(path + ": has become shorter");
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail(path, "read");
+      out = out.subspan(static_cast<std::size_t>(count));
+      at += static_cast<std::uint64_t>(count);
+    }
+  };
+  return {read, static_cast<std::uint64_t>(status.st_size), path};
+}
 
 talk::Envelope envelope_of(const wire::Expect& record, const std::string& what) {
   const talk::PeerId from = record.integer("from", talk::kServer, limits::kClientsMax);
@@ -73,42 +61,99 @@ talk::Envelope envelope_of(const wire::Expect& record, const std::string& what) 
 
 }  // namespace
 
-SpoolContent parse_spool(ByteView bytes, const std::string& path) {
-  Frames frames(bytes, path);
-  SpoolContent content;
-  wire::Header header;
-  while (std::optional<Message> frame = frames.next(header)) {
-    try {
-      const wire::Expect record(*frame, "record");
-      const std::string what = record.text("what");
-      const Duration at(record.integer("at", 0, INT64_MAX));
-      if (what == "passed") {
-        content.found.push_back({std::nullopt, at});
-      } else if (what == "message") {
-        std::optional<Message> message = frames.next(header);
-        if (!message) break;
-        const talk::PeerId from = record.integer("from", 0, limits::kClientsMax);
-        content.found.push_back({talk::Envelope{from, header.exchange, std::move(*message)}, at});
-      } else {
-        content.found.push_back({envelope_of(record, what), at});
-      }
-    } catch (const ProtocolError& error) {
-      frames.damaged(error.what());
-    }
-    content.whole = frames.at();
+SpoolRecords::SpoolRecords(ReadAt read, std::uint64_t size, std::string path)
+    : read_(std::move(read)), size_(size), path_(std::move(path)) {}
+
+SpoolRecords SpoolRecords::in(const std::string& path) {
+  return records_of(std::make_shared<OpenFile>(::open(path.c_str(), O_RDONLY | O_CLOEXEC), path),
+                    path);
+}
+
+void SpoolRecords::damaged(const std::string& what) const {
+  throw RunDirectoryError(path_ + ": damaged at byte " + std::to_string(at_) + ": " + what,
+                          "the checkpoint is older and not touched by this: remove the file, and "
+                          "--resume asks the clients of the open round again");
+}
+
+// A file may have grown before its bytes were written.
+bool SpoolRecords::only_zeros_from(std::uint64_t at) const {
+  std::array<std::byte, 4096> piece;
+  while (at < size_) {
+    const auto part = std::span(piece).first(std::min<std::uint64_t>(piece.size(), size_ - at));
+    read_(at, part);
+    if (std::ranges::any_of(part, [](std::byte byte) { return byte != std::byte{0}; }))
+      return false;
+    at += part.size();
   }
-  return content;
+  return true;
+}
+
+// nullopt at the end, and at a frame that goes beyond it or whose checksum is wrong although
+// nothing follows: it was being written.
+std::optional<Message> SpoolRecords::frame(std::uint64_t& at, wire::Header& header) {
+  const std::uint64_t left = size_ - at;
+  if (left < wire::kHeaderBytes) return std::nullopt;
+  buffer_.resize(wire::kHeaderBytes);
+  read_(at, buffer_);
+  if (buffer_[0] == std::byte{0} && only_zeros_from(at)) return std::nullopt;
+  try {
+    header =
+        wire::decode_header(std::span(buffer_).first<wire::kHeaderBytes>(), limits::kFrameBytesMax);
+  } catch (const WireError& error) {
+    damaged(error.what());
+  }
+  const std::size_t size = wire::kHeaderBytes + header.body_bytes;
+  if (left < size) return std::nullopt;
+  buffer_.resize(size);
+  read_(at, buffer_);
+  try {
+    Message message = wire::decode_frame(buffer_, header);
+    at += size;
+    return message;
+  } catch (const WireError& error) {
+    if (left == size) return std::nullopt;
+    damaged(error.what());
+  }
+}
+
+std::optional<Received> SpoolRecords::next() {
+  std::uint64_t at = at_;
+  wire::Header header;
+  std::optional<Message> head = frame(at, header);
+  if (!head) return std::nullopt;
+  Received received;
+  try {
+    const wire::Expect record(*head, "record");
+    const std::string what = record.text("what");
+    received.at = Duration(record.integer("at", 0, INT64_MAX));
+    if (what == "message") {
+      std::optional<Message> message = frame(at, header);
+      if (!message) return std::nullopt;
+      const talk::PeerId from = record.integer("from", 0, limits::kClientsMax);
+      received.envelope = talk::Envelope{from, header.exchange, std::move(*message)};
+    } else if (what != "passed") {
+      received.envelope = envelope_of(record, what);
+    }
+  } catch (const ProtocolError& error) {
+    damaged(error.what());
+  }
+  at_ = at;
+  return received;
+}
+
+std::uint64_t SpoolRecords::skip_all() {
+  while (next()) {
+  }
+  return at_;
 }
 
 Spool::Spool(std::string path) : path_(std::move(path)) {
   file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file_ < 0) fail(path_, "open");
   try {
-    const Bytes bytes = read_file(path_);
-    SpoolContent content = parse_spool(bytes, path_);
-    found_ = std::move(content.found);
-    if (content.whole < bytes.size() &&
-        ::ftruncate(file_, static_cast<off_t>(content.whole)) != 0) {
+    SpoolRecords found = records();
+    const std::uint64_t whole = found.skip_all();
+    if (found.more() && ::ftruncate(file_, static_cast<off_t>(whole)) != 0) {
       fail(path_, "cut the torn end off");
     }
     sync_folder_of(path_);
@@ -119,6 +164,11 @@ Spool::Spool(std::string path) : path_(std::move(path)) {
 }
 
 Spool::~Spool() { ::close(file_); }
+
+SpoolRecords Spool::records() {
+  flush();
+  return records_of(std::make_shared<OpenFile>(::dup(file_), path_), path_);
+}
 
 void Spool::append(const talk::Envelope* received, Duration at) {
   Message record = Message("record").with("at", std::int64_t{at.count()});

@@ -164,7 +164,7 @@ int verify(const std::string& run, const std::string& authority) {
   if (kept.empty()) throw RunDirectoryError(run + "/checkpoint: holds none", kDamaged);
   for (const std::string& name : names(run + "/spool")) {
     const std::string path = run + "/spool/" + name;
-    parse_spool(read_file(path), path);
+    SpoolRecords::in(path).skip_all();
   }
   for (const char* name : {"best", "last"}) {
     const std::string folder = run + "/adapter/" + name;

@@ -4,7 +4,7 @@ import pathlib
 import sys
 import unittest
 
-from fedctl import FEDCTL, GLYPHS, ROOT, TOY, Case, digests, rounds
+from fedctl import FEDCTL, GLYPHS, ROOT, TOY, Case, digests, rounds, wait_until
 
 sys.path.insert(0, str(ROOT / "scripts/bench"))
 import scale  # noqa: E402
@@ -24,6 +24,26 @@ class Scale(Case):
         few, many = self.measure(2, 1 << 21), self.measure(32, 1 << 21)
         print(f"\n2 clients: {few:.1f} MiB, 32 clients: {many:.1f} MiB")
         self.assertLess(abs(many - few), 15)
+
+    def test_memory_of_a_server_that_resumes_with_much_in_its_spool(self):
+        given = scale.options(["--clients", "24", "--values", str(1 << 21), "--rounds", "2"])
+        config = self.write("exp.yaml", scale.experiment(given))
+        server, port, directory = self.server(config, "run", "--quiet")
+        for ids in ("0-11", "12-23"):
+            self.client(ids, port, "--retry-s", "60", "--quiet")
+        spooled = lambda: sum(path.stat().st_size for path in (directory / "spool").glob("*"))  # noqa: E731
+        wait_until(lambda: spooled() > 120 << 20, "120 MiB in the spool")
+        server.kill()
+        server.wait()
+        self.assertGreater(spooled(), 100 << 20)
+        again = self.start("server", "--config", config, "--run-dir", directory, "--listen", f"127.0.0.1:{port}", "--resume", "--quiet")
+        watch = scale.Watch(again.pid)
+        watch.start()
+        self.finish(again)
+        watch.join()
+        print(f"\nresumed: {watch.peak_kib / 1024:.1f} MiB")
+        self.assertLess(watch.peak_kib / 1024, 140)
+        self.assertEqual([line["replied"] for line in rounds(directory)[1:]], [24, 24])
 
     def test_three_hundred_clients_of_one_process(self):
         config = self.write("exp.yaml", TOY.replace("clients: 6", "clients: 300").replace("count: 6", "count: 300, per_round: 100"))

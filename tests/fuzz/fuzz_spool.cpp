@@ -2,6 +2,7 @@
 // written again.
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/errors.hpp"
 #include "run/spool.hpp"
@@ -10,13 +11,14 @@ using namespace fedctl;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
-    const run::SpoolContent content =
-        run::parse_spool(std::as_bytes(std::span(data, size)), "spool");
-    if (content.whole > size) std::abort();
+    const auto read = [data](std::uint64_t at, std::span<std::byte> out) {
+      std::memcpy(out.data(), data + at, out.size());
+    };
+    const auto whole = run::SpoolRecords(read, size, "spool").skip_all();
+    if (whole > size) std::abort();
     // What was cut off does not change what is before it.
-    const run::SpoolContent again =
-        run::parse_spool(std::as_bytes(std::span(data, content.whole)), "spool");
-    if (again.found.size() != content.found.size() || again.whole != content.whole) std::abort();
+    run::SpoolRecords again(read, whole, "spool");
+    if (again.skip_all() != whole || again.more()) std::abort();
   } catch (const RunDirectoryError&) {
   }
   return 0;

@@ -115,6 +115,16 @@ struct Process {
 
 using Heard = std::vector<std::string>;
 
+// Of a spool that is opened and closed.
+std::size_t records_in(const std::string& path) {
+  Spool spool(path);
+  SpoolRecords records = spool.records();
+  std::size_t count = 0;
+  while (records.next()) ++count;
+  CHECK_FALSE(records.more());
+  return count;
+}
+
 }  // namespace
 
 TEST_CASE("what a server has heard, the next process hears again", "[run][durable]") {
@@ -284,10 +294,10 @@ TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durab
     append(spool, lost(4));
     spool.sync();
   }
-  CHECK(Spool(path).take().size() == 5);
+  CHECK(records_in(path) == 5);
   for (std::uintmax_t size = fs::file_size(path); size-- > 0;) {
     fs::resize_file(path, size);
-    const std::size_t whole = Spool(path).take().size();
+    const std::size_t whole = records_in(path);
     CHECK(whole <= 4);
     if (size < ends[2]) CHECK(whole == (size >= ends[1] ? 2U : size >= ends[0] ? 1U : 0U));
     // What is left is whole: more can be appended.
@@ -308,7 +318,7 @@ TEST_CASE("a torn end of a spool is cut, a damaged middle refused", "[run][durab
     append(spool, answer(0, 1));
   }
   fs::resize_file(path, fs::file_size(path) + 4096);
-  CHECK(Spool(path).take().size() == 1);
+  CHECK(records_in(path) == 1);
 }
 
 TEST_CASE("a client's memory outlives its process and no other run", "[run][durable]") {
