@@ -64,6 +64,12 @@ class Crew {
     const std::scoped_lock lock(mutex_);
     for (const auto& [process, log] : processes_) ::kill(process, signal);
   }
+  void wait_for(pid_t process) {
+    siginfo_t info{};
+    while (::waitid(P_PID, static_cast<id_t>(process), &info, WEXITED | WNOWAIT) != 0 &&
+           errno == EINTR) {
+    }
+  }
   // Throws ConfigError with the last words of a process that has failed.
   void require_well() {
     for (const auto& [process, log] : processes_) {
@@ -198,12 +204,12 @@ Served measure_server(const PlanOptions& options, const Job& job, std::size_t th
       ::kill(server, SIGTERM);
     }
   }
+  crew.wait_for(server);
+  found.end_s = seconds_of(wall_ms() - rounds.last_ms);
   found.signal = signals.caught();
   if (found.signal != 0) return found;
-  if (rounds.took_s.empty()) {
-    crew.require_well();
-    throw Error("the trial of a server ended without a round");
-  }
+  if (!stopped) crew.require_well();
+  if (rounds.took_s.empty()) throw Error("the trial of a server ended without a round");
   found.played = static_cast<std::int64_t>(rounds.took_s.size());
   if (!stopped) found.rounds = found.played;  // all there are
   found.start_s = seconds_of(rounds.begin_ms - start_ms);
@@ -211,7 +217,6 @@ Served measure_server(const PlanOptions& options, const Job& job, std::size_t th
   found.round_s = rounds.settled_s();
   found.evaluate_s =
       rounds.evaluate_s / static_cast<double>(std::max<std::int64_t>(1, rounds.evaluated));
-  found.end_s = seconds_of(wall_ms() - rounds.last_ms);
   return found;
 }
 

@@ -1,11 +1,12 @@
 """What `fedctl plan` predicts is what a run then does."""
 import json
 import signal
+import subprocess
 import unittest
 import xml.etree.ElementTree
 import zipfile
 
-from fedctl import DATA, GLYPHS, TOY, Case, rounds, wait_until
+from fedctl import DATA, FEDCTL, GLYPHS, TOY, Case, rounds, wait_until
 
 # Spoken digits as recordings, a speaker a client.
 SPOKEN = """
@@ -95,6 +96,16 @@ class Plan(Case):
         self.assertAlmostEqual(server["peak_memory"], plan["memory"]["server_estimate"], delta=0.3 * server["peak_memory"])
         self.assertFalse((self.folder / "runs").exists())
         self.assertIn("--hosts is 7", self.run_fedctl("plan", "--config", "exp.yaml", "--hosts", "7", cwd=self.folder)[2])
+
+    def test_a_trial_that_fails_says_why(self):
+        many = TOY.replace("clients: 6", "clients: 200").replace("count: 6", "count: 200")
+        self.write("exp.yaml", many)
+        command = [FEDCTL, "plan", "--config", "exp.yaml", "--hosts", "1", "--threads", "1"]
+        found = subprocess.run(["bash", "-c", 'ulimit -n 64; exec "$@"', "bash", *command], cwd=self.folder, capture_output=True, text=True, timeout=120)
+        self.assertEqual((found.returncode, found.stdout), (2, ""))
+        self.assertIn("the trial of a server failed: ", found.stderr)
+        self.assertIn("clients.per_round", found.stderr)
+        self.assertFalse((self.folder / "runs").exists())
 
     def test_a_trial_ends_at_a_signal_and_leaves_nothing(self):
         self.write("exp.yaml", TOY)
