@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <filesystem>
 
 #include "journal/append.hpp"
@@ -48,13 +47,7 @@ class ClientStore::File {
   Bytes read(std::uint64_t at, std::uint64_t count) const {
     if (at > end_ || count > end_ - at) damaged(path_, "it ends early");
     Bytes bytes(count);
-    for (std::size_t done = 0; done < bytes.size();) {
-      const ssize_t got =
-          ::pread(file_, bytes.data() + done, bytes.size() - done, static_cast<off_t>(at + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) fail(path_, "read");
-      done += static_cast<std::size_t>(got);
-    }
+    read_all(file_, path_, at, bytes);
     return bytes;
   }
   // Returns where the state stands.

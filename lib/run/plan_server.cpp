@@ -16,11 +16,10 @@
 
 #include "base/clock.hpp"
 #include "base/errors.hpp"
-#include "run/client_memory.hpp"
 #include "run/plan.hpp"
 #include "run/process.hpp"
-#include "run/run_directory.hpp"
 #include "run/signals.hpp"
+#include "run/trial.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -31,27 +30,23 @@ constexpr double kPlayS = 8;
 constexpr int kLookMs = 50;  // for the port, and whether a client has died
 constexpr const char* kClientsWait = "600";
 
+// Where run directories are: their disk is what a server waits for.
+constexpr const char* kRuns = "runs";
+
 double seconds_of(std::int64_t ms) { return static_cast<double>(ms) * 1e-3; }
 
 // Processes of a trial and what they write, gone at destruction.
 class Crew {
  public:
-  // Beside the run directory, whose disk is what a server waits for.
-  explicit Crew(const std::string& name)
-      : folder_("runs/" + name + ".plan-" + std::to_string(random_number())) {
-    create_folder(folder_);
-  }
   ~Crew() {
     stop(SIGKILL);
     for (const auto& [process, log] : processes_) ::waitpid(process, nullptr, 0);
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
-    std::filesystem::remove("runs", ignored);  // if there was none
   }
+  Crew() = default;
   Crew(const Crew&) = delete;
   Crew& operator=(const Crew&) = delete;
 
-  std::string file(const std::string& name) const { return folder_ + '/' + name; }
+  std::string file(const std::string& name) const { return folder_.file(name); }
   pid_t start(std::vector<std::string> words, int output = -1) {
     const std::scoped_lock lock(mutex_);
     const std::string log = file("log-" + std::to_string(processes_.size()));
@@ -84,7 +79,7 @@ class Crew {
   }
 
  private:
-  std::string folder_;
+  TrialFolder folder_{kRuns};
   std::mutex mutex_;  // signals come from a thread of their own
   std::vector<std::pair<pid_t, std::string>> processes_;
 };
@@ -152,11 +147,8 @@ struct Rounds {
 std::vector<std::string> server_words(const config::Source& source, const Crew& crew,
                                       std::size_t threads) {
   std::vector<std::string> words = {"server", "--config", source.name};
-  const auto set = [&words](const std::string& key, const std::string& value) {
-    words.insert(words.end(), {"--set", key + '=' + value});
-  };
-  for (const auto& [key, value] : source.overrides) set(key, value);
-  set("server.tls", "{}");  // the clients have no certificates
+  for (const auto& [key, value] : source.overrides) add_setting(words, key, value);
+  add_setting(words, "server.tls", "{}");  // the clients have no certificates
   words.insert(words.end(),
                {"--listen", "127.0.0.1:0", "--run-dir", crew.file("run"), "--port-file",
                 crew.file("port"), "--threads", std::to_string(threads), "--format", "json"});
@@ -170,7 +162,7 @@ Served measure_server(const PlanOptions& options, const Job& job, std::size_t th
   found.hosts = static_cast<std::size_t>(options.hosts);
   found.rounds = job.plan.rounds;
   found.evaluations = evaluations_of(job);
-  Crew crew(job.experiment.name);
+  Crew crew;
   const Signals signals([&crew] { crew.stop(SIGKILL); });
   const std::int64_t start_ms = wall_ms();
   Pipe pipe;
@@ -211,7 +203,10 @@ Served measure_server(const PlanOptions& options, const Job& job, std::size_t th
   if (!stopped) crew.require_well();
   if (rounds.took_s.empty()) throw Error("the trial of a server ended without a round");
   found.played = static_cast<std::int64_t>(rounds.took_s.size());
-  if (!stopped) found.rounds = found.played;  // all there are
+  if (!stopped) {  // all there are
+    found.rounds = found.played;
+    found.evaluations = rounds.evaluated;
+  }
   found.start_s = seconds_of(rounds.begin_ms - start_ms);
   found.played_s = rounds.sum_s();
   found.round_s = rounds.settled_s();

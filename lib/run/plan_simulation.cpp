@@ -89,16 +89,12 @@ double client_s(Job& job, std::int64_t clients, std::int64_t steps_max) {
 
 // What the server does alone at the end of a round.
 double commit_s(const Job& job) {
-  const std::string path =
-      (std::filesystem::temp_directory_path() / ("fedctl-plan-" + std::to_string(random_number())))
-          .string();
+  const TrialFolder folder(std::filesystem::temp_directory_path());
   const auto start = Clock::now();
   const auto state = wire::Message("checkpoint").with("weights", Tensor::of(job.plan.initial, {}));
-  write_atomically(path, encode_parts(state, {}));
+  write_atomically(folder.file("checkpoint"), encode_parts(state, {}));
   digest_of(as_bytes_of(std::span<const float>(job.plan.initial)));
-  const double took = seconds_since(start);
-  std::filesystem::remove(path);
-  return took;
+  return seconds_since(start);
 }
 
 // The batches with the most tokens, some for each worker: they need the most memory, too, and what

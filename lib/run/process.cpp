@@ -70,6 +70,12 @@ void Pipe::close_writer() {
 
 std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
+void add_setting(std::vector<std::string>& words, const std::string& key,
+                 const std::string& value) {
+  words.emplace_back("--set");
+  words.push_back(key + '=' + value);
+}
+
 std::string shell_text(const std::vector<std::string>& words) {
   std::string line;
   for (const std::string& word : words) {

@@ -12,6 +12,8 @@ namespace fedctl::run {
 
 // The path of this program.
 std::string own_program();
+// "--set KEY=VALUE" behind the words.
+void add_setting(std::vector<std::string>& words, const std::string& key, const std::string& value);
 // As a POSIX shell reads it.
 std::string shell_text(const std::vector<std::string>& words);
 

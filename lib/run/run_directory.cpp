@@ -73,6 +73,17 @@ void write_all(int file, const std::string& path, ByteView bytes) {
   }
 }
 
+void read_all(int file, const std::string& path, std::uint64_t at, std::span<std::byte> out) {
+  while (!out.empty()) {
+    const ssize_t count = ::pread(file, out.data(), out.size(), static_cast<off_t>(at));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail(path, "read");
+    if (count == 0) throw RunDirectoryError(path + ": has become shorter");
+    at += static_cast<std::uint64_t>(count);
+    out = out.subspan(static_cast<std::size_t>(count));
+  }
+}
+
 void write_atomically(const std::string& path, ByteView bytes) {
   write_atomically(path, std::span(&bytes, 1));
 }

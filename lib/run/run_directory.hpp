@@ -78,6 +78,8 @@ void write_atomically(const std::string& path, ByteView bytes);
 void write_atomically(const std::string& path, std::span<const ByteView> pieces);
 // All of it to an open file. Throws RunDirectoryError naming `path`.
 void write_all(int file, const std::string& path, ByteView bytes);
+// Fills `out` from that place of an open file. Throws RunDirectoryError naming `path`.
+void read_all(int file, const std::string& path, std::uint64_t at, std::span<std::byte> out);
 Bytes read_file(const std::string& path);  // throws RunDirectoryError
 // A state and its parts in one row of frames. decode_parts() throws WireError on anything else.
 Bytes encode_parts(const wire::Message& state, const Parts& parts);

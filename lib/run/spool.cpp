@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <memory>
 
 #include "base/assert.hpp"
@@ -38,14 +37,7 @@ SpoolRecords records_of(const std::shared_ptr<OpenFile>& open, const std::string
   struct ::stat status {};
   if (::fstat(open->file, &status) != 0) fail(path, "look at");
   const auto read = [open, path](std::uint64_t at, std::span<std::byte> out) {
-    while (!out.empty()) {
-      const ssize_t count = ::pread(open->file, out.data(), out.size(), static_cast<off_t>(at));
-      if (count == 0) throw RunDirectoryError(path + ": has become shorter");
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) fail(path, "read");
-      out = out.subspan(static_cast<std::size_t>(count));
-      at += static_cast<std::uint64_t>(count);
-    }
+    read_all(open->file, path, at, out);
   };
   return {read, static_cast<std::uint64_t>(status.st_size), path};
 }

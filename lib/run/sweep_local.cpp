@@ -76,13 +76,11 @@ bool interrupted(int status) { return status == 128 + SIGINT || status == 128 + 
 std::vector<std::string> command_of(const Sweep& sweep, std::size_t run, Start start,
                                     std::size_t threads) {
   std::vector<std::string> words = {own_program(), "simulate", "--config", sweep.experiment};
-  const auto set = [&words](const std::string& key, const std::string& value) {
-    words.emplace_back("--set");
-    words.push_back(key + '=' + value);
-  };
-  for (const Setting& setting : sweep.set) set(setting.key, setting.value);
-  for (const Setting& setting : sweep.cell_of(run).settings) set(setting.key, setting.value);
-  set("seed", std::to_string(sweep.seed_of(run)));
+  for (const Setting& setting : sweep.set) add_setting(words, setting.key, setting.value);
+  for (const Setting& setting : sweep.cell_of(run).settings) {
+    add_setting(words, setting.key, setting.value);
+  }
+  add_setting(words, "seed", std::to_string(sweep.seed_of(run)));
   for (const std::string& word : {std::string("--run-dir"), sweep.directory_of(run),
                                   std::string("--threads"), std::to_string(threads)}) {
     words.push_back(word);

@@ -49,19 +49,6 @@ class Guesser final : public learn::Learner {
   std::vector<float> weights_;
   Rng rng_{1};
 };
-// For what clients that sleep leave behind.
-struct Folder {
-  Folder()
-      : path(std::filesystem::temp_directory_path() /
-             ("fedctl-plan-" + std::to_string(random_number()))) {}
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  std::filesystem::path path;
-};
 
 struct Guessers final : learn::LearnerFactory {
   explicit Guessers(const Layout& layout_) : layout(layout_) {}
@@ -70,6 +57,18 @@ struct Guessers final : learn::LearnerFactory {
 };
 
 }  // namespace
+
+TrialFolder::TrialFolder(const std::filesystem::path& parent)
+    : path_((parent / ("fedctl-plan-" + std::to_string(random_number()))).string()),
+      new_parent_(std::filesystem::exists(parent) ? "" : parent.string()) {
+  create_folder(path_);
+}
+
+TrialFolder::~TrialFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+  if (!new_parent_.empty()) std::filesystem::remove(new_parent_, ignored);
+}
 
 std::unique_ptr<learn::LearnerPool> make_guessers(const Layout& layout) {
   return std::make_unique<learn::LearnerPool>(std::make_unique<Guessers>(layout), 1);
@@ -81,8 +80,9 @@ std::vector<TrialRound> trial(Job& job, const methods::JobPlan& plan,
   // Nothing is lost, but without rounds it matters who is faster.
   talk::Link link = job.experiment.network.link;
   link.loss = link.dropout = 0;
-  const Folder folder;
-  SimulatedNetwork network({job, plan, learners, link, ledger, "", folder.path.string()});
+  // For what clients that sleep leave behind.
+  const TrialFolder folder(std::filesystem::temp_directory_path());
+  SimulatedNetwork network({job, plan, learners, link, ledger, "", folder.path()});
 
   std::vector<float> weights = job.plan.initial;
   const auto aggregator = job.make_aggregator();

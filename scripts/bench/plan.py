@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,16 +18,16 @@ import scale
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def toy(clients, per_round, values, rounds):
-    return scale.experiment(scale.options(["--clients", str(clients), "--per-round", str(per_round), "--values", str(values), "--rounds", str(rounds)]))
+def toy(clients, per_round, values):
+    return scale.experiment(scale.options(["--clients", str(clients), "--per-round", str(per_round), "--values", str(values)]))
 
 
 # Name: experiment, rounds, processes of clients (0: a simulation).
 CASES = {
-    "tcp-10000": (lambda: toy(10000, 1000, 1024, 100), None, 3),
-    "tcp-1024": (lambda: toy(1024, 0, 1024, 200), None, 2),
-    "tcp-2-of-8-mib": (lambda: toy(2, 0, 2097152, 40), None, 2),
-    "tcp-64-of-8-mib": (lambda: toy(64, 0, 2097152, 12), None, 2),
+    "tcp-10000": (lambda: toy(10000, 1000, 1024), 100, 3),
+    "tcp-1024": (lambda: toy(1024, 0, 1024), 200, 2),
+    "tcp-2-of-8-mib": (lambda: toy(2, 0, 2097152), 40, 2),
+    "tcp-64-of-8-mib": (lambda: toy(64, 0, 2097152), 12, 2),
     "tcp-mlp": (lambda: (ROOT / "configs/fashion-mnist-mlp.yaml").read_text(), 30, 2),
     "tcp-shakespeare": (lambda: (ROOT / "configs/shakespeare-lora.yaml").read_text(), 12, 2),
     "mlp": (lambda: (ROOT / "configs/fashion-mnist-mlp.yaml").read_text(), 30, 0),
@@ -47,17 +48,11 @@ def run(fedctl, folder, config, hosts, count):
     """Seconds, and MiB of the server or the simulation."""
     begun = time.time()
     if not hosts:
-        peak = peak_mib(subprocess.Popen([fedctl, "simulate", *config, "--run-dir", folder / "run", "--quiet"], stdout=subprocess.DEVNULL, cwd=ROOT))
+        peak = peak_mib(subprocess.Popen([fedctl, "simulate", "--config", config, "--run-dir", folder / "run", "--quiet"], stdout=subprocess.DEVNULL))
         return time.time() - begun, peak
-    port = folder / "port"
-    server = subprocess.Popen([fedctl, "server", *config, "--run-dir", folder / "run", "--listen", "127.0.0.1:0", "--port-file", port, "--quiet"],
-                              stdout=subprocess.DEVNULL, cwd=ROOT)
-    while not port.exists():
-        time.sleep(0.002)
-    threads = str(max(1, os.cpu_count() // hosts))
-    edges = [count * i // hosts for i in range(hosts + 1)]
-    clients = [subprocess.Popen([fedctl, "client", "--ids", f"{a}-{b - 1}", "--server", f"127.0.0.1:{port.read_text().strip()}", "--retry-s", "600",
-                                 "--threads", threads, "--quiet"], cwd=ROOT) for a, b in zip(edges, edges[1:])]
+    given = scale.options(["--fedctl", fedctl, "--clients", str(count), "--hosts", str(hosts), "--threads", str(os.cpu_count())])
+    server, port = scale.start_server(given, config, folder / "run")
+    clients = scale.start_clients(given, folder, config, port, "")
     peak = peak_mib(server)
     took = time.time() - begun
     for client in clients:
@@ -70,15 +65,16 @@ def main():
     parser.add_argument("cases", nargs="*", help=", ".join(CASES))
     parser.add_argument("--fedctl", default=str(ROOT / "build/release/bin/fedctl"))
     given = parser.parse_args()
+    os.chdir(ROOT)  # where the paths in configs/ begin
     print("| run | seconds in all | planned | peak memory | planned |\n|---|---:|---:|---:|---:|")
     for name in given.cases or CASES:
         text, rounds, hosts = CASES[name]
         with tempfile.TemporaryDirectory(dir=ROOT / "build", ignore_cleanup_errors=True) as folder:
             folder = pathlib.Path(folder)
-            (folder / "exp.yaml").write_text(text())
-            config = ["--config", folder / "exp.yaml"] + (["--set", f"rounds={rounds}"] if rounds else [])
-            found = json.loads(subprocess.run([given.fedctl, "plan", *config, "--format", "json", *(["--hosts", str(hosts)] if hosts else [])],
-                                              check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout)
+            config = folder / "exp.yaml"
+            config.write_text(re.sub(r"(?m)^rounds: .*$", f"rounds: {rounds}", text()))
+            found = json.loads(subprocess.run([given.fedctl, "plan", "--config", config, "--format", "json", *(["--hosts", str(hosts)] if hosts else [])],
+                                              check=True, stdout=subprocess.PIPE).stdout)
             planned = found["server" if hosts else "simulation"]
             took, peak = run(given.fedctl, folder, config, hosts, found["clients"])
         memory = planned["peak_memory"] / 2**20

@@ -40,6 +40,7 @@ def options(arguments=None):
     parser.add_argument("--values", type=int, default=1024, help="float32 values of an update, a power of two")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--hosts", type=int, default=2, help="fedctl client processes")
+    parser.add_argument("--threads", type=int, default=1, help="of the server; a host has one")
     parser.add_argument("--swarm", type=int, default=0, help="processes of clients that train nothing, instead of hosts")
     parser.add_argument("--every", type=int, default=1, help="evaluate every so many rounds")
     parser.add_argument("--own-targets", action="store_true", help="for a fedctl without data.distinct")
@@ -88,8 +89,8 @@ def start_server(given, config, run):
     port_file = run.with_suffix(".port")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    server = subprocess.Popen([given.fedctl, "server", "--config", config, "--run-dir", run, "--listen", "127.0.0.1:0", "--threads", "1",
-                               "--port-file", port_file, "--quiet"], stdout=subprocess.DEVNULL)
+    server = subprocess.Popen([given.fedctl, "server", "--config", config, "--run-dir", run, "--listen", "127.0.0.1:0",
+                               "--threads", str(given.threads), "--port-file", port_file, "--quiet"], stdout=subprocess.DEVNULL)
     while not port_file.exists():
         if server.poll() is not None:
             sys.exit("the server ended early")
