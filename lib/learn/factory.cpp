@@ -57,7 +57,25 @@ std::unique_ptr<LearnerFactory> make_torch_factory(const LearnerSpec& spec) {
   return reinterpret_cast<EntryFunction*>(symbol)(spec);
 }
 
+class LateFactory final : public LearnerFactory {
+ public:
+  explicit LateFactory(LearnerSpec spec) : spec_(std::move(spec)) {}
+  std::unique_ptr<Learner> make() override {
+    if (!factory_) factory_ = make_factory(spec_);
+    return factory_->make();
+  }
+
+ private:
+  LearnerSpec spec_;
+  std::unique_ptr<LearnerFactory> factory_;
+};
+
 }  // namespace
+
+std::unique_ptr<LearnerFactory> make_late_factory(LearnerSpec spec) {
+  check_fit(spec.model, spec.adapter);
+  return std::make_unique<LateFactory>(std::move(spec));
+}
 
 std::unique_ptr<LearnerFactory> make_factory(const LearnerSpec& spec) {
   check_fit(spec.model, spec.adapter);

@@ -18,6 +18,7 @@
 #include "base/rng.hpp"
 #include "data/dataset.hpp"
 #include "data/safetensors.hpp"
+#include "learn/adapter_files.hpp"
 
 namespace fedctl::learn {
 
@@ -91,10 +92,13 @@ class Learner {
     throw no_part(part);
   }
 
-  // The trained parameters as files people load elsewhere: tensor names and adapter_config.json of
-  // a PEFT adapter folder. Throws DataError if it cannot be written.
-  virtual void save_adapter(const std::string& folder,
-                            const std::map<std::string, std::string>& provenance) = 0;
+  // What files people load elsewhere need beside the trained parameters. Always the same.
+  virtual AdapterFiles adapter_files() = 0;
+  // Those files, with the weights there are now. Throws DataError if they cannot be written.
+  void save_adapter(const std::string& folder,
+                    const std::map<std::string, std::string>& provenance) {
+    learn::save_adapter(adapter_files(), layout(), weights(), folder, provenance);
+  }
 
   // Sets weights() from such a folder, which may also be PEFT's own: LORA, PROMPT_TUNING or
   // PREFIX_TUNING as the adapter asks for; head and full read a whole model. Throws DataError

@@ -1,8 +1,5 @@
 #include "learn/quadratic.hpp"
 
-#include <filesystem>
-#include <fstream>
-
 #include "base/assert.hpp"
 #include "base/digest.hpp"
 #include "data/safetensors.hpp"
@@ -56,16 +53,14 @@ class Quadratic final : public Learner {
     throw DataError("the quadratic model has no logits");
   }
 
-  void save_adapter(const std::string& folder,
-                    const std::map<std::string, std::string>& provenance) override {
-    std::error_code failure;
-    std::filesystem::create_directories(folder, failure);
-    std::ofstream config(folder + "/config.json", std::ios::binary);
-    config << "{\"model_type\": \"quadratic\", \"dimension\": " << weights_.size() << "}\n";
-    config.close();
-    if (failure || !config) throw DataError(folder + "/config.json cannot be written");
-    data::write_safetensors(folder + "/model.safetensors",
-                            {{"w", Tensor::of(weights_, layout_.block("w").shape)}}, provenance);
+  AdapterFiles adapter_files() override {
+    AdapterFiles files;
+    files.weights_name = "model.safetensors";
+    files.config_name = "config.json";
+    files.config =
+        R"({"model_type": "quadratic", "dimension": )" + std::to_string(weights_.size()) + '}';
+    files.names = {"w"};
+    return files;
   }
 
   void load_adapter(const std::string& folder) override {

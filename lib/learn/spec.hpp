@@ -156,5 +156,7 @@ struct LearnerSpec {
 // the program on first use. Throws DataError (model file), ConfigError (kinds that do not fit
 // together).
 std::unique_ptr<LearnerFactory> make_factory(const LearnerSpec& spec);
+// The same, but the model is opened with the first learner. Throws only if the kinds do not fit.
+std::unique_ptr<LearnerFactory> make_late_factory(LearnerSpec spec);
 
 }  // namespace fedctl::learn

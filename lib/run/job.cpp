@@ -5,6 +5,7 @@
 
 #include "base/digest.hpp"
 #include "codec/error_feedback.hpp"
+#include "run/describe.hpp"
 #include "run/quality.hpp"
 #include "secure/masks.hpp"
 
@@ -35,15 +36,16 @@ methods::SecurePlan secure_of(const Experiment& experiment) {
   return plan;
 }
 
-methods::JobPlan plan_of(const Experiment& experiment, const Layout& layout) {
+methods::JobPlan plan_of(const Experiment& experiment, Layout layout, std::vector<float> initial) {
   methods::JobPlan plan;
+  plan.initial = std::move(initial);
   plan.rounds = experiment.rounds;
   plan.clients = experiment.clients.count;
   plan.per_round = experiment.cohort();
   plan.quorum = experiment.clients.quorum;
   plan.deadline_s = experiment.clients.deadline_s;
   plan.train = experiment.train;
-  plan.layout = layout;
+  plan.layout = std::move(layout);
   plan.secure = secure_of(experiment);
   plan.step_ms = experiment.network.step_ms;
   plan.slow_share = experiment.network.slow_share;
@@ -125,8 +127,7 @@ std::unique_ptr<methods::ClientMethod> Job::make_client() const {
   return method().make_client(*experiment.method.options, plan);
 }
 
-std::function<std::vector<talk::PeerId>(talk::PeerId)> Job::neighbours(
-    std::int64_t clients) const {
+std::function<std::vector<talk::PeerId>(talk::PeerId)> Job::neighbours(std::int64_t clients) const {
   if (!method().neighbours) return {};
   return [this, clients](talk::PeerId id) {
     return method().neighbours(*experiment.method.options, clients, id);
@@ -175,14 +176,14 @@ talk::CodecEndpoint::Options Job::client_codec(talk::PeerId id) const {
   return options;
 }
 
-Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
+Job make_job(Experiment experiment, std::size_t threads, const JobUse& use) {
   Job job;
   const Rng root(static_cast<std::uint64_t>(experiment.seed));
   const auto& dealing = experiment.data.as<DataOptions>();
   job.data = data::dataset(experiment.data.kind).open(*dealing.dataset, root.stream("data"));
   check_evaluate(experiment.evaluate, *job.data.train);
   const auto count = static_cast<std::size_t>(experiment.clients.count);
-  if (own_data) {
+  if (use.own_data) {
     const config::Plugin whole = config::make_plugin(data::partitioner_kinds(), "iid");
     job.shares.assign(count, data::partition(whole, *job.data.train, 1, dealing.holdout,
                                              root.stream("partition"))[0]);
@@ -193,15 +194,29 @@ Job make_job(Experiment experiment, std::size_t threads, bool own_data) {
 
   learn::LearnerSpec spec{experiment.model, experiment.adapter, job.data.train->info(),
                           root.stream("init")};
-  job.learners = std::make_unique<learn::LearnerPool>(learn::make_factory(spec), threads);
-  {
+  job.described = !use.server_folder.empty() && experiment.evaluate.on == "clients" &&
+                  learn::family(experiment.model.kind).needs_torch;
+  job.learners = std::make_unique<learn::LearnerPool>(
+      job.described ? learn::make_late_factory(spec) : learn::make_factory(spec), threads);
+  Layout layout;
+  std::vector<float> initial;
+  if (job.described) {
+    const auto model =
+        std::make_shared<learn::Description>(describe_apart(spec, use.server_folder));
+    layout = model->layout();
+    initial = model->weights();
+    job.digests.base = model->base_digest();
+    job.adapter_files = [model] { return model->adapter_files(); };
+  } else {
     learn::LearnerPool::Lease learner = job.learners->acquire();
-    spread_budget(experiment, learner->layout().size());
-    job.plan = plan_of(experiment, learner->layout());
-    job.plan.common = root.stream("common");
-    job.plan.initial.assign(learner->weights().begin(), learner->weights().end());
+    layout = learner->layout();
+    initial.assign(learner->weights().begin(), learner->weights().end());
     job.digests.base = learner->base_digest();
+    job.adapter_files = [&pool = *job.learners] { return pool.acquire()->adapter_files(); };
   }
+  spread_budget(experiment, layout.size());
+  job.plan = plan_of(experiment, std::move(layout), std::move(initial));
+  job.plan.common = root.stream("common");
   job.digests.plan = plan_digest(experiment);
   job.digests.layout = job.plan.layout.digest();
   job.digests.vocabulary = job.data.train->info().vocabulary_digest;

@@ -1,6 +1,7 @@
 // Job: an experiment turned into objects, the same on every side: data, shares, model, plan.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,6 +27,9 @@ struct Job {
   data::Source data;
   std::vector<data::Share> shares;  // by client id
   std::unique_ptr<learn::LearnerPool> learners;
+  // The model was described by a process of its own: this one opens it if a learner is asked for.
+  bool described = false;
+  std::function<learn::AdapterFiles()> adapter_files;
   methods::JobPlan plan;
   Digests digests;
 
@@ -49,9 +53,14 @@ struct Job {
   talk::CodecEndpoint::Options client_codec(talk::PeerId id) const;
 };
 
-// Opens data and model, with at most `threads` learners. With `own_data` the data belongs to one
-// client alone and is not dealt out. Throws DataError, ConfigError.
-Job make_job(Experiment experiment, std::size_t threads, bool own_data = false);
+struct JobUse {
+  bool own_data = false;  // the data belong to one client alone and are not dealt out
+  // Of a server's run, else "": where it may keep a file about a model that it will not evaluate.
+  std::string server_folder = {};
+};
+
+// Opens data and model, with at most `threads` learners. Throws DataError, ConfigError.
+Job make_job(Experiment experiment, std::size_t threads, const JobUse& use = {});
 
 // Cores of this machine; the upper end of --threads.
 std::size_t core_count();

@@ -113,7 +113,8 @@ class SharedJob {
     if (!site_.model.path.empty()) source.overrides.emplace_back("model.path", site_.model.path);
     Experiment experiment = read_experiment(source);
     site_.policy.require(experiment);
-    job_ = make_job(std::move(experiment), thread_count(threads_), !site_.data.path.empty());
+    job_ = make_job(std::move(experiment), thread_count(threads_),
+                    {.own_data = !site_.data.path.empty()});
     job_->digests.plan = digest;
   }
 

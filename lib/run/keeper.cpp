@@ -155,13 +155,12 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
 
 void Keeper::save_adapter(const std::string& name, std::span<const float> weights,
                           std::int64_t round) {
-  learn::LearnerPool::Lease learner = job_.learners->acquire();
-  std::ranges::copy(weights, learner->weights().begin());
-  learner->save_adapter(directory_.file("adapter/" + name),
-                        {{"run", job_.experiment.name},
-                         {"round", std::to_string(round)},
-                         {"digest", digest_of(as_bytes_of(weights))},
-                         {"base", job_.digests.base}});
+  learn::save_adapter(job_.adapter_files(), job_.plan.layout, weights,
+                      directory_.file("adapter/" + name),
+                      {{"run", job_.experiment.name},
+                       {"round", std::to_string(round)},
+                       {"digest", digest_of(as_bytes_of(weights))},
+                       {"base", job_.digests.base}});
   std::string sums;
   for (const std::string& file : files_of(directory_.file("adapter/" + name))) {
     sums +=

@@ -49,10 +49,10 @@ void restore(const Parts& parts, DurableEndpoint& durable, talk::CodecEndpoint& 
 
 // Blocks as large as the weights come and go with every answer: kept, they cost no page faults
 // (half of the time of an update of 8 MiB). Larger ones, the sums, go back at once, and one arena
-// serves all threads, or the peak would depend on who answers when. LibTorch has settings of its
-// own.
+// serves all threads, or the peak would depend on who answers when. LibTorch, once it is loaded,
+// has settings of its own.
 void keep_large_blocks(const Job& job) {
-  if (learn::family(job.experiment.model.kind).needs_torch) return;
+  if (learn::family(job.experiment.model.kind).needs_torch && !job.described) return;
   const std::size_t model = std::clamp(sizeof(float) * job.plan.layout.size(), std::size_t{1} << 20,
                                        std::size_t{128} << 20);
   ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(model + model / 2));

@@ -18,7 +18,8 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
       journal_(std::make_unique<journal::Journal>(
           directory_.file("journal.jsonl"),
           journal::Identity{experiment_.name, "server", std::nullopt}, wall_ms)),
-      job_(make_job(std::move(experiment_), thread_count(options.threads))),
+      job_(make_job(std::move(experiment_), thread_count(options.threads),
+                    {.server_folder = role == "server" ? directory_.path() : ""})),
       aggregator_(job_.make_aggregator()),
       method_(job_.make_server()),
       stragglers_(job_.plan.deadline_s == 0),

@@ -37,7 +37,7 @@ class Guesser final : public learn::Learner {
   double loss_and_gradient(const data::Batch& batch) override { return loss(batch); }
   learn::Scores evaluate(const data::Batch& batch) override { return {loss(batch), 0, 1}; }
   Tensor logits(const data::Batch&) override { return {}; }
-  void save_adapter(const std::string&, const std::map<std::string, std::string>&) override {}
+  learn::AdapterFiles adapter_files() override { return {}; }
   void load_adapter(const std::string&) override {}
   void save_merged(const std::string&, const std::map<std::string, std::string>&,
                    data::Storage) override {}

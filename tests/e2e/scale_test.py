@@ -55,6 +55,38 @@ class Scale(Case):
         self.assertEqual(status, 0, err)
         self.assertEqual(digests(directory), digests(self.folder / "quiet"))
 
+    def test_a_server_whose_clients_evaluate_does_not_load_libtorch(self):
+        config = self.write("exp.yaml", GLYPHS + "evaluate: {on: clients}\n")
+        server, port, directory = self.server(config, "run", "--quiet")
+        watch = scale.Watch(server.pid)
+        watch.start()
+        client = self.client("0-7", port)
+        wait_until(lambda: len(rounds(directory)) > 2, "two rounds")
+        maps = pathlib.Path(f"/proc/{server.pid}/maps").read_text()
+        self.finish(server)
+        self.finish(client)
+        watch.join()
+        print(f"\nserver of a torch model: {watch.peak_kib / 1024:.1f} MiB")
+        self.assertNotIn("libtorch", maps)
+        self.assertLess(watch.peak_kib / 1024, 40)
+        self.assertEqual(list(directory.glob("*.tmp")), [])
+        simulated = self.folder / "simulated"
+        status, _, err = self.run_fedctl("simulate", "--config", config, "--run-dir", simulated, "--quiet")
+        self.assertEqual(status, 0, err)
+        self.assertEqual(digests(directory), digests(simulated))
+        for name in ("best", "last"):
+            sums = (directory / "adapter" / name / "B2SUMS").read_text()
+            self.assertIn("adapter_model.safetensors", sums)
+            self.assertEqual(sums, (simulated / "adapter" / name / "B2SUMS").read_text())
+
+    def test_a_model_that_cannot_be_opened_is_named_by_the_server_as_by_a_simulation(self):
+        config = self.write("exp.yaml", GLYPHS + "evaluate: {on: clients}\n")
+        for setting, fault in (("model.path=/nowhere", 5), ("adapter.targets=[]", 2)):
+            said = [self.run_fedctl(command, "--config", config, "--run-dir", self.folder / f"{command}{fault}", "--set", setting, "--quiet", *more)
+                    for command, *more in (("server", "--listen", "127.0.0.1:0"), ("simulate",))]
+            self.assertEqual(said[0], said[1])
+            self.assertEqual(said[0][0], fault, said[0][2])
+
     @unittest.skipUnless("avx2" in pathlib.Path("/proc/cpuinfo").read_text(), "no AVX2 here")
     def test_products_use_the_processor(self):
         """OpenBLAS takes kernels of 2004 where it does not know the processor; it says so itself."""

@@ -45,7 +45,7 @@ class Parrot final : public learn::Learner {
   double loss(const data::Batch&) override { return 0; }
   double loss_and_gradient(const data::Batch&) override { return 0; }
   learn::Scores evaluate(const data::Batch&) override { return {}; }
-  void save_adapter(const std::string&, const std::map<std::string, std::string>&) override {}
+  learn::AdapterFiles adapter_files() override { return {}; }
   void load_adapter(const std::string&) override {}
   void save_merged(const std::string&, const std::map<std::string, std::string>&,
                    data::Storage) override {}

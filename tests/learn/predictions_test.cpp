@@ -68,7 +68,7 @@ class Scale final : public Learner {
     out.shape[1] = outputs_;
     return out;
   }
-  void save_adapter(const std::string&, const std::map<std::string, std::string>&) override {}
+  AdapterFiles adapter_files() override { return {}; }
   void load_adapter(const std::string&) override {}
   void save_merged(const std::string&, const std::map<std::string, std::string>&,
                    data::Storage) override {}

@@ -128,7 +128,7 @@ class Parted final : public learn::Learner {
     return mean;
   }
 
-  void save_adapter(const std::string&, const std::map<std::string, std::string>&) override {}
+  learn::AdapterFiles adapter_files() override { return {}; }
   void load_adapter(const std::string&) override {}
   void save_merged(const std::string&, const std::map<std::string, std::string>&,
                    data::Storage) override {}

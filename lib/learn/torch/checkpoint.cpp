@@ -212,18 +212,6 @@ std::string json_of(const std::string& text) {
 }
 std::string json_of(double number) { return Json(number).dump(); }
 
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".tmp";
-  std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-  out << text << '\n';
-  out.close();
-  std::error_code error;
-  if (out) fs::rename(temporary, path, error);
-  if (!out || error) {
-    throw DataError(path + ": cannot be written", "check permissions and free space");
-  }
-}
-
 std::vector<std::pair<std::string, std::string>> json_of_classes(
     const std::vector<std::string>& classes) {
   Json labels = Json::object(), ids = Json::object();

@@ -66,8 +66,6 @@ class Checkpoint {
 std::string json_object(const std::vector<std::pair<std::string, std::string>>& members);
 std::string json_of(const std::string& text);
 std::string json_of(double number);  // shortest form that reads back the same
-// Replaces the file by this text and a newline, atomically. Throws DataError if it cannot.
-void write_text(const std::string& path, const std::string& text);
 // "id2label" and "label2id" of these class names.
 std::vector<std::pair<std::string, std::string>> json_of_classes(
     const std::vector<std::string>& classes);

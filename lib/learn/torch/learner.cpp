@@ -148,25 +148,22 @@ class TorchLearner final : public Learner {
                   : Learner::backward(part, output_gradients);
   }
 
-  void save_adapter(const std::string& folder,
-                    const std::map<std::string, std::string>& provenance) override {
-    save_folder(to_save(folder, provenance));
-  }
+  AdapterFiles adapter_files() override { return learn::adapter_files(saved()); }
   void load_adapter(const std::string& folder) override {
     read_adapter(folder, shared_->spec.adapter, flat_.layout, frozen_of(shared_->base), weights());
   }
   void save_merged(const std::string& folder, const std::map<std::string, std::string>& provenance,
                    data::Storage storage) override {
-    merge_folder(to_save(folder, provenance), storage);
+    learn::save_adapter(merged_files(saved()), {}, {}, folder, provenance, storage);
   }
 
   std::string base_digest() const override { return shared_->summary.digest; }
   std::size_t base_parameters() const override { return shared_->summary.parameters; }
 
  private:
-  Saved to_save(const std::string& folder, const std::map<std::string, std::string>& provenance) {
-    return {shared_->spec, *adapter_, *family_,      modules_, adapted_,  prefix_,
-            flat_.layout,  weights(), shared_->base, folder,   provenance};
+  Saved saved() {
+    return {shared_->spec, *adapter_,    *family_,  modules_,     adapted_,
+            prefix_,       flat_.layout, weights(), shared_->base};
   }
   // Each pass has a stream of its own, so that the masks do not depend on what came before.
   at::Tensor training_logits(const data::Batch& batch) {

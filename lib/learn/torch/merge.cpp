@@ -1,7 +1,5 @@
 #include "learn/torch/merge.hpp"
 
-#include <filesystem>
-
 #include "learn/torch/convert.hpp"
 
 namespace fedctl::learn {
@@ -25,9 +23,10 @@ void merge_layer(const Saved& saved, const Adapted& layer, TensorMap& tensors) {
 
 }  // namespace
 
-void merge_folder(const Saved& saved, data::Storage storage) {
+AdapterFiles merged_files(const Saved& saved) {
   const at::NoGradGuard guard;
-  TensorMap tensors;
+  AdapterFiles files;
+  TensorMap& tensors = files.frozen;
   for (const Block& block : saved.layout.blocks()) {
     if (block.group == "base" || block.group == "head") {
       tensors[block.name] = copy_of(values_at(saved, block));
@@ -41,13 +40,8 @@ void merge_folder(const Saved& saved, data::Storage storage) {
   for (const auto& [name, tensor] : saved.base.tensors) {
     if (!tensors.contains(name)) tensors[name] = copy_of(tensor);
   }
-  std::error_code error;
-  std::filesystem::create_directories(saved.folder, error);
-  if (error) throw DataError(saved.folder + ": cannot be made: " + error.message());
-  std::map<std::string, std::string> metadata = saved.provenance;
-  metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
-  data::write_safetensors(saved.folder + "/model.safetensors", tensors, metadata, storage);
-  write_text(saved.folder + "/config.json", saved.family.config_json());
+  whole_model(saved, files);
+  return files;
 }
 
 }  // namespace fedctl::learn

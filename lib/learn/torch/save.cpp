@@ -1,7 +1,6 @@
 #include "learn/torch/save.hpp"
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 #include "learn/torch/convert.hpp"
@@ -10,15 +9,8 @@
 namespace fedctl::learn {
 namespace {
 
-TensorMap trained(const Saved& saved, const std::string& prefix) {
-  TensorMap tensors;
-  for (const Block& block : saved.layout.blocks()) {
-    const std::string name =
-        block.group == "prompt" || prefix.empty() ? block.name : prefix + peft_name(block.name);
-    tensors[name] = Tensor::of(saved.weights.subspan(block.offset, block.count), block.shape);
-  }
-  return tensors;
-}
+// Transformers refuses a file that does not say so.
+const std::map<std::string, std::string> kMetadata = {{"format", "pt"}};
 
 std::string json_list(const std::vector<std::string>& texts) {
   std::string list = "[";
@@ -89,32 +81,41 @@ std::vector<std::string> peft_targets(const std::vector<std::string>& chosen,
   return {endings.begin(), endings.end()};
 }
 
-void save_folder(const Saved& saved) {
-  std::error_code error;
-  std::filesystem::create_directories(saved.folder, error);
-  if (error) throw DataError(saved.folder + ": cannot be made: " + error.message());
-  std::map<std::string, std::string> metadata = saved.provenance;
-  metadata.emplace("format", "pt");  // transformers refuses a file that does not say so
+void whole_model(const Saved& saved, AdapterFiles& files) {
+  files.weights_name = "model.safetensors";
+  files.config_name = "config.json";
+  files.config = saved.family.config_json();
+  files.metadata = kMetadata;
+}
+
+AdapterFiles adapter_files(const Saved& saved) {
+  AdapterFiles files;
   JsonMembers members = saved.adapter.peft_config(
       {saved.layout, saved.adapted, saved.prefix, peft_name,
        [&](const std::vector<std::string>& modules) { return endings(saved, modules); }});
   if (!members.empty()) {
     // PEFT wraps the model once around a prompt or prefix, and twice around adapted layers.
     const bool is_prompt = saved.adapter.prompt_tokens() + saved.adapter.prefix_tokens() > 0;
-    TensorMap tensors = trained(saved, is_prompt ? "base_model." : "base_model.model.");
-    for (const auto& [name, tensor] : saved.base.of_adapter) {
-      tensors["base_model." + name] = copy_of(tensor);
+    const std::string prefix = is_prompt ? "base_model." : "base_model.model.";
+    for (const Block& block : saved.layout.blocks()) {
+      files.names.push_back(block.group == "prompt" ? block.name : prefix + peft_name(block.name));
     }
-    data::write_safetensors(saved.folder + "/adapter_model.safetensors", tensors, metadata);
-    write_text(saved.folder + "/adapter_config.json", adapter_config(saved, std::move(members)));
-    return;
+    for (const auto& [name, tensor] : saved.base.of_adapter) {
+      files.frozen["base_model." + name] = copy_of(tensor);
+    }
+    files.metadata = kMetadata;
+    files.weights_name = "adapter_model.safetensors";
+    files.config_name = "adapter_config.json";
+    files.config = adapter_config(saved, std::move(members));
+    return files;
   }
-  TensorMap tensors = trained(saved, "");
+  for (const Block& block : saved.layout.blocks()) files.names.push_back(block.name);
+  const std::set<std::string> trained(files.names.begin(), files.names.end());
   for (const auto& [name, tensor] : saved.base.tensors) {
-    if (!tensors.contains(name)) tensors[name] = copy_of(tensor);
+    if (!trained.contains(name)) files.frozen[name] = copy_of(tensor);
   }
-  data::write_safetensors(saved.folder + "/model.safetensors", tensors, metadata);
-  write_text(saved.folder + "/config.json", saved.family.config_json());
+  whole_model(saved, files);
+  return files;
 }
 
 }  // namespace fedctl::learn

@@ -15,13 +15,12 @@ struct Saved {
   const Layout& layout;
   std::span<const float> weights;
   const Base& base;
-  const std::string& folder;
-  const std::map<std::string, std::string>& provenance;  // goes into __metadata__
 };
 // Adapters that PEFT knows: adapter_config.json and adapter_model.safetensors. Others (bitfit,
-// full, head): config.json and model.safetensors with every parameter. Files replace older ones
-// atomically. Throws DataError if the folder cannot be written.
-void save_folder(const Saved& saved);
+// full, head): config.json and model.safetensors with every parameter.
+AdapterFiles adapter_files(const Saved& saved);
+// The names, config.json and metadata of the latter.
+void whole_model(const Saved& saved, AdapterFiles& files);
 
 // The shortest endings ("q_proj", "0.output.dense"), in whole words between dots, that PEFT finds
 // exactly `chosen` by and none of `others`.

@@ -15,7 +15,10 @@ parser.add_argument("--fedctl", required=True)
 parser.add_argument("--data", required=True)
 parser.add_argument("--turns", type=int, required=True)
 options = parser.parse_args()
-CASES = {"quadratic, 4 KiB": "exchange", "mlp 784-128-10": "mlp", "MiniLM, LoRA": "lora"}
+# Kind of work, and who evaluates.
+CASES = {"quadratic, 4 KiB": ("exchange", "server"), "mlp 784-128-10": ("mlp", "server"),
+         "mlp, clients evaluate": ("mlp", "clients"), "MiniLM, LoRA": ("lora", "server"),
+         "MiniLM, clients evaluate": ("lora", "clients")}
 
 
 def settings(kind, folder):
@@ -23,7 +26,8 @@ def settings(kind, folder):
     if kind == "exchange":
         return *work.exchange(options.fedctl, folder, 2, 1024), 0
     if kind == "mlp":
-        return work.classifier(folder, 2, 50, 784, 10, 128), "{steps: 5, batch_size: 10, optimizer: {kind: sgd, lr: 0.1}}", 0
+        model = work.classifier(folder, 2, 50, 784, 10, 128).replace("holdout: 0}", "holdout: 0.1}")
+        return model, "{steps: 5, batch_size: 10, optimizer: {kind: sgd, lr: 0.1}}", 0
     backbone = os.path.getsize(f"{options.data}/models/minilm-l6/model.safetensors") / measure.MIB
     return (work.lora(options.data, f"{options.data}/banking77/train.csv", "float32"),
             "{steps: 2, batch_size: 16, optimizer: {kind: adamw, lr: 0.001}}", backbone)
@@ -53,9 +57,9 @@ def loads_torch(process):
     return "libtorch_cpu" in pathlib.Path(f"/proc/{process.pid}/maps").read_text()
 
 
-def run(kind, folder):
+def run(kind, on, folder):
     model, train, backbone = settings(kind, folder)
-    config = work.experiment(folder, clients=2, per_round=0, rounds=3, model=model, train=train)
+    config = work.experiment(folder, clients=2, per_round=0, rounds=3, model=model, train=train, on=on)
     folder = pathlib.Path(folder)
     begin = time.monotonic()
     server = measure.start([options.fedctl, "server", "--config", config, "--run-dir", folder / "run", "--listen",
@@ -87,12 +91,12 @@ def main():
     results = {name: [] for name in CASES}
     if not os.path.isdir(f"{options.data}/models/minilm-l6"):
         print("skipped MiniLM: no data folder (--data)")
-        del results["MiniLM, LoRA"]
+        results = {name: runs for name, runs in results.items() if CASES[name][0] != "lora"}
     starts = [first_frame_s() for _ in range(options.turns)]
     for _ in range(options.turns):
         for name in results:
             with tempfile.TemporaryDirectory() as folder:
-                results[name].append(run(CASES[name], folder))
+                results[name].append(run(*CASES[name], folder))
     keys = {"server_start_s": "server: start to port, s", "server_idle_mib": "server idle, MiB", "server_peak_mib": "peak",
             "client_idle_mib": "client joined, less the backbone, MiB", "client_peak_mib": "peak"}
     print(f"Client: start to first frame {spread(starts, 3)} s.\n")

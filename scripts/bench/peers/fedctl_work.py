@@ -35,7 +35,7 @@ def write_features(path, rows, width, classes):
     })
 
 
-def experiment(folder, *, clients, per_round, rounds, model, train, server=""):
+def experiment(folder, *, clients, per_round, rounds, model, train, server="", on="server"):
     """Writes exp.yaml; returns its path. Evaluation happens before the first round and behind the last."""
     path = pathlib.Path(folder) / "exp.yaml"
     path.write_text(f"""name: bench
@@ -44,7 +44,7 @@ rounds: {rounds}
 {model}
 clients: {{count: {clients}, per_round: {per_round}, quorum: 1.0, deadline_s: 600}}
 train: {train}
-evaluate: {{every: 1000000}}
+evaluate: {{every: 1000000, on: {on}}}
 {server}""")
     return path
 

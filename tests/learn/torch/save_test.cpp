@@ -1,6 +1,7 @@
 // What save_adapter() leaves: PEFT folders with the names PEFT expects, and whole models that
 // model.path takes again.
 #include "data/safetensors.hpp"
+#include "learn/description.hpp"
 #include "learn/torch/model_files.hpp"
 
 using namespace fedctl;
@@ -263,6 +264,24 @@ TEST_CASE("bitfit is saved as a whole model", "[learn][torch][save]") {
       learn::make_factory(test::spec("vit", "full", test::images(), folder.path()))->make();
   CHECK(logits(*loaded, batch) == logits(*learner, batch));
   CHECK_FALSE(std::filesystem::exists(folder.file("adapter_config.json")));
+}
+
+TEST_CASE("a description saves what its learner saves", "[learn][torch][save]") {
+  const std::string adapter = GENERATE("lora", "vera", "prompt", "head");
+  INFO(adapter);
+  const test::Folder folder;
+  const learn::LearnerSpec spec = test::spec("vit", adapter, test::images());
+  const auto learner = saved(spec, folder.file("by_learner"));
+  learn::write_description(*learner, folder.file("described"));
+  const learn::Description described(folder.file("described"));
+  CHECK(described.layout() == learner->layout());
+  CHECK(described.base_digest() == learner->base_digest());
+  learn::save_adapter(described.adapter_files(), described.layout(), described.weights(),
+                      folder.file("by_description"), {{"run", "quickstart"}, {"round", "3"}});
+  for (const auto& entry : std::filesystem::directory_iterator(folder.file("by_learner"))) {
+    const std::string name = entry.path().filename();
+    CHECK(test::read_file(entry.path()) == test::read_file(folder.file("by_description/" + name)));
+  }
 }
 
 TEST_CASE("a folder that cannot be written is an error", "[learn][torch][save]") {
