@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(
   build-essential cmake ninja-build ccache pkg-config git python3
   libboost1.81-dev libboost-program-options1.81-dev nlohmann-json3-dev libyaml-cpp-dev catch2
-  libtorch-dev libopenblas0-openmp zlib1g-dev libdeflate-dev libzstd-dev libsodium-dev libicu-dev libssl-dev
+  libtorch-dev libopenblas0-openmp zlib1g-dev libdeflate-dev libgoogle-perftools-dev libzstd-dev libsodium-dev libicu-dev libssl-dev
 )
 if [[ "${1:-}" == --dev ]]; then
   packages+=(clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14)

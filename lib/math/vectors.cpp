@@ -18,13 +18,17 @@ double dot(std::span<const float> a, std::span<const float> b) {
 double norm(std::span<const float> a) { return std::sqrt(dot(a, a)); }
 
 double distance(std::span<const float> a, std::span<const float> b) {
+  return std::sqrt(squared_distance(a, b));
+}
+
+double squared_distance(std::span<const float> a, std::span<const float> b, double before) {
   FEDCTL_ASSERT(a.size() == b.size());
-  double sum = 0;
+  double sum = before;
   for (std::size_t i = 0; i < a.size(); ++i) {
     const double gap = static_cast<double>(a[i]) - static_cast<double>(b[i]);
     sum += gap * gap;
   }
-  return std::sqrt(sum);
+  return sum;
 }
 
 bool all_finite(std::span<const float> a) {

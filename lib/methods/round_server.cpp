@@ -35,6 +35,35 @@ Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
   }
 }
 
+// The weights before a merge; on the disk where large answers are.
+class Before {
+ public:
+  Before(std::span<const float> weights, const std::shared_ptr<Scratch>& scratch) {
+    if (!scratch || weights.size_bytes() <= limits::kRepliesBytesMax) {
+      copy_.assign(weights.begin(), weights.end());
+      return;
+    }
+    region_ = scratch->take(weights.size_bytes());
+    region_->write(0, as_bytes_of(weights));
+  }
+  double distance(std::span<const float> weights) const {
+    if (!region_) return math::distance(copy_, weights);
+    double sum = 0;
+    std::vector<float> piece(kPiece);
+    for (std::size_t at = 0; at < weights.size(); at += kPiece) {
+      piece.resize(std::min(kPiece, weights.size() - at));
+      region_->read(at * sizeof(float), std::as_writable_bytes(std::span(piece)));
+      sum = math::squared_distance(piece, weights.subspan(at, piece.size()), sum);
+    }
+    return std::sqrt(sum);
+  }
+
+ private:
+  static constexpr std::size_t kPiece = 1 << 16;
+  std::vector<float> copy_;
+  std::shared_ptr<Scratch::Region> region_;
+};
+
 double seconds_of(Duration duration) { return to_ms(duration) * 1e-3; }
 
 // The present ones that are not isolated; all of them if the quorum needs them.
@@ -241,12 +270,12 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     answers.replies.clear();
     answers.replies.emplace(first, std::move(*masked->mean));
   }
-  const std::vector<float> before = ctx.weights;
+  const Before before(ctx.weights, net.scratch());
   const Merged merged = merge(round, answers.replies, ctx);
   report.examples = merged.examples;
   report.train_loss = merged.train_loss;
   report.peers = merged.peers;
-  report.update_norm = math::distance(before, ctx.weights);
+  report.update_norm = before.distance(ctx.weights);
   report.aggregate_ms = to_ms(std::chrono::steady_clock::now() - started);
   co_return report;
 }

@@ -194,13 +194,14 @@ Job make_job(Experiment experiment, std::size_t threads, const JobUse& use) {
 
   learn::LearnerSpec spec{experiment.model, experiment.adapter, job.data.train->info(),
                           root.stream("init")};
-  job.described = !use.server_folder.empty() && experiment.evaluate.on == "clients" &&
-                  learn::family(experiment.model.kind).needs_torch;
+  const bool described = !use.server_folder.empty() && experiment.evaluate.on == "clients" &&
+                         learn::family(experiment.model.kind).needs_torch;
   job.learners = std::make_unique<learn::LearnerPool>(
-      job.described ? learn::make_late_factory(spec) : learn::make_factory(spec), threads);
+      described ? learn::make_late_factory(spec) : learn::make_factory(spec), threads);
   Layout layout;
   std::vector<float> initial;
-  if (job.described) {
+  // Then this process opens it only if somebody asks for a learner.
+  if (described) {
     const auto model =
         std::make_shared<learn::Description>(describe_apart(spec, use.server_folder));
     layout = model->layout();

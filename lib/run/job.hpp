@@ -27,8 +27,6 @@ struct Job {
   data::Source data;
   std::vector<data::Share> shares;  // by client id
   std::unique_ptr<learn::LearnerPool> learners;
-  // The model was described by a process of its own: this one opens it if a learner is asked for.
-  bool described = false;
   std::function<learn::AdapterFiles()> adapter_files;
   methods::JobPlan plan;
   Digests digests;

@@ -24,8 +24,8 @@ constexpr std::int64_t kTrialRounds = 8, kTrialTurns = 6;
 constexpr double kTrialWork = 5e8;
 constexpr std::size_t kClassesMax = 30, kClientsMax = 50;
 constexpr std::size_t kCopiesPerWorker = 3;  // weights, gradient, update
-// The run's weights, those before the sum, the sum in double, the mean, the frame, and two answers.
-constexpr std::uint64_t kCopiesOfServer = 8;
+// The run's weights, the sum in double, the mean, and two answers.
+constexpr std::uint64_t kCopiesOfServer = 6;
 constexpr std::uint64_t kConnectionBytes = 10'600;  // measured (docs/scale.md)
 
 // Of the process, now.

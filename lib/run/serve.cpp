@@ -1,6 +1,4 @@
 // Serves one experiment to remote clients.
-#include <malloc.h>
-
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -47,19 +45,6 @@ void restore(const Parts& parts, DurableEndpoint& durable, talk::CodecEndpoint& 
   load_codec_parts(parts, codecs);
 }
 
-// Blocks as large as the weights come and go with every answer: kept, they cost no page faults
-// (half of the time of an update of 8 MiB). Larger ones, the sums, go back at once, and one arena
-// serves all threads, or the peak would depend on who answers when. LibTorch, once it is loaded,
-// has settings of its own.
-void keep_large_blocks(const Job& job) {
-  if (learn::family(job.experiment.model.kind).needs_torch && !job.described) return;
-  const std::size_t model = std::clamp(sizeof(float) * job.plan.layout.size(), std::size_t{1} << 20,
-                                       std::size_t{128} << 20);
-  ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(model + model / 2));
-  ::mallopt(M_TRIM_THRESHOLD, static_cast<int>(8 * model));
-  ::mallopt(M_ARENA_MAX, 1);
-}
-
 }  // namespace
 
 int serve(const RunOptions& options) {
@@ -79,7 +64,6 @@ int serve(const RunOptions& options) {
   boost::asio::io_context work(1);
   ServerRun run(options, "server");
   Job& job = run.job();
-  keep_large_blocks(job);
   const net::Address address = net::parse_address(job.experiment.server.listen, "server.listen");
 
   net::TcpServer::Options server_options;

@@ -64,19 +64,24 @@ class FrameCache {
   explicit FrameCache(bool with_ids = false) : with_ids_(with_ids) {}
   // The frame of (message, exchange): the last one if it is asked for again, else a new one.
   SharedFrame frame(const SharedMessage& message, ExchangeId exchange) {
-    if (!wire::same(message, message_) || exchange != exchange_ || !frame_) {
-      frame_ = make_frame(exchange, *message, with_ids_);
+    SharedFrame found = frame_.lock();
+    if (!wire::same(message, message_) || exchange != exchange_ || !found) {
+      found = make_frame(exchange, *message, with_ids_);
       message_ = message;
       exchange_ = exchange;
+      frame_ = found;
+      kept_ = found->chunks == 1 ? found : nullptr;
     }
-    return frame_;
+    return found;
   }
 
  private:
   bool with_ids_;
   std::weak_ptr<const Message> message_;
   ExchangeId exchange_ = 0;
-  SharedFrame frame_;
+  // One in chunks may be as large as the model, and is there only until the last peer has it.
+  std::weak_ptr<const Frame> frame_;
+  SharedFrame kept_;
 };
 
 }  // namespace fedctl::talk

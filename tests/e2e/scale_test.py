@@ -44,6 +44,10 @@ class Scale(Case):
         print(f"\nresumed: {watch.peak_kib / 1024:.1f} MiB")
         self.assertLess(watch.peak_kib / 1024, 140)
         self.assertEqual([line["replied"] for line in rounds(directory)[1:]], [24, 24])
+        status, _, err = self.run_fedctl("simulate", "--config", config, "--run-dir", self.folder / "simulated", "--quiet")
+        self.assertEqual(status, 0, err)
+        results = [[(line["digest"], line["update_norm"]) for line in rounds(run)] for run in (directory, self.folder / "simulated")]
+        self.assertEqual(*results)  # where a server keeps it on its disk, a simulation has it in memory
 
     def test_three_hundred_clients_of_one_process(self):
         config = self.write("exp.yaml", TOY.replace("clients: 6", "clients: 300").replace("count: 6", "count: 300, per_round: 100"))

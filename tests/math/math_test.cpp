@@ -43,10 +43,16 @@ TEST_CASE("vectors: sums in double", "[math]") {
   CHECK(dot(a, b) == 32);
   CHECK(norm(a) == 5);
   CHECK(distance(a, b) == 5);
+  CHECK(squared_distance(a, b) == 25);
   CHECK(all_finite(a));
   CHECK_FALSE(all_finite(std::vector<float>{1, std::numeric_limits<float>::infinity()}));
   // In float the sum of a million 0.1 is off by a percent.
   const std::vector<float> many(1'000'000, 0.1F), ones(1'000'000, 1.0F);
+  const auto of = [&](std::size_t at, std::size_t count, double before) {
+    return squared_distance(std::span(many).subspan(at, count), std::span(ones).subspan(at, count),
+                            before);
+  };
+  CHECK(of(333'333, 666'667, of(0, 333'333, 0)) == squared_distance(many, ones));
   CHECK(dot(many, ones) == Approx(1e6 * static_cast<double>(0.1F)).epsilon(1e-12));
 }
 

@@ -27,6 +27,19 @@ std::optional<Message> add(Transfer& transfer, const Bytes& chunk,
   return transfer.add(header, body, bytes_max).message;
 }
 
+// Whether the last frame is there although nobody writes it any more.
+bool is_kept(const Message& message) {
+  talk::FrameCache cache;
+  const wire::SharedMessage shared = wire::share(Message(message));
+  talk::SharedFrame first = cache.frame(shared, 1);
+  CHECK(cache.frame(shared, 1) == first);
+  CHECK(cache.frame(shared, 2) != first);
+  first = cache.frame(shared, 1);
+  const std::weak_ptr<const talk::Frame> watch = first;
+  first.reset();
+  return !watch.expired();
+}
+
 struct Cut {
   explicit Cut(const Message& message, talk::ExchangeId exchange = 3)
       : frame(talk::make_frame(exchange, message, true)) {
@@ -39,6 +52,11 @@ struct Cut {
 };
 
 }  // namespace
+
+TEST_CASE("a frame in chunks is kept only while somebody writes it", "[talk]") {
+  CHECK(is_kept(update(100)));
+  CHECK_FALSE(is_kept(update(1 << 17)));
+}
 
 TEST_CASE("a transfer on disk goes on behind a break, and is read when it is whole",
           "[wire][chunk]") {

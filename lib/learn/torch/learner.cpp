@@ -1,7 +1,6 @@
 // TorchLearner: the Learner face on a Family. One thread each; all learners of a factory share the
 // frozen base.
 #include <ATen/Parallel.h>
-#include <malloc.h>
 
 #include <optional>
 
@@ -20,15 +19,9 @@
 namespace fedctl::learn {
 namespace {
 
-// Once a process. The allocator keeps freed pages: otherwise torch's buffers go back to the system
-// and come again, page fault by page fault, at every step, up to 2.3 times slower. One arena,
-// because those of further threads consist of pieces of 64 MiB, which these settings do not reach.
+// Once a process.
 bool prepare_process() {
   at::set_num_interop_threads(1);
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 2'000'000'000);
-  mallopt(M_TOP_PAD, 64 << 20);
-  mallopt(M_ARENA_MAX, 1);
   return true;
 }
 
