@@ -20,21 +20,36 @@ FEDCTL_CLONES void add_scaled(double weight, const float* values, std::size_t co
   for (std::size_t i = 0; i < count; ++i) sums[i] += weight * values[i];
 }
 
+// In pieces: one block of twice the model's size finds no place between others, and would be new
+// memory in every round of a busy server.
 class RunningMean final : public Aggregator::Running {
  public:
-  explicit RunningMean(std::size_t count) : sums_(count) {}
+  explicit RunningMean(std::size_t count) : count_(count) {
+    for (std::size_t first = 0; first < count; first += kPiece) {
+      sums_.emplace_back(std::min(kPiece, count - first));
+    }
+  }
   void add(const Contribution& next) override {
-    FEDCTL_ASSERT(next.weight > 0 && next.values.size() == sums_.size());
+    FEDCTL_ASSERT(next.weight > 0 && next.values.size() == count_);
     total_ += next.weight;
-    add_scaled(next.weight, next.values.data(), sums_.size(), sums_.data());
+    const float* values = next.values.data();
+    for (std::vector<double>& piece : sums_) {
+      add_scaled(next.weight, values, piece.size(), piece.data());
+      values += piece.size();
+    }
   }
   void finish(std::span<float> out) override {
-    FEDCTL_ASSERT(total_ > 0 && out.size() == sums_.size());
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(sums_[i] / total_);
+    FEDCTL_ASSERT(total_ > 0 && out.size() == count_);
+    auto to = out.begin();
+    for (const std::vector<double>& piece : sums_) {
+      for (const double sum : piece) *to++ = static_cast<float>(sum / total_);
+    }
   }
 
  private:
-  std::vector<double> sums_;
+  static constexpr std::size_t kPiece = 1 << 16;
+  std::size_t count_;
+  std::vector<std::vector<double>> sums_;
   double total_ = 0;
 };
 

@@ -38,6 +38,7 @@ Source read_source(const std::string& path) {
     throw ConfigError(path + ": has more than " + std::to_string(limits::kYamlBytesMax) + " bytes",
                       "is this a YAML file?");
   }
+  text.shrink_to_fit();
   return {std::move(text), path, {}};
 }
 

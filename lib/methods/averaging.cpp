@@ -76,13 +76,12 @@ RoundServer::Merged AveragingServer::merge(std::int64_t, const Replies& replies,
   task_.reset();  // everyone has it who answered
   task_round_ = 0;
   Merged merged;
-  std::vector<float> delta(ctx.weights.size());
   const auto take = [&merged](PeerId peer, const Message& reply) {
     const std::int64_t examples = add_report(merged, reply);
     return aggregate::Contribution{peer, static_cast<double>(examples),
                                    reply.tensors.at("delta").f32()};
   };
-  combine_replies(replies, take, ctx, delta);
+  const std::vector<float> delta = combine_replies(replies, take, ctx, ctx.weights.size());
   finish(merged);
   optimizer_->step(ctx.weights, delta);
   return merged;

@@ -35,17 +35,20 @@ void combine_in_pieces(aggregate::Aggregator& rule, std::span<const Contribution
 
 }  // namespace
 
-void combine_replies(const Replies& replies, const Take& take, ServerContext& ctx,
-                     std::span<float> out) {
+std::vector<float> combine_replies(const Replies& replies, const Take& take, ServerContext& ctx,
+                                   std::size_t count) {
   if (!replies.in_memory()) {
-    const auto sum = ctx.aggregator.start(out.size());
+    const auto sum = ctx.aggregator.start(count);
     for (const auto& [peer, reply] : replies) sum->add(take(peer, reply));
+    std::vector<float> out(count);  // where the last reply was
     sum->finish(out);
-    return;
+    return out;
   }
+  std::vector<float> out(count);
   std::vector<Contribution> all;
   for (const auto& [peer, reply] : replies) all.push_back(take(peer, reply));
   combine_in_pieces(ctx.aggregator, all, ctx.learners.count_max(), out);
+  return out;
 }
 
 }  // namespace fedctl::methods

@@ -41,14 +41,13 @@ class ControlledServer final : public RoundServer {
   Merged merge(std::int64_t, const Replies& replies, ServerContext& ctx) override {
     Merged merged;
     double path = 0;
-    std::vector<float> mean(ctx.weights.size());
     const auto take = [&](PeerId peer, const Message& reply) {
       add_report(merged, reply);
       path += wire::Expect(reply, "update").real("path");
       used_.add(peer);
       return aggregate::Contribution{peer, 1, reply.tensors.at("increment").f32()};
     };
-    combine_replies(replies, take, ctx, mean);
+    const std::vector<float> mean = combine_replies(replies, take, ctx, ctx.weights.size());
     finish(merged);
     const auto answered = static_cast<double>(replies.size());
     const double step = lr_ * path / answered;

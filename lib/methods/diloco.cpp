@@ -76,14 +76,13 @@ class DilocoServer final : public RoundServer {
     const std::size_t p = rota_.of_round(round);
     const Fragment& fragment = rota_.fragment(p);
     Merged merged;
-    std::vector<float> delta(fragment.size());
     const auto take = [&](PeerId peer, const Message& reply) {
       const std::int64_t examples = add_report(merged, reply);
       answered_[peer] = round;
       return aggregate::Contribution{peer, static_cast<double>(examples),
                                      reply.tensors.at(Rota::named("delta", p)).f32()};
     };
-    combine_replies(replies, take, ctx, delta);
+    const std::vector<float> delta = combine_replies(replies, take, ctx, fragment.size());
     finish(merged);
     outer_.step(fragment, delta, ctx.weights);
     return merged;

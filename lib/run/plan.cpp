@@ -24,8 +24,8 @@ constexpr std::int64_t kTrialRounds = 8, kTrialTurns = 6;
 constexpr double kTrialWork = 5e8;
 constexpr std::size_t kClassesMax = 30, kClientsMax = 50;
 constexpr std::size_t kCopiesPerWorker = 3;  // weights, gradient, update
-// The run's weights, the sum in double, the mean, and two answers.
-constexpr std::uint64_t kCopiesOfServer = 6;
+// The run's weights, the sum in double, an answer or the mean, and a place between others.
+constexpr std::uint64_t kCopiesOfServer = 5;
 constexpr std::uint64_t kConnectionBytes = 10'600;  // measured (docs/scale.md)
 
 // Of the process, now.

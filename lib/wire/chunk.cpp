@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/digest.hpp"
+#include "wire/owned.hpp"
 
 namespace fedctl::wire {
 
@@ -62,7 +63,7 @@ Message StoredFrame::read() const {
   Bytes frame(bytes);
   region->read(0, frame);
   Header inner;
-  Message message = decode_frame(frame, inner);
+  Message message = decode_frame_owned(std::move(frame), inner);
   const bool as_said = inner.type == FrameType::data && inner.exchange == exchange;
   if (!as_said || (id && bytes != framing + payload_bytes(message))) {
     throw WireError("a frame in chunks is not what its chunks say");

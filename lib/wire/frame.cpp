@@ -3,6 +3,7 @@
 #include <libdeflate.h>
 
 #include "base/limits.hpp"
+#include "wire/owned.hpp"
 
 namespace fedctl::wire {
 namespace {
@@ -10,6 +11,34 @@ namespace {
 constexpr std::size_t kCrcOffset = 16;
 static_assert(kCrcOffset + sizeof(std::uint32_t) == kHeaderBytes);
 static_assert(limits::kFrameBytesMax <= 0xffffffff);
+
+// So that the memory of a large message is taken once.
+std::size_t bytes_at_most(const Message& message) {
+  constexpr std::size_t kEach = 32;  // type, lengths, a number
+  std::size_t bytes = kEach + message.kind.size() + payload_bytes(message);
+  for (const auto& [name, value] : message.scalars) {
+    const auto* text = std::get_if<std::string>(&value);
+    bytes += kEach + name.size() + (text == nullptr ? 0 : text->size());
+  }
+  for (const auto& [name, tensor] : message.tensors) {
+    bytes += kEach + name.size() + 10 * tensor.shape.size();
+  }
+  return bytes;
+}
+
+void check_whole(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
+                 ByteView body) {
+  check_body(header, raw, body);
+  if (header.type == FrameType::chunk) throw WireError("a chunk where a whole frame is expected");
+}
+
+// Its first bytes, read into `header`.
+std::span<const std::byte, kHeaderBytes> check_frame(ByteView frame, Header& header) {
+  if (frame.size() < kHeaderBytes) throw WireError("frame is shorter than its header");
+  const auto raw = frame.first<kHeaderBytes>();
+  header = decode_header(raw, limits::kFrameBytesMax);
+  return raw;
+}
 
 }  // namespace
 
@@ -37,7 +66,7 @@ void put_header(FrameType type, std::uint64_t exchange, std::span<std::byte> fra
 
 Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& message) {
   Bytes frame;
-  frame.reserve(kHeaderBytes + 256 + payload_bytes(message));
+  frame.reserve(kHeaderBytes + bytes_at_most(message));
   frame.resize(kHeaderBytes);
   encode(message, frame);
   const std::size_t body_bytes = frame.size() - kHeaderBytes;
@@ -92,16 +121,19 @@ void check_body(const Header& header, std::span<const std::byte, kHeaderBytes> r
 
 Message decode_body(const Header& header, std::span<const std::byte, kHeaderBytes> raw,
                     ByteView body) {
-  check_body(header, raw, body);
-  if (header.type == FrameType::chunk) throw WireError("a chunk where a whole frame is expected");
+  check_whole(header, raw, body);
   return decode(body);
 }
 
 Message decode_frame(ByteView frame, Header& header) {
-  if (frame.size() < kHeaderBytes) throw WireError("frame is shorter than its header");
-  const auto raw = frame.first<kHeaderBytes>();
-  header = decode_header(raw, limits::kFrameBytesMax);
+  const auto raw = check_frame(frame, header);
   return decode_body(header, raw, frame.subspan(kHeaderBytes));
+}
+
+Message decode_frame_owned(Bytes frame, Header& header) {
+  const auto raw = check_frame(frame, header);
+  check_whole(header, raw, ByteView(frame).subspan(kHeaderBytes));
+  return decode_owned(std::move(frame), kHeaderBytes);
 }
 
 }  // namespace fedctl::wire

@@ -1,7 +1,10 @@
 #include "wire/message.hpp"
 
+#include <cstring>
+
 #include "base/assert.hpp"
 #include "base/limits.hpp"
+#include "wire/owned.hpp"
 
 namespace fedctl::wire {
 namespace {
@@ -53,7 +56,8 @@ void encode_tensor(const Tensor& tensor, ByteWriter& out) {
   out.raw(tensor.bytes);
 }
 
-Tensor decode_tensor(ByteReader& in) {
+// `owner`, if any: the buffer that is read, which the tensor at its end takes over.
+Tensor decode_tensor(ByteReader& in, Bytes* owner) {
   Tensor tensor;
   const auto dtype = in.number<std::uint8_t>();
   if (dtype > static_cast<std::uint8_t>(DType::coded)) {
@@ -76,7 +80,13 @@ Tensor decode_tensor(ByteReader& in) {
                     " left");
   }
   const ByteView view = in.raw(static_cast<std::size_t>(bytes));
-  tensor.bytes.assign(view.begin(), view.end());
+  if (owner != nullptr && in.done() && !view.empty()) {
+    std::memmove(owner->data(), view.data(), view.size());
+    owner->resize(view.size());
+    tensor.bytes = std::move(*owner);
+  } else {
+    tensor.bytes.assign(view.begin(), view.end());
+  }
   return tensor;
 }
 
@@ -111,6 +121,20 @@ std::map<std::string, Value> decode_map(const char* what, std::size_t count_max,
   return map;
 }
 
+Message decode_from(ByteView bytes, Bytes* owner) {
+  ByteReader reader(bytes);
+  Message message(reader.text(limits::kNameBytesMax));
+  message.scalars =
+      decode_map<Scalar>("scalars", limits::kScalarsPerMessageMax, reader, decode_scalar);
+  message.tensors =
+      decode_map<Tensor>("tensors", limits::kTensorsPerMessageMax, reader,
+                         [owner](ByteReader& in) { return decode_tensor(in, owner); });
+  if (!reader.done()) {
+    throw WireError(std::to_string(reader.left()) + " bytes after the end of the message");
+  }
+  return message;
+}
+
 }  // namespace
 
 Message&& Message::with(std::string name, Scalar value) && {
@@ -136,17 +160,10 @@ std::size_t payload_bytes(const Message& message) {
   return bytes;
 }
 
-Message decode(ByteView bytes) {
-  ByteReader reader(bytes);
-  Message message(reader.text(limits::kNameBytesMax));
-  message.scalars =
-      decode_map<Scalar>("scalars", limits::kScalarsPerMessageMax, reader, decode_scalar);
-  message.tensors =
-      decode_map<Tensor>("tensors", limits::kTensorsPerMessageMax, reader, decode_tensor);
-  if (!reader.done()) {
-    throw WireError(std::to_string(reader.left()) + " bytes after the end of the message");
-  }
-  return message;
+Message decode(ByteView bytes) { return decode_from(bytes, nullptr); }
+
+Message decode_owned(Bytes buffer, std::size_t begin) {
+  return decode_from(ByteView(buffer).subspan(begin), &buffer);
 }
 
 }  // namespace fedctl::wire

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "wire/chunk.hpp"
+#include "wire/owned.hpp"
 
 using namespace fedctl;
 
@@ -30,6 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Bytes again;
     wire::encode(message, again);
     if (!std::ranges::equal(again, bytes)) std::abort();
+    if (wire::decode_owned(Bytes(bytes.begin(), bytes.end()), 0) != message) std::abort();
   } catch (const WireError&) {
   }
   return 0;

@@ -46,7 +46,7 @@ TEST_CASE("a forecast counts the frames that are sent", "[run][plan]") {
   CHECK(found.trainable == 20);
   CHECK(found.steps == 2);
   CHECK(found.peak_memory() == found.resident + 3 * 4 * 20 * 3);
-  CHECK(found.server_memory() == found.resident + 6 * 80 + 6 * 80 + 12 * 10'600);
+  CHECK(found.server_memory() == found.resident + 5 * 80 + 6 * 80 + 12 * 10'600);
 }
 
 TEST_CASE("a forecast counts what the codecs make of it", "[run][plan]") {

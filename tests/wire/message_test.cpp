@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "base/rng.hpp"
-#include "wire/frame.hpp"
+#include "wire/owned.hpp"
 
 using namespace fedctl;
 using namespace fedctl::wire;
@@ -88,6 +88,7 @@ TEST_CASE("a frame survives, and any flipped bit is noticed", "[wire][frame]") {
   const Bytes frame = encode_frame(FrameType::data, 77, sample());
   Header header;
   CHECK(decode_frame(frame, header) == sample());
+  CHECK(decode_frame_owned(frame, header) == sample());
   CHECK(header.exchange == 77);
   CHECK(header.type == FrameType::data);
   for (std::size_t at = 0; at < frame.size(); ++at) {
@@ -95,8 +96,22 @@ TEST_CASE("a frame survives, and any flipped bit is noticed", "[wire][frame]") {
       Bytes damaged = frame;
       damaged[at] ^= static_cast<std::byte>(1U << bit);
       CHECK_THROWS_AS(decode_frame(damaged, header), WireError);
+      CHECK_THROWS_AS(decode_frame_owned(damaged, header), WireError);
     }
   }
+}
+
+TEST_CASE("the last tensor takes over the memory of a buffer that nobody else needs", "[wire]") {
+  const std::vector<float> small{1, 2}, large(1000, 3);
+  const Message message =
+      Message("update").with("a", Tensor::of(small, {})).with("b", Tensor::of(large, {}));
+  Bytes frame = encode_frame(FrameType::data, 1, message);
+  const std::byte* const memory = frame.data();
+  Header header;
+  const Message owned = decode_frame_owned(std::move(frame), header);
+  CHECK(owned == message);
+  CHECK(owned.tensors.at("b").bytes.data() == memory);
+  CHECK(owned.tensors.at("a").bytes.data() != memory);
 }
 
 TEST_CASE("a header that claims too much is refused", "[wire][frame]") {
