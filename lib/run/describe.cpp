@@ -2,12 +2,11 @@
 
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstring>
 
 #include "run/process.hpp"
 
@@ -61,10 +60,7 @@ learn::Description describe_apart(const learn::LearnerSpec& spec, const std::str
   const std::string path = folder + "/model.tmp";
   Pipe pipe;
   const pid_t parent = ::getpid();
-  const pid_t child = ::fork();
-  if (child < 0) {
-    throw RunDirectoryError(std::string("cannot start a process: ") + std::strerror(errno));
-  }
+  const pid_t child = fork_process();
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);
@@ -72,19 +68,17 @@ learn::Description describe_apart(const learn::LearnerSpec& spec, const std::str
   }
   pipe.close_writer();
   const std::string told = read_to_end(pipe.ends[0]);
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (exit_status(status) == 0) {
+  const int status = wait_for(child);
+  if (status == 0) {
     learn::Description description(path);
     ::unlink(path.c_str());
     return description;
   }
   ::unlink(path.c_str());
   if (told.empty()) {
-    throw DataError("model.kind: the process that opened the model ended with status " +
-                        std::to_string(exit_status(status)),
-                    "137 is a kill, as the system does when memory is short");
+    throw DataError(
+        "model.kind: the process that opened the model ended with status " + std::to_string(status),
+        "137 is a kill, as the system does when memory is short");
   }
   const std::size_t cut = std::min(told.find('\0'), told.size() - 1);
   const std::string what = told.substr(1, cut - 1), hint = told.substr(cut + 1);

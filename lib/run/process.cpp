@@ -95,13 +95,25 @@ std::string shell_text(const std::vector<std::string>& words) {
   return line;
 }
 
-pid_t start_process(const std::vector<std::string>& words, const std::string& log, int output) {
-  const std::vector<char*> pointers = pointers_of(words);
-  const pid_t parent = ::getpid();
+pid_t fork_process() {
   const pid_t child = ::fork();
   if (child < 0) {
     throw RunDirectoryError(std::string("cannot start a process: ") + std::strerror(errno));
   }
+  return child;
+}
+
+int wait_for(pid_t process) {
+  int status = 0;
+  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+pid_t start_process(const std::vector<std::string>& words, const std::string& log, int output) {
+  const std::vector<char*> pointers = pointers_of(words);
+  const pid_t parent = ::getpid();
+  const pid_t child = fork_process();
   if (child > 0) return child;
   // Only calls that are safe between fork and exec of a process with threads.
   ::setpgid(0, 0);
@@ -135,17 +147,10 @@ std::string last_words(const std::string& log) {
   return last;
 }
 
-int exit_status(int wait_status) {
-  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
-}
-
 Printed run_command(const std::vector<std::string>& words) {
   const std::vector<char*> pointers = pointers_of(words);
   Pipe out, err;
-  const pid_t child = ::fork();
-  if (child < 0) {
-    throw RunDirectoryError(std::string("cannot start a process: ") + std::strerror(errno));
-  }
+  const pid_t child = fork_process();
   if (child == 0) {
     ::dup2(out.ends[1], STDOUT_FILENO);
     ::dup2(err.ends[1], STDERR_FILENO);
@@ -156,10 +161,7 @@ Printed run_command(const std::vector<std::string>& words) {
   err.close_writer();
   Printed printed;
   drain(out, err, printed);
-  int wait_status = 0;
-  while (::waitpid(child, &wait_status, 0) < 0 && errno == EINTR) {
-  }
-  printed.status = exit_status(wait_status);
+  printed.status = wait_for(child);
   if (printed.status == kNotStarted) {
     throw ConfigError("there is no command " + words[0] + " here",
                       "run on a machine of the cluster, or use --executor local");

@@ -31,8 +31,10 @@ struct Pipe {
 // nowhere, in a process group of its own. It is killed when the calling thread's process is. Throws
 // RunDirectoryError.
 pid_t start_process(const std::vector<std::string>& words, const std::string& log, int output = -1);
-// The status a shell would see: 128 + N for signal N.
-int exit_status(int wait_status);
+// fork(2). Throws RunDirectoryError.
+pid_t fork_process();
+// Waits for its end; the status a shell would see: 128 + N for signal N.
+int wait_for(pid_t process);
 // The last line of its standard error that is not a hint, or "".
 std::string last_words(const std::string& log);
 // The most that a process has held so far, in bytes; "self" is this one. 0 if there is none.

@@ -51,9 +51,7 @@ class Processes {
     const std::scoped_lock lock(mutex_);
     const auto found = running_.extract(info.si_pid);
     FEDCTL_ASSERT(!found.empty());  // nothing else starts a process here
-    int wait_status = 0;
-    ::waitpid(info.si_pid, &wait_status, 0);
-    return {found.mapped(), exit_status(wait_status)};
+    return {found.mapped(), wait_for(info.si_pid)};
   }
 
  private:

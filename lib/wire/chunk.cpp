@@ -6,6 +6,21 @@
 #include "wire/owned.hpp"
 
 namespace fedctl::wire {
+namespace {
+
+// Of a frame whose chunks, if it came in chunks, have said these things.
+Message message_of(Bytes frame, std::uint64_t exchange, std::optional<std::size_t> framing) {
+  const std::size_t bytes = frame.size();
+  Header inner;
+  Message message = decode_frame_owned(std::move(frame), inner);
+  const bool as_said = inner.type == FrameType::data && inner.exchange == exchange;
+  if (!as_said || (framing && bytes != *framing + payload_bytes(message))) {
+    throw WireError("a frame in chunks is not what its chunks say");
+  }
+  return message;
+}
+
+}  // namespace
 
 std::size_t payload_of_piece(std::size_t index, std::size_t piece_bytes, std::size_t framing) {
   const std::size_t before = index * limits::kChunkBytes;
@@ -62,13 +77,7 @@ Bytes encode_chunk(ByteView frame, std::uint64_t exchange, const TransferId& id,
 Message StoredFrame::read() const {
   Bytes frame(bytes);
   region->read(0, frame);
-  Header inner;
-  Message message = decode_frame_owned(std::move(frame), inner);
-  const bool as_said = inner.type == FrameType::data && inner.exchange == exchange;
-  if (!as_said || (id && bytes != framing + payload_bytes(message))) {
-    throw WireError("a frame in chunks is not what its chunks say");
-  }
-  return message;
+  return message_of(std::move(frame), exchange, id ? std::optional(framing) : std::nullopt);
 }
 
 void Transfer::begin(const Header& header, std::span<const std::byte, kChunkHeadBytes> head,
@@ -140,13 +149,7 @@ Transfer::Piece Transfer::end() {
 }
 
 Message Transfer::whole_message() {
-  const Bytes frame = std::exchange(frame_, {});
-  Header inner;
-  Message message = decode_frame(frame, inner);
-  if (inner.type != FrameType::data || inner.exchange != exchange_ ||
-      frame.size() != framing_ + payload_bytes(message)) {
-    throw WireError("a frame in chunks is not what its chunks say");
-  }
+  Message message = message_of(std::exchange(frame_, {}), exchange_, framing_);
   chunks_ = count_;
   return message;
 }

@@ -2,9 +2,9 @@
 // frozen base.
 #include <ATen/Parallel.h>
 
+#include <mutex>
 #include <optional>
 
-#include "base/assert.hpp"
 #include "base/digest.hpp"
 #include "learn/torch/builder.hpp"
 #include "learn/torch/convert.hpp"
@@ -18,12 +18,6 @@
 
 namespace fedctl::learn {
 namespace {
-
-// Once a process.
-bool prepare_process() {
-  at::set_num_interop_threads(1);
-  return true;
-}
 
 // Parallelism is one learner per worker, as a rule; more threads below would fight for the same
 // cores. OpenMP keeps the count per thread, so every thread that calls a learner says it.
@@ -263,7 +257,7 @@ extern "C" std::unique_ptr<fedctl::learn::LearnerFactory> fedctl_learn_torch_v1(
 
 std::unique_ptr<fedctl::learn::LearnerFactory> fedctl_learn_torch_v1(
     const fedctl::learn::LearnerSpec& spec) {
-  static const bool kPrepared = fedctl::learn::prepare_process();
-  FEDCTL_ASSERT(kPrepared);
+  static std::once_flag once;  // LibTorch refuses it a second time
+  std::call_once(once, [] { at::set_num_interop_threads(1); });
   return std::make_unique<fedctl::learn::TorchFactory>(spec);
 }

@@ -5,6 +5,7 @@
 
 #include "learn/torch/convert.hpp"
 #include "learn/torch/peft_names.hpp"
+#include "learn/torch/summary.hpp"
 
 namespace fedctl::learn {
 namespace {
@@ -110,7 +111,7 @@ AdapterFiles adapter_files(const Saved& saved) {
     return files;
   }
   for (const Block& block : saved.layout.blocks()) files.names.push_back(block.name);
-  const std::set<std::string> trained(files.names.begin(), files.names.end());
+  const std::set<std::string> trained = trained_names(saved.layout);
   for (const auto& [name, tensor] : saved.base.tensors) {
     if (!trained.contains(name)) files.frozen[name] = copy_of(tensor);
   }

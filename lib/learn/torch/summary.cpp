@@ -1,21 +1,15 @@
 #include "learn/torch/summary.hpp"
 
-#include <set>
-
 #include "base/digest.hpp"
 #include "learn/torch/convert.hpp"
 
 namespace fedctl::learn {
-namespace {
 
-// Names of the base's parameters that are trained here, and so are not part of the base.
 std::set<std::string> trained_names(const Layout& layout) {
   std::set<std::string> names;
   for (const Block& block : layout.blocks()) names.insert(block.name);
   return names;
 }
-
-}  // namespace
 
 BaseSummary summarize(const Base& base, const Layout& layout, const std::string& settings) {
   const std::set<std::string> trained = trained_names(layout);

@@ -1,9 +1,15 @@
 // What two parties compare of a base that neither sends.
 #pragma once
 
+#include <set>
+#include <string>
+
 #include "learn/torch/builder.hpp"
 
 namespace fedctl::learn {
+
+// Names of the base's parameters that are trained here, and so are not part of the base.
+std::set<std::string> trained_names(const Layout& layout);
 
 struct BaseSummary {
   std::string digest;
