@@ -39,14 +39,14 @@ std::optional<Message> follow(const talk::Envelope& envelope, const NextQuestion
 
 }  // namespace
 
-Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk::Requests& requests,
+Task<talk::Answers> converse_each(Endpoint& net, Attempt attempt, const talk::Requests& requests,
                                   TimePoint until, NextQuestion next, talk::Inspect inspect) {
   talk::Answers answers;
   answers.replies = talk::room_for_replies(net);
   std::map<PeerId, std::int64_t> open;  // the step that has no answer yet
   for (const auto& [peer, request] : requests) {
     open.emplace(peer, 0);
-    co_await net.send(peer, step_exchange(round, 0), request);
+    co_await net.send(peer, step_exchange(attempt, 0), request);
   }
   // The Lost of a peer that is not among peers() has been received already: none will follow.
   const std::vector<PeerId> present = net.peers();
@@ -70,12 +70,12 @@ Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk:
     } else if (std::holds_alternative<talk::Joined>(envelope->event)) {
       if (at == open.end()) continue;
       if (at->second == 0) {
-        co_await net.send(from, step_exchange(round, 0), requests.at(from));
+        co_await net.send(from, step_exchange(attempt, 0), requests.at(from));
         continue;
       }
       answers.lost.emplace(from, "came back as another process in the middle of the round");
       open.erase(at);
-    } else if (at == open.end() || envelope->exchange != step_exchange(round, at->second)) {
+    } else if (at == open.end() || envelope->exchange != step_exchange(attempt, at->second)) {
       answers.late.push_back({std::move(*envelope), net.now()});
     } else {
       std::optional<Message> question =
@@ -85,7 +85,7 @@ Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk:
         continue;
       }
       ++at->second;
-      const ExchangeId exchange = step_exchange(round, at->second);
+      const ExchangeId exchange = step_exchange(attempt, at->second);
       co_await net.send(from, exchange, wire::share(std::move(*question)));
     }
   }

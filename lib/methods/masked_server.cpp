@@ -198,11 +198,11 @@ class Masking {
 
 }  // namespace
 
-Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, std::int64_t round,
+Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, Attempt attempt,
                              const talk::Requests& tasks, double seconds_each,
                              const Message& like) {
   MaskedRound out;
-  Masking masking(plan, round);
+  Masking masking(plan, attempt.round);
   std::size_t values = 0;
   for (const auto& [name, tensor] : like.tensors) values += tensor.f32().size();
   const std::size_t count = masking.form().count(values);
@@ -214,22 +214,22 @@ Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, std::int64_t ro
     return false;
   };
 
-  const SharedMessage hello = wire::share(Message("keys").with("round", round));
+  const SharedMessage hello = wire::share(Message("keys").with("round", attempt.round));
   talk::Requests requests;
   for (const auto& [id, task] : tasks) requests.emplace(id, hello);
-  talk::Answers keys = co_await talk::ask(net, stage_exchange(round, 0), requests, until());
+  talk::Answers keys = co_await talk::ask(net, stage_exchange(attempt, 0), requests, until());
   requests = masking.take_keys(keys);
   if (!enough(requests.size(), "keys")) co_return out;
 
-  talk::Answers shares = co_await talk::ask(net, stage_exchange(round, 1), requests, until());
+  talk::Answers shares = co_await talk::ask(net, stage_exchange(attempt, 1), requests, until());
   requests = masking.take_shares(shares, tasks);
   if (!enough(requests.size(), "shares")) co_return out;
 
-  out.answers = co_await talk::ask(net, stage_exchange(round, 2), requests, until());
+  out.answers = co_await talk::ask(net, stage_exchange(attempt, 2), requests, until());
   requests = masking.take_words(out.answers, count);
   if (!enough(requests.size(), "masked")) co_return out;
 
-  const talk::Answers last = co_await talk::ask(net, stage_exchange(round, 3), requests, until());
+  const talk::Answers last = co_await talk::ask(net, stage_exchange(attempt, 3), requests, until());
   const auto sums = masking.take_unmask(last, requests);
   if (!sums) {
     out.why = "some secret has too few shares: " + std::to_string(last.replies.size()) + " of " +

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -22,6 +23,7 @@
 #include "journal/journal.hpp"
 #include "learn/pool.hpp"
 #include "learn/train.hpp"
+#include "methods/attempt.hpp"
 #include "methods/stragglers.hpp"
 #include "talk/endpoint.hpp"
 #include "talk/ledger.hpp"
@@ -69,6 +71,8 @@ struct JobPlan {
   std::int64_t per_round = 1;  // <= clients
   double quorum = 1;           // share of the cohort that must answer
   double deadline_s = 60;      // of one round; 0: from the clients' history
+  double wait_s = 0;           // for clients to come; 0: as long as it takes
+  std::int64_t attempts_max = kAttemptsMax;  // at one round, by one process
   learn::TrainOptions train;
   Layout layout;
   double step_ms = 0;                      // modelled cost of a training step, simulations only
@@ -112,6 +116,12 @@ class RoundSink {
   virtual ~RoundSink() = default;
   // False: stop here (interrupted, or a budget is spent).
   virtual bool commit(const RoundReport& report, const ServerMethod& method) = 0;
+  // The round after the last committed one failed, and begins anew as this attempt: now, or when
+  // the run is resumed. A boundary like commit(): nothing that came before is needed again.
+  virtual void retry(const RoundReport& /*failed*/, std::int64_t /*attempt*/,
+                     const std::string& /*why*/, const ServerMethod&) {}
+  // Fewer clients are here than the next round needs, and it waits for more.
+  virtual void waiting(std::int64_t /*present*/, std::int64_t /*needed*/) {}
 };
 
 struct ServerContext {
@@ -124,6 +134,7 @@ struct ServerContext {
   Stragglers& stragglers;
   learn::LearnerPool& learners;
   std::int64_t first_round = 1;
+  std::int64_t first_attempt = 0;  // at it
 };
 
 struct ClientContext {
@@ -172,19 +183,33 @@ class RoundServer : public ServerMethod {
   // Puts the questions and gathers the answers. For methods that go on talking with a client within
   // a round; what Answers says of peers holds at the end. `inspect` is called with every answer
   // that is to be merged.
-  virtual Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, std::int64_t round,
+  virtual Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, Attempt attempt,
                                        const talk::Requests& requests, TimePoint until,
                                        talk::Inspect inspect);
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
-  // Throws QuorumError when too few answer before the deadline.
+  // A round that too few answer is asked again, plan.attempts_max times, each time with twice the
+  // time. Throws QuorumError then, when asking again cannot help, and when clients are waited for
+  // in vain.
   Task<void> run(Endpoint& net, ServerContext& ctx) final;
 
  private:
-  Task<RoundReport> conduct(Endpoint& net, ServerContext& ctx, std::int64_t round);
+  // What became of one try.
+  struct Tried {
+    RoundReport report;
+    std::string failed;     // why there is no result; "": there is one
+    std::string hint = {};  // then
+    bool in_vain = false;   // nor will there be
+  };
+  Task<Tried> conduct(Endpoint& net, ServerContext& ctx, Attempt attempt);
+  // What the answers lack, if they do.
+  void judge(Tried& tried, const talk::Answers& answers, const ServerContext& ctx);
 
   std::optional<TimePoint> closed_;  // the end of the round before
+  // Of the open round: whose answers could not be used, by their own fault. They are not asked
+  // again.
+  std::map<PeerId, std::string> unusable_;
 };
 
 // The kind of a message that stands in for an answer: the client could not do its work; {text

@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "math/vectors.hpp"
+#include "methods/detail/exchanges.hpp"
 #include "methods/detail/holdout.hpp"
 #include "methods/detail/inspection.hpp"
 #include "methods/detail/masked.hpp"
@@ -9,14 +11,22 @@
 namespace fedctl::methods {
 namespace {
 
-// Waits until enough clients are there. At the start of a job all are awaited until the deadline,
-// so that the first cohort does not depend on who was faster; later only as many as the quorum
-// needs.
-Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
+// Waits until enough clients are there whose answers can be used; false: in vain. At the start of a job all are awaited until
+// the deadline, so that the first cohort does not depend on who was faster; later only as many as
+// the quorum needs.
+Task<bool> await_clients(Endpoint& net, const ServerContext& ctx,
+                         const std::map<PeerId, std::string>& unusable, bool at_start) {
+  const JobPlan& plan = ctx.plan;
   const TimePoint start = net.now();
-  const auto present = [&] { return static_cast<std::int64_t>(net.peer_count()); };
-  const auto await_until = [&net, present](std::int64_t wanted, TimePoint until) -> Task<void> {
+  const auto present = [&] {
+    auto count = static_cast<std::int64_t>(net.peer_count());
+    if (unusable.empty()) return count;
+    return count - std::ranges::count_if(
+                       net.peers(), [&](PeerId peer) { return unusable.contains(peer); });
+  };
+  const auto await_until = [&](std::int64_t wanted, TimePoint until) -> Task<void> {
     while (present() < wanted) {
+      if (present() < plan.quorum_count()) ctx.sink.waiting(present(), plan.quorum_count());
       const std::optional<talk::Envelope> envelope = co_await net.receive(until);
       if (!envelope) break;
       if (std::holds_alternative<talk::Closed>(envelope->event)) {
@@ -25,14 +35,22 @@ Task<void> await_clients(Endpoint& net, const JobPlan& plan, bool at_start) {
     }
   };
   const double all_s = plan.deadline_s > 0 ? plan.deadline_s : limits::kGatheringMaxS;
-  if (at_start) co_await await_until(plan.clients, start + seconds(all_s));
-  co_await await_until(plan.quorum_count(), start + seconds(plan.deadline_max_s()));
-  if (present() < plan.quorum_count()) {
-    throw QuorumError("quorum not reached: " + std::to_string(present()) + " clients connected, " +
-                          std::to_string(plan.quorum_count()) + " needed, waited " +
-                          std::to_string(plan.deadline_max_s()) + " s",
-                      "start more clients, lower clients.quorum, or raise clients.deadline_s");
+  if (at_start) co_await await_until(plan.clients - std::ssize(unusable), start + seconds(all_s));
+  const TimePoint until = plan.wait_s > 0 ? start + seconds(plan.wait_s) : kForever;
+  co_await await_until(plan.quorum_count(), until);
+  co_return present() >= plan.quorum_count();
+}
+
+// How long clients may take. A round that failed gets twice as long each time.
+double deadline_s(const ServerContext& ctx, std::span<const PeerId> cohort, Attempt attempt) {
+  const double most = ctx.plan.deadline_max_s();
+  double usual = most;
+  if (ctx.stragglers.adaptive()) {
+    usual = std::min(most, ctx.stragglers.deadline_s(cohort).value_or(most));
   }
+  constexpr std::int64_t kDoublingsMax = 16;
+  const auto doublings = static_cast<int>(std::min(attempt.before, kDoublingsMax));
+  return std::min(std::ldexp(usual, doublings), std::max(most, limits::kDeadlineMaxS));
 }
 
 // The weights before a merge; on the disk where large answers are.
@@ -68,7 +86,7 @@ double seconds_of(Duration duration) { return to_ms(duration) * 1e-3; }
 
 // The present ones that are not isolated; all of them if the quorum needs them.
 std::vector<PeerId> eligible(const ServerContext& ctx, std::int64_t round,
-                             std::vector<PeerId> present) {
+                             const std::vector<PeerId>& present) {
   std::vector<PeerId> left;
   std::ranges::copy_if(present, std::back_inserter(left),
                        [&](PeerId peer) { return !ctx.stragglers.isolated(peer, round); });
@@ -142,25 +160,53 @@ std::vector<PeerId> sample_cohort(const JobPlan& plan, std::int64_t count, Rng r
   return cohort;
 }
 
-Task<talk::Answers> RoundServer::converse(Endpoint& net, ServerContext&, std::int64_t round,
+Task<talk::Answers> RoundServer::converse(Endpoint& net, ServerContext&, Attempt attempt,
                                           const talk::Requests& requests, TimePoint until,
                                           talk::Inspect inspect) {
-  return talk::ask(net, static_cast<ExchangeId>(round), requests, until, std::move(inspect));
+  return talk::ask(net, task_exchange(attempt), requests, until, std::move(inspect));
 }
 
 Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
-  for (std::int64_t round = ctx.first_round; round <= ctx.plan.rounds; ++round) {
-    const RoundReport report = co_await conduct(net, ctx, round);
-    if (!ctx.sink.commit(report, *this)) co_return;
+  Attempt attempt{ctx.first_round, ctx.first_attempt};
+  std::int64_t tries = 0;
+  while (attempt.round <= ctx.plan.rounds) {
+    const Tried tried = co_await conduct(net, ctx, attempt);
+    if (tried.failed.empty()) {
+      if (!ctx.sink.commit(tried.report, *this)) co_return;
+      attempt = Attempt(attempt.round + 1);
+      tries = 0;
+      unusable_.clear();
+      continue;
+    }
+    const std::string why = "round " + std::to_string(attempt.round) + ": " + tried.failed;
+    attempt.before = std::min(attempt.before + 1, kAttemptsMax);
+    ctx.sink.retry(tried.report, attempt.before, why, *this);
+    if (tried.in_vain || ++tries >= ctx.plan.attempts_max) throw QuorumError(why, tried.hint);
   }
 }
 
-Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::int64_t round) {
+void RoundServer::judge(Tried& tried, const talk::Answers& answers, const ServerContext& ctx) {
+  const auto needed = ctx.plan.quorum_count();
+  const auto replied = static_cast<std::int64_t>(answers.replies.size());
+  if (replied >= needed) return;
+  tried.failed = "quorum not reached: " + std::to_string(replied) + " of " +
+                 std::to_string(tried.report.clients) + " usable answers, " +
+                 std::to_string(needed) + " needed";
+  tried.hint = "lower clients.quorum or raise clients.deadline_s; --resume asks for the round again";
+  if (unusable_.empty()) return;
+  const auto& [peer, reason] = *unusable_.begin();
+  tried.failed += "; client " + std::to_string(peer) + ": " + reason;
+  tried.in_vain = ctx.plan.clients - static_cast<std::int64_t>(unusable_.size()) < needed;
+}
+
+Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx, Attempt attempt) {
   const JobPlan& plan = ctx.plan;
-  RoundReport report{.round = round};
-  const auto exchange = static_cast<ExchangeId>(round);
+  const std::int64_t round = attempt.round;
+  Tried tried{{.round = round}, ""};
+  RoundReport& report = tried.report;
   Stragglers::Round seen;
   seen.round = round;
+  seen.task = task_exchange(attempt);
 
   const TimePoint opened = net.now();
   const TimePoint boundary = closed_.value_or(opened);
@@ -168,14 +214,25 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     if (!std::holds_alternative<Message>(answer.event)) return;
     const std::int64_t of = round_of(answer.exchange);
     ctx.journal.write(of, journal::Event("late").about(answer.from));
-    if (answer.exchange == static_cast<ExchangeId>(of)) {
+    if (is_task(answer.exchange)) {
       seen.late.push_back({answer.from, of, seconds_of(at - boundary)});
     }
   };
   const std::vector<talk::Envelope> news = co_await talk::drain(net);
   for (const talk::Envelope& envelope : news) hear_late(envelope, opened);
-  co_await await_clients(net, plan, round == ctx.first_round);
-  const std::vector<PeerId> present = eligible(ctx, round, net.peers());
+  const bool at_start = round == ctx.first_round && attempt.before == ctx.first_attempt;
+  if (!co_await await_clients(net, ctx, unusable_, at_start)) {
+    tried.failed = "quorum not reached: " + std::to_string(net.peer_count()) +
+                   " clients connected, " + std::to_string(plan.quorum_count()) +
+                   " needed, clients.wait_s is " + std::to_string(plan.wait_s);
+    tried.hint =
+        "start more clients, lower clients.quorum, or raise clients.wait_s; --resume goes on";
+    tried.in_vain = true;
+    co_return tried;
+  }
+  std::vector<PeerId> present = net.peers();
+  std::erase_if(present, [&](PeerId peer) { return unusable_.contains(peer); });
+  present = eligible(ctx, round, present);
   talk::Requests requests;
   const std::vector<PeerId> cohort = sample_cohort(plan, ctx.stragglers.to_ask(plan.per_round),
                                                    ctx.rng.stream("sampling", round), present);
@@ -190,14 +247,14 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
 
   const TimePoint asked = net.now();
   report.wait_ms = to_ms(asked - opened);
-  double deadline_s = plan.deadline_max_s();
-  if (ctx.stragglers.adaptive()) {
-    deadline_s = std::min(deadline_s, ctx.stragglers.deadline_s(cohort).value_or(deadline_s));
-  }
-  report.deadline_ms = deadline_s * 1e3;
+  const double limit_s = deadline_s(ctx, cohort, attempt);
+  report.deadline_ms = limit_s * 1e3;
   std::optional<MaskedRound> masked;
   std::map<PeerId, learn::Scores> scores;
+  std::set<PeerId> behind;  // not at fault: what they lack they get the next time
   const talk::Inspect inspect_one = [&](PeerId from, const Message& answer) {
+    behind.erase(from);
+    if (answer.kind == kBehind) behind.insert(from);
     require_work(answer);
     inspect(from, answer, ctx);
     require_norm(answer, ctx.plan);
@@ -206,7 +263,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   talk::Answers answers;
   if (plan.secure.on) {
     const Message like = *blank(ctx);
-    masked = co_await ask_masked(net, plan, round, requests, deadline_s, like);
+    masked = co_await ask_masked(net, plan, attempt, requests, limit_s, like);
     answers = std::move(masked->answers);
     for (const auto& [peer, task] : requests) {
       if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
@@ -215,7 +272,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     answers.silent.clear();
   } else {
     answers =
-        co_await converse(net, ctx, round, requests, asked + seconds(deadline_s), inspect_one);
+        co_await converse(net, ctx, attempt, requests, asked + seconds(limit_s), inspect_one);
   }
   const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
   if (!masked && ctx.stragglers.adaptive() && most_are_late()) {
@@ -223,7 +280,8 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
     ctx.journal.write(round, journal::Event("extend")
                                  .set("silent", answers.silent.size())
                                  .set("deadline_ms", 2 * report.deadline_ms));
-    co_await talk::wait_longer(net, exchange, requests, asked + seconds(2 * deadline_s), answers,
+    co_await talk::wait_longer(net, task_exchange(attempt), requests,
+                               asked + seconds(2 * limit_s), answers,
                                inspect_one);
     seen.extended = true;
     seen.servers_fault = most_are_late();
@@ -234,8 +292,9 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   for (const auto& [peer, reported] : scores) report.client_scores.push_back(reported);
   for (const auto& [peer, reason] : answers.rejected) {
     ctx.journal.write(round, journal::Event("reject").about(peer).set("reason", reason));
+    seen.rejected.push_back(peer);
+    if (!behind.contains(peer)) unusable_.emplace(peer, reason);
   }
-  for (const auto& [peer, reason] : answers.rejected) seen.rejected.push_back(peer);
   for (const talk::Answers::Late& late : answers.late) hear_late(late.answer, late.at);
   for (const auto& [peer, at] : answers.arrived) {
     seen.answered.emplace(peer, seconds_of(at - asked));
@@ -245,23 +304,17 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   seen.whole = seconds_of(answered - boundary);
   seen.open = seconds_of(answered - asked);
   closed_ = answered;
-  for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
-
   report.replied = static_cast<std::int64_t>(answers.replies.size());
   report.rejected = static_cast<std::int64_t>(answers.rejected.size());
   report.lost = report.clients - report.replied - report.rejected;
+  judge(tried, answers, ctx);
   if (masked && !masked->mean) {
-    throw QuorumError("round " + std::to_string(round) + ": secure aggregation: " + masked->why,
-                      "nothing of the updates is known; --resume asks for the round again");
+    tried.failed = "secure aggregation: " + masked->why;
+    tried.hint = "nothing of the updates is known; --resume asks for the round again";
   }
-  if (report.replied < plan.quorum_count()) {
-    throw QuorumError(
-        "round " + std::to_string(round) + ": quorum not reached: " +
-            std::to_string(report.replied) + " of " + std::to_string(report.clients) +
-            " usable answers, " + std::to_string(plan.quorum_count()) + " needed",
-        "lower clients.quorum or raise clients.deadline_s; --resume goes on from round " +
-            std::to_string(round - 1));
-  }
+  seen.failed = !tried.failed.empty();
+  for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
+  if (seen.failed) co_return tried;
 
   requests.clear();  // memory for the sum
   const auto started = std::chrono::steady_clock::now();
@@ -277,7 +330,7 @@ Task<RoundReport> RoundServer::conduct(Endpoint& net, ServerContext& ctx, std::i
   report.peers = merged.peers;
   report.update_norm = before.distance(ctx.weights);
   report.aggregate_ms = to_ms(std::chrono::steady_clock::now() - started);
-  co_return report;
+  co_return tried;
 }
 
 }  // namespace fedctl::methods

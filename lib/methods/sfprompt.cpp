@@ -65,12 +65,12 @@ class SfpromptServer final : public AveragingServer {
     return AveragingServer::instruct(round, to, ctx);
   }
 
-  Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, std::int64_t round,
+  Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, Attempt attempt,
                                const talk::Requests& requests, TimePoint until,
                                talk::Inspect inspect) override {
     states_.clear();
     return converse_each(
-        net, round, requests, until,
+        net, attempt, requests, until,
         [this, &ctx](PeerId from, const Message& answer) { return next(from, answer, ctx); },
         std::move(inspect));
   }

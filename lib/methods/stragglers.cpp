@@ -162,10 +162,12 @@ void Stragglers::find_chronic(const std::vector<PeerId>& heard_from, Events& eve
 
 std::vector<Event> Stragglers::close(const Round& round) {
   Events events;
-  for (const auto& [peer, took] : round.answered) clients_[peer].unused = 0;
+  const auto task = static_cast<std::int64_t>(round.task);
+  for (const auto& [peer, took] : round.answered) clients_[peer].unused = round.failed ? task : 0;
   for (const auto* peers : {&round.silent, &round.lost, &round.rejected}) {
-    for (const PeerId peer : *peers) clients_[peer].unused = round.round;
+    for (const PeerId peer : *peers) clients_[peer].unused = task;
   }
+  if (round.failed) return events;
   std::vector<PeerId> heard_from;
   // When work on this round's question began, from when it was sent: behind an older one.
   std::map<PeerId, double> begun;

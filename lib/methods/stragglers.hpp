@@ -27,12 +27,14 @@ class Stragglers {
   // How many to ask so that about `wanted` answer, by the share that did not in earlier rounds.
   std::int64_t to_ask(std::int64_t wanted) const;
   bool isolated(talk::PeerId peer, std::int64_t round) const;
-  // The last round that the client was asked in, if its answer was not used; else 0.
+  // The last task that the client was given, if its answer was not used; else 0.
   std::int64_t unused(talk::PeerId peer) const;
 
   // What came of a round; times in seconds.
   struct Round {
     std::int64_t round = 0;
+    talk::ExchangeId task = 0;                // its number
+    bool failed = false;                      // it is asked again: nothing is held against anybody
     double whole = 0;                         // since the end of the round before
     double open = 0;                          // of which questions were open
     std::map<talk::PeerId, double> answered;  // from the question to the answer
@@ -81,7 +83,7 @@ class Stragglers {
     std::int64_t clean = 0;                  // answers since the last drop
     std::vector<std::int64_t> drops;         // rounds, within the last kDropRounds
     std::map<std::int64_t, Open> open;       // by round
-    std::int64_t unused = 0;                 // round
+    std::int64_t unused = 0;                 // exchange
 
     double bound() const;
     bool far_beyond(const Taken& taken) const;

@@ -25,9 +25,10 @@ constexpr const char* kNotBack = "did not come back after the server's restart";
 DurableEndpoint::DurableEndpoint(talk::Endpoint& network, talk::Ledger& ledger, Options options)
     : network_(network), ledger_(ledger), options_(std::move(options)) {}
 
-void DurableEndpoint::begin(std::int64_t round) {
+void DurableEndpoint::begin(std::int64_t round, std::int64_t attempt) {
   const TimePoint boundary = now();
-  const std::string path = options_.folder + '/' + round_name(round);
+  const std::string path = options_.folder + '/' + round_name(round) +
+                           (attempt == 0 ? "" : '-' + std::to_string(attempt));
   spool_ = std::make_unique<Spool>(path);
   // What has been heard and not asked for yet belongs to this round.
   const bool anything = to_replay() || !heard_.empty();

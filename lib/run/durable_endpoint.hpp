@@ -31,8 +31,9 @@ class DurableEndpoint final : public talk::Endpoint {
   DurableEndpoint(talk::Endpoint& network, talk::Ledger& ledger, Options options);
 
   // A round boundary: what was spooled for other rounds is dropped, and what is there of this one,
-  // by an earlier process, is fed to the method. Throws RunDirectoryError.
-  void begin(std::int64_t round);
+  // by an earlier process, is fed to the method. `attempt`: at the round; each has a spool of its
+  // own. Throws RunDirectoryError.
+  void begin(std::int64_t round, std::int64_t attempt = 0);
 
   // The questions that stay open at a boundary: exchanges by client.
   std::map<talk::PeerId, std::int64_t> open() const;

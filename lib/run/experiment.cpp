@@ -255,6 +255,10 @@ void ClientsOptions::fields(Fields& fields) {
               "share of the cohort that must answer before the deadline");
   fields.real("deadline_s", deadline_s, {.above = 0, .max = 1e6, .zero = "auto"},
               "longest duration of a round, s; auto: as the clients' own history says");
+  fields.real("wait_s", wait_s, {.min = 0, .max = 1e9},
+              "how long the server waits for a quorum of clients, s; 0: as long as it takes");
+  fields.text("on_quorum", on_quorum, {.one_of = {"wait", "end"}},
+              "a round that too few answer is asked again when enough are there, or ends the run");
   fields.text("sampler", sampler, {.one_of = {"uniform"}}, "how the cohort is drawn");
 }
 
@@ -399,11 +403,18 @@ std::string plan_text(Experiment& experiment) {
 }
 
 std::string plan_digest(Experiment& experiment) {
+  const ClientsOptions clients = experiment.clients;
+  const ClientsOptions usual;
+  experiment.clients.quorum = usual.quorum;
+  experiment.clients.deadline_s = usual.deadline_s;
+  experiment.clients.wait_s = usual.wait_s;
+  experiment.clients.on_quorum = usual.on_quorum;
   const ServerOptions server = std::exchange(experiment.server, {});
   const LogOptions log = std::exchange(experiment.log, {});
   const EvaluateOptions evaluate = std::exchange(experiment.evaluate, {});
   const BudgetOptions budget = std::exchange(experiment.budget, {});
   const std::string text = config::write(experiment);
+  experiment.clients = clients;
   experiment.budget = budget;
   experiment.server = server;
   experiment.log = log;

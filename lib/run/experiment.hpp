@@ -31,6 +31,8 @@ struct ClientsOptions final : config::Options {
   std::int64_t per_round = 0;  // 0: all
   double quorum = 0.8;
   double deadline_s = 60;  // 0: auto
+  double wait_s = 0;       // 0: as long as it takes
+  std::string on_quorum = "wait";
   std::string sampler = "uniform";
   void fields(config::Fields& fields) override;
 };

@@ -44,6 +44,8 @@ methods::JobPlan plan_of(const Experiment& experiment, Layout layout, std::vecto
   plan.per_round = experiment.cohort();
   plan.quorum = experiment.clients.quorum;
   plan.deadline_s = experiment.clients.deadline_s;
+  plan.wait_s = experiment.clients.wait_s;
+  if (experiment.clients.on_quorum == "end") plan.attempts_max = 1;
   plan.train = experiment.train;
   plan.layout = std::move(layout);
   plan.secure = secure_of(experiment);

@@ -19,6 +19,44 @@ constexpr const char* kMethodPrefix = "method/";
 // Parts of the checkpoint.
 constexpr const char* kBudget = "budget";
 constexpr const char* kStragglers = "stragglers";
+constexpr const char* kAttempted = "attempted";
+
+// Rows of a client and its parts, up and down.
+using Part = std::uint64_t talk::Traffic::*;
+constexpr Part kTrafficParts[] = {&talk::Traffic::payload, &talk::Traffic::framing,
+                                  &talk::Traffic::tls, &talk::Traffic::resent,
+                                  &talk::Traffic::control};
+constexpr std::size_t kColumns = 1 + 2 * std::size(kTrafficParts);
+
+Message message_of(const std::map<talk::PeerId, talk::Crossing>& bytes) {
+  std::vector<std::int64_t> rows;
+  for (const auto& [peer, crossing] : bytes) {
+    rows.push_back(peer);
+    for (const talk::Traffic* way : {&crossing.up, &crossing.down}) {
+      for (const Part part : kTrafficParts) rows.push_back(static_cast<std::int64_t>(way->*part));
+    }
+  }
+  const auto count = static_cast<std::int64_t>(bytes.size());
+  return Message("bytes").with(
+      "rows", Tensor::of(rows, {count, static_cast<std::int64_t>(kColumns)}));
+}
+
+std::map<talk::PeerId, talk::Crossing> bytes_in(const Message& saved) {
+  const auto found = saved.tensors.find("rows");
+  if (found == saved.tensors.end() || found->second.dtype != DType::i64 ||
+      found->second.i64().size() % kColumns != 0) {
+    throw WireError("\"" + saved.kind + "\" has no rows");
+  }
+  std::map<talk::PeerId, talk::Crossing> bytes;
+  const std::span<const std::int64_t> rows = found->second.i64();
+  for (std::size_t at = 0; at < rows.size();) {
+    talk::Crossing& crossing = bytes[rows[at++]];
+    for (talk::Traffic* way : {&crossing.up, &crossing.down}) {
+      for (const Part part : kTrafficParts) way->*part = static_cast<std::uint64_t>(rows[at++]);
+    }
+  }
+  return bytes;
+}
 
 }  // namespace
 
@@ -105,14 +143,48 @@ void Keeper::start(methods::ServerMethod& method) {
   commit(RoundReport{}, method);
 }
 
+std::map<talk::PeerId, talk::Crossing> Keeper::take_bytes() {
+  std::map<talk::PeerId, talk::Crossing> bytes = std::exchange(attempted_, {});
+  for (const auto& [peer, crossing] : ledger_.take()) {
+    bytes[peer].up += crossing.up;
+    bytes[peer].down += crossing.down;
+  }
+  return bytes;
+}
+
+void Keeper::waiting(std::int64_t present, std::int64_t needed) {
+  if (std::exchange(last_present_, present) == present) return;
+  printer_.notice("round " + std::to_string(round_ + 1) + " waits for clients: " +
+                  std::to_string(present) + " of the " + std::to_string(needed) +
+                  " that it needs are here");
+}
+
+void Keeper::retry(const RoundReport& failed, std::int64_t attempt, const std::string& why,
+                   const methods::ServerMethod& method) {
+  attempt_ = attempt;
+  attempted_ = take_bytes();
+  journal_.write(round_ + 1, journal::Event("retry")
+                                 .set("attempt", attempt)
+                                 .set("reason", why)
+                                 .set("clients", failed.clients)
+                                 .set("replied", failed.replied)
+                                 .set("lost", failed.lost)
+                                 .set("rejected", failed.rejected));
+  save_checkpoint(method);
+  if (hooks_.begin) hooks_.begin(round_ + 1, attempt_);
+  if (job_.plan.attempts_max > 1) printer_.notice(why + "; it is asked again");
+}
+
 bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& method) {
   round_ = report.round;
+  attempt_ = 0;
+  last_present_ = -1;
   const Experiment& experiment = job_.experiment;
   const std::optional<Quality> quality = evaluate(report);
 
   // Round 0 has no bytes: clients that have joined by then count in round 1.
   std::map<talk::PeerId, talk::Crossing> by_peer;
-  if (round_ > 0) by_peer = ledger_.take();
+  if (round_ > 0) by_peer = take_bytes();
   const talk::Crossing bytes = talk::total(by_peer);
   bytes_up_total_ += bytes.up.sum();
   bytes_down_total_ += bytes.down.sum();
@@ -124,10 +196,10 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   boundary_ = Clock::now();
   if (round_ > 0) budget_.add(by_peer, round_ms / 1e3);
   check_budget();
-  const std::string line = journal_.format(round_, round_event(report, quality, bytes, round_ms));
-  save_checkpoint(method, line);
-  journal_.append(line);
-  if (hooks_.begin && round_ < experiment.rounds) hooks_.begin(round_ + 1);
+  line_ = journal_.format(round_, round_event(report, quality, bytes, round_ms));
+  save_checkpoint(method);
+  journal_.append(line_);
+  if (hooks_.begin && round_ < experiment.rounds) hooks_.begin(round_ + 1, attempt_);
 
   Row row;
   row.round = round_;
@@ -144,7 +216,7 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   row.bytes_up = bytes.up.sum();
   row.bytes_down = bytes.down.sum();
   row.round_ms = round_ms;
-  printer_.round(row, line);
+  printer_.round(row, line_);
   if (out_of_patience_) {
     printer_.notice("stopped early: " + std::to_string(stale_) +
                     " evaluations without improvement; the best model is that of round " +
@@ -169,11 +241,12 @@ void Keeper::save_adapter(const std::string& name, std::span<const float> weight
   directory_.write("adapter/" + name + '/' + kSumsName, sums);
 }
 
-void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::string& line) {
+void Keeper::save_checkpoint(const methods::ServerMethod& method) {
   Message state = Message("checkpoint")
                       .with("round", round_)
+                      .with("attempt", attempt_)
                       .with("plan", job_.digests.plan)
-                      .with("line", line)
+                      .with("line", line_)
                       .with("bytes_up_total", static_cast<std::int64_t>(bytes_up_total_))
                       .with("bytes_down_total", static_cast<std::int64_t>(bytes_down_total_))
                       .with("best_round", best_round_)
@@ -190,6 +263,7 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method, const std::str
   Parts parts = hooks_.parts ? hooks_.parts() : Parts{};
   parts.emplace(kBudget, budget_.save());
   parts.emplace(kStragglers, stragglers_.save());
+  if (!attempted_.empty()) parts.emplace(kAttempted, message_of(attempted_));
   directory_.save_checkpoint(round_, state, parts);
 }
 
@@ -204,6 +278,9 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   if (const auto budget = parts_.find(kBudget); budget != parts_.end()) {
     budget_.load(budget->second);
   }
+  if (const auto bytes = parts_.find(kAttempted); bytes != parts_.end()) {
+    attempted_ = bytes_in(bytes->second);
+  }
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   const wire::Expect fields(*state, "checkpoint");
   if (fields.text("plan") != job_.digests.plan) {
@@ -212,6 +289,8 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
                       "--fresh discards it, --run-dir goes elsewhere");
   }
   round_ = fields.integer("round", 0, kMax);
+  attempt_ = fields.integer("attempt", 0, methods::kAttemptsMax);
+  line_ = fields.text("line");
   bytes_up_total_ = static_cast<std::uint64_t>(fields.integer("bytes_up_total", 0, kMax));
   bytes_down_total_ = static_cast<std::uint64_t>(fields.integer("bytes_down_total", 0, kMax));
   best_round_ = fields.integer("best_round", 0, kMax);
@@ -236,13 +315,13 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   method.load(inner);
   // Killed between checkpoint and journal: the line is in the checkpoint.
   if (journal::last_round(directory_.file("journal.jsonl")).value_or(-1) < round_) {
-    journal_.append(fields.text("line"));
+    journal_.append(line_);
   }
 }
 
 void Keeper::end(const std::string& status, const std::string& reason) {
   save_adapter("last", weights_, round_);
-  const talk::Crossing rest = talk::total(ledger_.take());
+  const talk::Crossing rest = talk::total(take_bytes());
   journal::Event event("end");
   event.set("status", status);
   if (!reason.empty()) {

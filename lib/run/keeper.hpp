@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -28,11 +29,15 @@ class Keeper final : public methods::RoundSink {
   // The round's bytes reach the journal after the checkpoint: a line in the journal is never
   // undone.
   bool commit(const methods::RoundReport& report, const methods::ServerMethod& method) override;
+  // A checkpoint of the same round, from which the open one begins anew.
+  void retry(const methods::RoundReport& failed, std::int64_t attempt, const std::string& why,
+             const methods::ServerMethod& method) override;
+  void waiting(std::int64_t present, std::int64_t needed) override;
 
   // What goes into every checkpoint beside this, and what is done when a round is on the disk.
   struct Hooks {
     std::function<Parts()> parts;
-    std::function<void(std::int64_t next_round)> begin;
+    std::function<void(std::int64_t next_round, std::int64_t attempt)> begin;
   };
   void attach(Hooks hooks) { hooks_ = std::move(hooks); }
   // Of the checkpoint that start() has loaded.
@@ -50,7 +55,8 @@ class Keeper final : public methods::RoundSink {
   const std::optional<Budget::Reason>& over_budget() const { return over_budget_reason_; }
 
   std::vector<float>& weights() { return weights_; }
-  std::int64_t round() const { return round_; }  // the last committed one
+  std::int64_t round() const { return round_; }      // the last committed one
+  std::int64_t attempt() const { return attempt_; }  // at the next one
 
  private:
   // What this round line tells of the model: the server's own measurement, or the clients'.
@@ -58,7 +64,9 @@ class Keeper final : public methods::RoundSink {
   // Keeps the best model, and counts the evaluations since the last improvement.
   void judge(const Quality& quality);
   void save_adapter(const std::string& name, std::span<const float> weights, std::int64_t round);
-  void save_checkpoint(const methods::ServerMethod& method, const std::string& line);
+  void save_checkpoint(const methods::ServerMethod& method);
+  // Of the open round, all attempts.
+  std::map<talk::PeerId, talk::Crossing> take_bytes();
   void load_checkpoint(methods::ServerMethod& method);
   void check_budget();
   void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer, std::int64_t round);
@@ -76,7 +84,11 @@ class Keeper final : public methods::RoundSink {
   Hooks hooks_;
   Parts parts_;
   std::int64_t run_number_ = 0;  // drawn when the run begins
-  std::int64_t round_ = 0;
+  std::int64_t round_ = 0, attempt_ = 0;
+  std::string line_;  // of the last committed round
+  // What crossed in attempts at the open round that failed.
+  std::map<talk::PeerId, talk::Crossing> attempted_;
+  std::int64_t last_present_ = -1;  // that people were told of while clients were awaited
   std::uint64_t bytes_up_total_ = 0, bytes_down_total_ = 0;
   std::optional<double> best_;
   std::int64_t best_round_ = 0;

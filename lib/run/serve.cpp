@@ -103,8 +103,10 @@ int serve(const RunOptions& options) {
   talk::CodecEndpoint endpoint(durable, job.server_codec());
   restore(run.keeper().parts(), durable, endpoint);
   run.keeper().attach({[&] { return parts_of(durable, endpoint); },
-                       [&](std::int64_t next_round) { durable.begin(next_round); }});
-  durable.begin(run.keeper().round() + 1);
+                       [&](std::int64_t next_round, std::int64_t attempt) {
+                         durable.begin(next_round, attempt);
+                       }});
+  durable.begin(run.keeper().round() + 1, run.keeper().attempt());
   std::exception_ptr error;
   boost::asio::co_spawn(work, run.conversation(endpoint),
                         [&error](std::exception_ptr failed) { error = failed; });

@@ -41,8 +41,14 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
   for (const data::Dataset* part : {job_.data.train.get(), job_.data.test.get()}) {
     for (const std::string& note : part->info().notes) printer_.notice(note);
   }
+  // Clients that do not answer cost a server nothing, and a simulation the work of all others.
+  constexpr std::int64_t kSimulatedAttempts = 10;
+  if (role == "simulate") {
+    job_.plan.attempts_max = std::min(job_.plan.attempts_max, kSimulatedAttempts);
+  }
   keeper_.start(*method_);
   context_.first_round = keeper_.round() + 1;
+  context_.first_attempt = keeper_.attempt();
 }
 
 void ServerRun::on_interrupt(std::function<void()> action) {

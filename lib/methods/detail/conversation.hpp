@@ -15,7 +15,7 @@ using NextQuestion = std::function<std::optional<Message>(PeerId from, const Mes
 // back as another process is asked anew before its first answer, and lost for the round behind it.
 // `inspect` is called with the last answer of each. Throws ProtocolError if the run closes
 // meanwhile.
-Task<talk::Answers> converse_each(Endpoint& net, std::int64_t round, const talk::Requests& requests,
+Task<talk::Answers> converse_each(Endpoint& net, Attempt attempt, const talk::Requests& requests,
                                   TimePoint until, NextQuestion next, talk::Inspect inspect);
 
 }  // namespace fedctl::methods

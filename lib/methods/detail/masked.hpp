@@ -94,7 +94,7 @@ struct MaskedRound {
   std::string why;              // then
 };
 // Stages 0 to 3, each until `seconds` after its questions. `like` has the tensors of an update.
-Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, std::int64_t round,
+Task<MaskedRound> ask_masked(Endpoint& net, const JobPlan& plan, Attempt attempt,
                              const talk::Requests& tasks, double seconds_each, const Message& like);
 
 }  // namespace fedctl::methods
