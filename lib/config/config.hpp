@@ -54,6 +54,9 @@ std::string explain(const Source& source, Options& root);
 // root that nothing was read into.
 std::string explain(const Source& source, Options& root, Options& defaults);
 
+// Every key and its effective value, as explain() shows them.
+std::map<std::string, std::string> values(Options& root);
+
 // JSON Schema (draft 2020-12) of the file, pretty-printed; `root` holds the defaults.
 std::string schema(Options& root, const std::string& title);
 

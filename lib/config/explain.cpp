@@ -148,14 +148,17 @@ std::string explained(const Source& source, Options& root, const Defaults& defau
 std::string explain(const Source& source, Options& root) { return explained(source, root, {}); }
 
 std::string explain(const Source& source, Options& root, Options& defaults) {
+  return explained(source, root, values(defaults));
+}
+
+std::map<std::string, std::string> values(Options& root) {
   std::vector<Row> rows;
   const Defaults none;
-  const Node nothing{Node::Type::map, ""};
-  Explainer explainer(&nothing, "", none, rows);
-  defaults.fields(explainer);
-  Defaults by_key;
-  for (const Row& row : rows) by_key.emplace(row[0], row[1]);
-  return explained(source, root, by_key);
+  Explainer explainer(nullptr, "", none, rows);
+  root.fields(explainer);
+  std::map<std::string, std::string> values;
+  for (const Row& row : rows) values.emplace(row[0], row[1]);
+  return values;
 }
 
 }  // namespace fedctl::config

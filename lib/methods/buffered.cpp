@@ -34,7 +34,10 @@ class BufferedServer final : public ServerMethod {
     while (version_ < ctx.plan.rounds) {
       co_await fill(net, ctx);
       const std::optional<talk::Envelope> envelope = co_await net.receive(until_);
-      if (!envelope) give_up(ctx);
+      if (!envelope) {
+        wait_on(ctx);
+        continue;
+      }
       if (std::holds_alternative<talk::Closed>(envelope->event)) {
         throw ProtocolError("the run was closed while answers were awaited");
       }
@@ -65,6 +68,7 @@ class BufferedServer final : public ServerMethod {
     until_ = began_ + seconds(ctx.plan.deadline_max_s());
     report_ = {.round = version_ + 1};
     report_.deadline_ms = ctx.plan.deadline_max_s() * 1e3;
+    waits_ = 0;
     task_.reset();
   }
 
@@ -172,12 +176,14 @@ class BufferedServer final : public ServerMethod {
     return more;
   }
 
-  [[noreturn]] void give_up(const ServerContext& ctx) const {
-    throw QuorumError("step " + std::to_string(version_ + 1) + ": " +
-                          std::to_string(buffer_.size()) + " of " + std::to_string(plan_.buffer) +
-                          " answers within " + std::to_string(ctx.plan.deadline_max_s()) + " s",
-                      "lower method.buffer or raise clients.deadline_s; --resume goes on from " +
-                          std::to_string(version_));
+  // The deadline has passed. What has arrived stays.
+  void wait_on(const ServerContext& ctx) {
+    const std::string why = "step " + std::to_string(version_ + 1) + ": " +
+                            std::to_string(buffer_.size()) + " of " +
+                            std::to_string(plan_.buffer) + " answers within " +
+                            std::to_string(ctx.plan.deadline_max_s()) + " s";
+    lack(++waits_, report_, why, "lower method.buffer or raise clients.deadline_s", ctx);
+    until_ += seconds(ctx.plan.deadline_max_s());
   }
 
   BufferedPlan plan_;
@@ -188,6 +194,7 @@ class BufferedServer final : public ServerMethod {
   std::vector<Arrived> buffer_;
   RoundReport report_;  // of the step that is waited for
   TimePoint began_{}, until_{};
+  std::int64_t waits_ = 0;  // deadlines of this step that have passed
   SharedMessage task_;
 };
 

@@ -37,7 +37,10 @@ class DecoupledServer final : public ServerMethod {
           hear(*envelope, net.now(), ctx);
           continue;
         }
-        if (!enough) give_up(ctx);
+        if (!enough) {
+          wait_on(ctx);
+          continue;
+        }
       }
       if (!merge(net, ctx)) co_return;
     }
@@ -78,6 +81,7 @@ class DecoupledServer final : public ServerMethod {
     until_ = began_ + seconds(ctx.plan.deadline_max_s());
     report_ = {.round = due()};
     report_.deadline_ms = ctx.plan.deadline_max_s() * 1e3;
+    waits_ = 0;
     arrived_.clear();
     asked_.clear();
     tasks_.clear();
@@ -243,12 +247,14 @@ class DecoupledServer final : public ServerMethod {
     return more;
   }
 
-  [[noreturn]] void give_up(const ServerContext& ctx) const {
-    throw QuorumError("merge " + std::to_string(due()) + ": " + std::to_string(arrived_.size()) +
-                          " of " + std::to_string(options_.quorum) + " answers within " +
-                          std::to_string(ctx.plan.deadline_max_s()) + " s",
-                      "lower method.quorum or raise clients.deadline_s; --resume goes on from " +
-                          std::to_string(merges_));
+  // The deadline has passed. What has arrived stays.
+  void wait_on(const ServerContext& ctx) {
+    const std::string why = "merge " + std::to_string(due()) + ": " +
+                            std::to_string(arrived_.size()) + " of " +
+                            std::to_string(options_.quorum) + " answers within " +
+                            std::to_string(ctx.plan.deadline_max_s()) + " s";
+    lack(++waits_, report_, why, "lower method.quorum or raise clients.deadline_s", ctx);
+    until_ += seconds(ctx.plan.deadline_max_s());
   }
 
   DecoupledOptions options_;
@@ -265,6 +271,7 @@ class DecoupledServer final : public ServerMethod {
   std::map<PeerId, TimePoint> asked_;
   std::map<PeerId, Arrived> arrived_;
   std::int64_t heard_ = 0;  // answers, late ones too
+  std::int64_t waits_ = 0;  // deadlines that have passed
   RoundReport report_;
   TimePoint began_{}, quorum_at_{}, until_{};
   std::map<std::pair<std::int64_t, std::int64_t>, SharedMessage> tasks_;  // by from and steps

@@ -13,6 +13,10 @@ constexpr std::size_t kEarlyMax = 4;  // messages of one neighbour that wait for
 constexpr double kPatience = 0.25;    // of the deadline
 constexpr std::int64_t kBytesMax = std::int64_t{1} << 50;
 
+// In a client's state.
+constexpr const char* kDone = "done";
+const std::string kReport = "report.";
+
 using Part = std::uint64_t talk::Traffic::*;
 constexpr std::pair<const char*, Part> kParts[] = {{"peers.payload", &talk::Traffic::payload},
                                                    {"peers.framing", &talk::Traffic::framing},
@@ -100,6 +104,7 @@ class GossipClient final : public RoundClient {
         co_return Work{Message(kBehind)};
       }
     }
+    if (round <= done_) co_return Work{answer_of(round, ctx)};  // too few had answered
     const double patience_s = kPatience * ctx.plan.deadline_max_s();
     if (!gossip_) {
       gossip_.emplace(graph_.neighbours(ctx.id));
@@ -110,18 +115,16 @@ class GossipClient final : public RoundClient {
         co_await work_->round(round, net, *gossip_, ctx);
     if (!report) co_return std::nullopt;
     if (auto next = gossip_->take_task()) later(std::move(*next));
-    Message answer = Message("update")
-                         .with("examples", report->examples)
-                         .with("loss", report->loss)
-                         .with("steps", report->steps);
+    done_ = round;
+    report_ = Message("update")
+                  .with("examples", report->examples)
+                  .with("loss", report->loss)
+                  .with("steps", report->steps);
     const talk::Traffic sent = net.take_sent_between();
     for (const auto& [name, part] : kParts) {
-      answer.scalars.emplace(name, static_cast<std::int64_t>(sent.*part));
+      report_.scalars.emplace(name, static_cast<std::int64_t>(sent.*part));
     }
-    if (round % watch_ == 0 || round == ctx.plan.rounds) {
-      answer.tensors.emplace("weights", Tensor::of(work_->model(), {}));
-    }
-    co_return Work{std::move(answer)};
+    co_return Work{answer_of(round, ctx)};
   }
 
   Task<void> heard(Endpoint& net, talk::Envelope envelope, ClientContext& ctx) override {
@@ -132,15 +135,35 @@ class GossipClient final : public RoundClient {
   Message save() const override {
     Message state("state");
     if (!work_->model().empty()) work_->save(state);
+    if (done_ == 0) return state;
+    state.scalars.emplace(kDone, done_);
+    for (const auto& [name, value] : report_.scalars) state.scalars.emplace(kReport + name, value);
     return state;
   }
-  void load(const Message& state) override { work_->load(state); }
+  void load(const Message& state) override {
+    work_->load(state);
+    if (!state.scalars.contains(kDone)) return;
+    done_ = wire::Expect(state, "state").integer(kDone, 1, std::numeric_limits<int>::max());
+    for (const auto& [name, value] : state.scalars) {
+      if (name.starts_with(kReport)) report_.scalars[name.substr(kReport.size())] = value;
+    }
+  }
 
  private:
+  Message answer_of(std::int64_t round, const ClientContext& ctx) const {
+    Message answer = report_;
+    if (round % watch_ == 0 || round == ctx.plan.rounds) {
+      answer.tensors.emplace("weights", Tensor::of(work_->model(), {}));
+    }
+    return answer;
+  }
+
   Graph graph_;
   std::int64_t watch_;
   std::unique_ptr<GossipWork> work_;
   std::optional<Gossip> gossip_;
+  std::int64_t done_ = 0;  // the last round of this model, and what was said of it
+  Message report_{"update"};
 };
 
 }  // namespace

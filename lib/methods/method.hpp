@@ -72,7 +72,7 @@ struct JobPlan {
   double quorum = 1;           // share of the cohort that must answer
   double deadline_s = 60;      // of one round; 0: from the clients' history
   double wait_s = 0;           // for clients to come; 0: as long as it takes
-  std::int64_t attempts_max = kAttemptsMax;  // at one round, by one process
+  std::int64_t attempts_max = kAttemptsMax;  // to get a quorum for one round, by one process
   learn::TrainOptions train;
   Layout layout;
   double step_ms = 0;                      // modelled cost of a training step, simulations only
@@ -116,10 +116,17 @@ class RoundSink {
   virtual ~RoundSink() = default;
   // False: stop here (interrupted, or a budget is spent).
   virtual bool commit(const RoundReport& report, const ServerMethod& method) = 0;
-  // The round after the last committed one failed, and begins anew as this attempt: now, or when
-  // the run is resumed. A boundary like commit(): nothing that came before is needed again.
-  virtual void retry(const RoundReport& /*failed*/, std::int64_t /*attempt*/,
-                     const std::string& /*why*/, const ServerMethod&) {}
+  // Too few have answered the open round.
+  struct Shortage {
+    RoundReport report;  // so far
+    std::string why;
+    std::int64_t attempt = 0;  // the next one
+    bool ends = false;         // the run, until it is resumed; else it goes on with that attempt
+  };
+  // The round goes on with the answers that it has.
+  virtual void lacking(const Shortage&) {}
+  // It begins anew: a boundary like commit(), nothing that came before is needed again.
+  virtual void retry(const Shortage&, const ServerMethod&) {}
   // Fewer clients are here than the next round needs, and it waits for more.
   virtual void waiting(std::int64_t /*present*/, std::int64_t /*needed*/) {}
 };
@@ -135,6 +142,7 @@ struct ServerContext {
   learn::LearnerPool& learners;
   std::int64_t first_round = 1;
   std::int64_t first_attempt = 0;  // at it
+  std::int64_t endings = 0;        // how often the run has ended in the midst of it, for a shortage
 };
 
 struct ClientContext {
@@ -189,20 +197,30 @@ class RoundServer : public ServerMethod {
   // Folds the inspected replies (at least plan.quorum_count()) into ctx.weights.
   virtual Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) = 0;
 
-  // A round that too few answer is asked again, plan.attempts_max times, each time with twice the
-  // time. Throws QuorumError then, when asking again cannot help, and when clients are waited for
-  // in vain.
+  // Whether a round that too few have answered can go on with the answers that it has. Else it
+  // begins anew.
+  virtual bool keeps_answers() const { return true; }
+
+  // A round that too few answer goes on, or begins anew, plan.attempts_max times, each time with
+  // twice the time. Throws QuorumError then, when more time cannot help, and when clients are
+  // waited for in vain.
   Task<void> run(Endpoint& net, ServerContext& ctx) final;
 
  private:
-  // What became of one try.
+  // What became of one attempt.
   struct Tried {
     RoundReport report;
-    std::string failed;     // why there is no result; "": there is one
-    std::string hint = {};  // then
-    bool in_vain = false;   // nor will there be
+    std::string failed = {};  // why there is no result; "": there is one
+    std::string hint = {};    // then
+    bool in_vain = false;     // nor will there be
   };
+  struct Asked;  // a round's questions
   Task<Tried> conduct(Endpoint& net, ServerContext& ctx, Attempt attempt);
+  Task<void> ask_round(Endpoint& net, ServerContext& ctx, Asked& asked);
+  SharedMessage question(PeerId to, ServerContext& ctx, Attempt attempt);
+  void note_unusable(const Asked& asked);
+  // Until the quorum has answered, or it is given up.
+  Task<void> wait_for_quorum(Endpoint& net, ServerContext& ctx, Asked& asked, Tried& tried);
   // What the answers lack, if they do.
   void judge(Tried& tried, const talk::Answers& answers, const ServerContext& ctx);
 

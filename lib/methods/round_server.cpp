@@ -11,13 +11,13 @@
 namespace fedctl::methods {
 namespace {
 
-// Waits until enough clients are there whose answers can be used; false: in vain. At the start of a job all are awaited until
-// the deadline, so that the first cohort does not depend on who was faster; later only as many as
-// the quorum needs.
-Task<bool> await_clients(Endpoint& net, const ServerContext& ctx,
+// Waits until enough clients are there whose answers can be used. At the start of a job all are
+// awaited until the deadline, so that the first cohort does not depend on who was faster; later only
+// as many as the quorum needs. Throws QuorumError when plan.wait_s have passed.
+Task<void> await_clients(Endpoint& net, const ServerContext& ctx,
                          const std::map<PeerId, std::string>& unusable, bool at_start) {
   const JobPlan& plan = ctx.plan;
-  const TimePoint start = net.now();
+  const std::int64_t needed = plan.quorum_count();
   const auto present = [&] {
     auto count = static_cast<std::int64_t>(net.peer_count());
     if (unusable.empty()) return count;
@@ -26,7 +26,7 @@ Task<bool> await_clients(Endpoint& net, const ServerContext& ctx,
   };
   const auto await_until = [&](std::int64_t wanted, TimePoint until) -> Task<void> {
     while (present() < wanted) {
-      if (present() < plan.quorum_count()) ctx.sink.waiting(present(), plan.quorum_count());
+      if (present() < needed) ctx.sink.waiting(present(), needed);
       const std::optional<talk::Envelope> envelope = co_await net.receive(until);
       if (!envelope) break;
       if (std::holds_alternative<talk::Closed>(envelope->event)) {
@@ -35,10 +35,20 @@ Task<bool> await_clients(Endpoint& net, const ServerContext& ctx,
     }
   };
   const double all_s = plan.deadline_s > 0 ? plan.deadline_s : limits::kGatheringMaxS;
-  if (at_start) co_await await_until(plan.clients - std::ssize(unusable), start + seconds(all_s));
-  const TimePoint until = plan.wait_s > 0 ? start + seconds(plan.wait_s) : kForever;
-  co_await await_until(plan.quorum_count(), until);
-  co_return present() >= plan.quorum_count();
+  if (at_start) co_await await_until(plan.clients - std::ssize(unusable), net.now() + seconds(all_s));
+  // Waits that have ended earlier processes pass by.
+  for (std::int64_t waits = 0; present() < needed; ++waits) {
+    if (waits > ctx.endings) {
+      const std::string why = "quorum not reached: " + std::to_string(present()) +
+                              " clients connected, " + std::to_string(needed) +
+                              " needed, clients.wait_s is " + std::to_string(plan.wait_s);
+      ctx.sink.lacking({{}, why, waits, true});
+      throw QuorumError(why, "start more clients, lower clients.quorum, or raise clients.wait_s; "
+                             "--resume goes on");
+    }
+    const TimePoint until = plan.wait_s > 0 ? net.now() + seconds(plan.wait_s) : kForever;
+    co_await await_until(needed, until);
+  }
 }
 
 // How long clients may take. A round that failed gets twice as long each time.
@@ -125,6 +135,14 @@ std::int64_t require_report(const Message& update, const JobPlan& plan) {
   return examples;
 }
 
+void lack(std::int64_t deadlines, const RoundReport& report, const std::string& why,
+          const std::string& hint, const ServerContext& ctx) {
+  // Those that earlier processes have waited for pass by without an end.
+  const bool ends = deadlines >= ctx.plan.attempts_max * (1 + ctx.endings);
+  ctx.sink.lacking({report, why, deadlines, ends});
+  if (ends) throw QuorumError(why, hint + "; --resume goes on");
+}
+
 std::int64_t add_report(RoundServer::Merged& merged, const Message& update) {
   const wire::Expect fields(update, "update");
   const std::int64_t examples =
@@ -171,6 +189,7 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
   std::int64_t tries = 0;
   while (attempt.round <= ctx.plan.rounds) {
     const Tried tried = co_await conduct(net, ctx, attempt);
+    ctx.endings = 0;
     if (tried.failed.empty()) {
       if (!ctx.sink.commit(tried.report, *this)) co_return;
       attempt = Attempt(attempt.round + 1);
@@ -178,32 +197,133 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
       unusable_.clear();
       continue;
     }
-    const std::string why = "round " + std::to_string(attempt.round) + ": " + tried.failed;
     attempt.before = std::min(attempt.before + 1, kAttemptsMax);
-    ctx.sink.retry(tried.report, attempt.before, why, *this);
-    if (tried.in_vain || ++tries >= ctx.plan.attempts_max) throw QuorumError(why, tried.hint);
+    const bool ends = tried.in_vain || ++tries >= ctx.plan.attempts_max;
+    ctx.sink.retry({tried.report, tried.failed, attempt.before, ends}, *this);
+    if (ends) throw QuorumError(tried.failed, tried.hint);
   }
 }
 
+struct RoundServer::Asked {
+  Asked(Attempt attempt_, TimePoint at_) : attempt(attempt_), at(at_) {}
+  Attempt attempt;
+  TimePoint at;
+  double limit_s = 0;
+  talk::Requests requests;
+  talk::Answers answers;
+  std::optional<MaskedRound> masked;
+  talk::Inspect inspect;
+  std::set<PeerId> behind;  // not at fault: what they lack they get the next time
+  bool extended = false, servers_fault = false;  // as in Stragglers::Round
+};
+
+SharedMessage RoundServer::question(PeerId to, ServerContext& ctx, Attempt attempt) {
+  SharedMessage task = instruct(attempt.round, to, ctx);
+  const std::int64_t unused = ctx.stragglers.unused(to);
+  // What was lost of an attempt at this round is computed again.
+  const bool again = round_of(static_cast<ExchangeId>(unused)) == attempt.round;
+  if (unused == 0 || (again && !ctx.plan.secure.on)) return task;
+  return wire::share(Message(*task).with(talk::kUnused, unused));
+}
+
 void RoundServer::judge(Tried& tried, const talk::Answers& answers, const ServerContext& ctx) {
-  const auto needed = ctx.plan.quorum_count();
-  const auto replied = static_cast<std::int64_t>(answers.replies.size());
-  if (replied >= needed) return;
-  tried.failed = "quorum not reached: " + std::to_string(replied) + " of " +
-                 std::to_string(tried.report.clients) + " usable answers, " +
-                 std::to_string(needed) + " needed";
-  tried.hint = "lower clients.quorum or raise clients.deadline_s; --resume asks for the round again";
+  RoundReport& report = tried.report;
+  report.replied = std::ssize(answers.replies);
+  report.rejected = std::ssize(answers.rejected);
+  report.lost = report.clients - report.replied - report.rejected;
+  tried.failed.clear();
+  const std::int64_t needed = ctx.plan.quorum_count();
+  if (report.replied >= needed) return;
+  tried.failed = "round " + std::to_string(report.round) + ": quorum not reached: " +
+                 std::to_string(report.replied) + " of " + std::to_string(report.clients) +
+                 " usable answers, " + std::to_string(needed) + " needed";
+  tried.hint = "lower clients.quorum or raise clients.deadline_s; --resume goes on with this round";
   if (unusable_.empty()) return;
   const auto& [peer, reason] = *unusable_.begin();
   tried.failed += "; client " + std::to_string(peer) + ": " + reason;
   tried.in_vain = ctx.plan.clients - static_cast<std::int64_t>(unusable_.size()) < needed;
 }
 
+Task<void> RoundServer::wait_for_quorum(Endpoint& net, ServerContext& ctx, Asked& asked,
+                                        Tried& tried) {
+  talk::Answers& answers = asked.answers;
+  const ExchangeId exchange = task_exchange(asked.attempt);
+  double limit_s = asked.limit_s;
+  for (std::int64_t shortages = 1;; ++shortages) {
+    note_unusable(asked);
+    judge(tried, answers, ctx);
+    // One that is behind answers a new number only.
+    if (tried.failed.empty() || tried.in_vain || !asked.behind.empty()) co_return;
+    lack(shortages, tried.report, tried.failed, tried.hint, ctx);
+    // Those that are back are asked again, and others in place of those that are not.
+    const std::vector<PeerId> present = net.peers();
+    std::vector<PeerId> to_ask, fresh;
+    for (const PeerId peer : present) {
+      if (answers.lost.contains(peer)) to_ask.push_back(peer);
+      if (!asked.requests.contains(peer) && !unusable_.contains(peer)) fresh.push_back(peer);
+    }
+    for (const auto& [peer, reason] : answers.lost) answers.silent.push_back(peer);
+    answers.lost.clear();
+    const auto open = std::ranges::count_if(
+        answers.silent, [&](PeerId peer) { return std::ranges::binary_search(present, peer); });
+    const std::int64_t wanted =
+        std::max<std::int64_t>(0, ctx.plan.per_round - std::ssize(answers.replies) - open);
+    for (const PeerId peer : sample_cohort(
+             ctx.plan, wanted, ctx.rng.stream("sampling", tried.report.round), fresh)) {
+      asked.requests.emplace(peer, question(peer, ctx, asked.attempt));
+      answers.silent.push_back(peer);
+      to_ask.push_back(peer);
+    }
+    for (const PeerId peer : to_ask) co_await net.send(peer, exchange, asked.requests.at(peer));
+    tried.report.clients = std::ssize(asked.requests);
+    limit_s = std::min(2 * limit_s, std::max(asked.limit_s, limits::kDeadlineMaxS));
+    const TimePoint until = net.now() + seconds(limit_s);
+    co_await talk::wait_longer(net, exchange, asked.requests, until, answers, asked.inspect);
+  }
+}
+
+void RoundServer::note_unusable(const Asked& asked) {
+  for (const auto& [peer, reason] : asked.answers.rejected) {
+    if (!asked.behind.contains(peer)) unusable_.emplace(peer, reason);
+  }
+}
+
+// Puts the questions and gathers the answers.
+Task<void> RoundServer::ask_round(Endpoint& net, ServerContext& ctx, Asked& asked) {
+  const JobPlan& plan = ctx.plan;
+  talk::Answers& answers = asked.answers;
+  if (plan.secure.on) {
+    const Message like = *blank(ctx);
+    asked.masked =
+        co_await ask_masked(net, plan, asked.attempt, asked.requests, asked.limit_s, like);
+    answers = std::move(asked.masked->answers);
+    for (const auto& [peer, task] : asked.requests) {
+      if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
+      answers.lost.try_emplace(peer, "left before its update was asked for");
+    }
+    answers.silent.clear();
+    co_return;
+  }
+  const TimePoint until = asked.at + seconds(asked.limit_s);
+  answers = co_await converse(net, ctx, asked.attempt, asked.requests, until, asked.inspect);
+  const auto most_are_late = [&] { return 2 * answers.silent.size() > asked.requests.size(); };
+  if (!ctx.stragglers.adaptive() || !most_are_late()) co_return;
+  // Not their fault, it seems: the server's own link, or a round unlike the others.
+  ctx.journal.write(asked.attempt.round, journal::Event("extend")
+                                             .set("silent", answers.silent.size())
+                                             .set("deadline_ms", 2e3 * asked.limit_s));
+  co_await talk::wait_longer(net, task_exchange(asked.attempt), asked.requests,
+                             asked.at + seconds(2 * asked.limit_s), answers, asked.inspect);
+  asked.extended = true;
+  asked.servers_fault = most_are_late();
+}
+
 Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx, Attempt attempt) {
   const JobPlan& plan = ctx.plan;
   const std::int64_t round = attempt.round;
-  Tried tried{{.round = round}, ""};
+  Tried tried;
   RoundReport& report = tried.report;
+  report.round = round;
   Stragglers::Round seen;
   seen.round = round;
   seen.task = task_exchange(attempt);
@@ -221,107 +341,69 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
   const std::vector<talk::Envelope> news = co_await talk::drain(net);
   for (const talk::Envelope& envelope : news) hear_late(envelope, opened);
   const bool at_start = round == ctx.first_round && attempt.before == ctx.first_attempt;
-  if (!co_await await_clients(net, ctx, unusable_, at_start)) {
-    tried.failed = "quorum not reached: " + std::to_string(net.peer_count()) +
-                   " clients connected, " + std::to_string(plan.quorum_count()) +
-                   " needed, clients.wait_s is " + std::to_string(plan.wait_s);
-    tried.hint =
-        "start more clients, lower clients.quorum, or raise clients.wait_s; --resume goes on";
-    tried.in_vain = true;
-    co_return tried;
-  }
+  co_await await_clients(net, ctx, unusable_, at_start);
+
+  Asked asked{attempt, net.now()};
   std::vector<PeerId> present = net.peers();
   std::erase_if(present, [&](PeerId peer) { return unusable_.contains(peer); });
-  present = eligible(ctx, round, present);
-  talk::Requests requests;
-  const std::vector<PeerId> cohort = sample_cohort(plan, ctx.stragglers.to_ask(plan.per_round),
-                                                   ctx.rng.stream("sampling", round), present);
-  for (const PeerId peer : cohort) {
-    SharedMessage task = instruct(round, peer, ctx);
-    if (const std::int64_t unused = ctx.stragglers.unused(peer); unused > 0) {
-      task = wire::share(Message(*task).with(talk::kUnused, unused));
-    }
-    requests.emplace(peer, std::move(task));
-  }
-  report.clients = static_cast<std::int64_t>(requests.size());
-
-  const TimePoint asked = net.now();
-  report.wait_ms = to_ms(asked - opened);
-  const double limit_s = deadline_s(ctx, cohort, attempt);
-  report.deadline_ms = limit_s * 1e3;
-  std::optional<MaskedRound> masked;
+  const std::vector<PeerId> cohort =
+      sample_cohort(plan, ctx.stragglers.to_ask(plan.per_round), ctx.rng.stream("sampling", round),
+                    eligible(ctx, round, present));
+  for (const PeerId peer : cohort) asked.requests.emplace(peer, question(peer, ctx, attempt));
+  report.clients = std::ssize(asked.requests);
+  report.wait_ms = to_ms(asked.at - opened);
+  asked.limit_s = deadline_s(ctx, cohort, attempt);
+  report.deadline_ms = asked.limit_s * 1e3;
   std::map<PeerId, learn::Scores> scores;
-  std::set<PeerId> behind;  // not at fault: what they lack they get the next time
-  const talk::Inspect inspect_one = [&](PeerId from, const Message& answer) {
-    behind.erase(from);
-    if (answer.kind == kBehind) behind.insert(from);
+  asked.inspect = [&](PeerId from, const Message& answer) {
+    if (answer.kind == kBehind) asked.behind.insert(from);
     require_work(answer);
     inspect(from, answer, ctx);
     require_norm(answer, ctx.plan);
     if (const auto reported = reported_holdout(answer)) scores.emplace(from, *reported);
   };
-  talk::Answers answers;
-  if (plan.secure.on) {
-    const Message like = *blank(ctx);
-    masked = co_await ask_masked(net, plan, attempt, requests, limit_s, like);
-    answers = std::move(masked->answers);
-    for (const auto& [peer, task] : requests) {
-      if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
-      answers.lost.try_emplace(peer, "left before its update was asked for");
-    }
-    answers.silent.clear();
+  co_await ask_round(net, ctx, asked);
+  talk::Answers& answers = asked.answers;
+  if (asked.masked || !keeps_answers()) {
+    note_unusable(asked);
+    judge(tried, answers, ctx);
   } else {
-    answers =
-        co_await converse(net, ctx, attempt, requests, asked + seconds(limit_s), inspect_one);
+    co_await wait_for_quorum(net, ctx, asked, tried);
   }
-  const auto most_are_late = [&] { return 2 * answers.silent.size() > requests.size(); };
-  if (!masked && ctx.stragglers.adaptive() && most_are_late()) {
-    // Not their fault, it seems: the server's own link, or a round unlike the others.
-    ctx.journal.write(round, journal::Event("extend")
-                                 .set("silent", answers.silent.size())
-                                 .set("deadline_ms", 2 * report.deadline_ms));
-    co_await talk::wait_longer(net, task_exchange(attempt), requests,
-                               asked + seconds(2 * limit_s), answers,
-                               inspect_one);
-    seen.extended = true;
-    seen.servers_fault = most_are_late();
+  if (asked.masked && !asked.masked->mean) {
+    tried.failed =
+        "round " + std::to_string(round) + ": secure aggregation: " + asked.masked->why;
+    tried.hint = "nothing of the updates is known; --resume asks for the round again";
   }
   const TimePoint answered = net.now();
-  report.train_ms = to_ms(answered - asked);
+  report.train_ms = to_ms(answered - asked.at);
 
   for (const auto& [peer, reported] : scores) report.client_scores.push_back(reported);
   for (const auto& [peer, reason] : answers.rejected) {
     ctx.journal.write(round, journal::Event("reject").about(peer).set("reason", reason));
     seen.rejected.push_back(peer);
-    if (!behind.contains(peer)) unusable_.emplace(peer, reason);
   }
   for (const talk::Answers::Late& late : answers.late) hear_late(late.answer, late.at);
   for (const auto& [peer, at] : answers.arrived) {
-    seen.answered.emplace(peer, seconds_of(at - asked));
+    seen.answered.emplace(peer, seconds_of(at - asked.at));
   }
   for (const auto& [peer, reason] : answers.lost) seen.lost.push_back(peer);
   seen.silent = answers.silent;
+  seen.extended = asked.extended;
+  seen.servers_fault = asked.servers_fault;
   seen.whole = seconds_of(answered - boundary);
-  seen.open = seconds_of(answered - asked);
-  closed_ = answered;
-  report.replied = static_cast<std::int64_t>(answers.replies.size());
-  report.rejected = static_cast<std::int64_t>(answers.rejected.size());
-  report.lost = report.clients - report.replied - report.rejected;
-  judge(tried, answers, ctx);
-  if (masked && !masked->mean) {
-    tried.failed = "secure aggregation: " + masked->why;
-    tried.hint = "nothing of the updates is known; --resume asks for the round again";
-  }
+  seen.open = seconds_of(answered - asked.at);
   seen.failed = !tried.failed.empty();
+  closed_ = answered;
   for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
-  if (seen.failed) co_return tried;
+  if (!tried.failed.empty()) co_return tried;
 
-  requests.clear();  // memory for the sum
+  asked.requests.clear();  // memory for the sum
   const auto started = std::chrono::steady_clock::now();
-  if (masked) {
+  if (asked.masked) {
     const PeerId first = (*answers.replies.begin()).first;
     answers.replies.clear();
-    answers.replies.emplace(first, std::move(*masked->mean));
+    answers.replies.emplace(first, std::move(*asked.masked->mean));
   }
   const Before before(ctx.weights, net.scratch());
   const Merged merged = merge(round, answers.replies, ctx);

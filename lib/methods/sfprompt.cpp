@@ -65,6 +65,7 @@ class SfpromptServer final : public AveragingServer {
     return AveragingServer::instruct(round, to, ctx);
   }
 
+  bool keeps_answers() const override { return false; }
   Task<talk::Answers> converse(Endpoint& net, ServerContext& ctx, Attempt attempt,
                                const talk::Requests& requests, TimePoint until,
                                talk::Inspect inspect) override {

@@ -32,6 +32,17 @@ void TcpClient::Link::fail(std::exception_ptr error) {
   news(talk::Closed{});
 }
 
+// Why there is no way on to a server that has been tried long enough.
+std::exception_ptr TcpClient::Link::not_back(const std::string& why) const {
+  const std::string client = "client " + std::to_string(options.id) + ": ";
+  const std::string place = options.server.host + ':' + std::to_string(options.server.port);
+  const std::string hint = "is the server running there? --retry-s N keeps trying for N seconds";
+  const std::string what = end_status
+                               ? "the run was interrupted, and not taken up again at " + place
+                               : "cannot connect to " + place;
+  return std::make_exception_ptr(ProtocolError(client + what + ": " + why, hint));
+}
+
 // Connects, converses, reconnects, until the run ends or there is no way on.
 talk::Task<void> TcpClient::Link::run() {
   const auto self = shared_from_this();
@@ -46,8 +57,9 @@ talk::Task<void> TcpClient::Link::run() {
       co_await handshake();
       joined = true;
       news(talk::Joined{});
-      co_await converse();
-      co_return;  // the server said that the run is over
+      const bool over = co_await converse();
+      if (over) co_return;
+      why = "the run was interrupted";
     } catch (const boost::system::system_error& error) {
       why = connection && !connection->close_reason().empty() ? connection->close_reason()
                                                               : error.code().message();
@@ -70,10 +82,7 @@ talk::Task<void> TcpClient::Link::run() {
                      "), reconnecting");
     }
     if (Clock::now() >= give_up) {
-      fail(std::make_exception_ptr(ProtocolError(
-          "client " + std::to_string(options.id) + ": cannot connect to " + options.server.host +
-              ':' + std::to_string(options.server.port) + ": " + why,
-          "is the server running there? --retry-s N keeps trying for N seconds")));
+      fail(not_back(why));
       co_return;
     }
     asio::steady_timer pause(io, std::chrono::milliseconds(pause_ms));
@@ -159,6 +168,10 @@ talk::Task<void> TcpClient::Link::handshake() {
   const Received welcome = co_await connection->read(limits::kHandshakeFrameBytesMax);
   check(welcome, "welcome");
   kept = progress_in(welcome.message);
+  {
+    const std::scoped_lock lock(mutex);
+    end_status.reset();
+  }
   answered = 0;
   connection->deadline(kForever, "");
   asio::co_spawn(io, connection->heartbeat_loop(seconds(idle_s)), asio::detached);
@@ -176,7 +189,7 @@ talk::Task<void> TcpClient::Link::leave() {
       ProtocolError("client " + std::to_string(options.id) + ": " + reason)));
 }
 
-talk::Task<void> TcpClient::Link::converse() {
+talk::Task<bool> TcpClient::Link::converse() {
   while (true) {
     // What comes may begin a round.
     const auto allowed = static_cast<std::size_t>(allowance->left_in_another_round());
@@ -194,7 +207,7 @@ talk::Task<void> TcpClient::Link::converse() {
     }
     if (refused) {
       co_await leave();
-      co_return;
+      co_return true;
     }
     if (received.header.type == wire::FrameType::chunk) continue;
     if (received.header.type == wire::FrameType::data) {
@@ -210,14 +223,16 @@ talk::Task<void> TcpClient::Link::converse() {
     } else if (received.message.kind == "ping") {
       connection->queue_control(Message("pong"));
     } else if (received.message.kind == "end") {
+      const std::string status = wire::Expect(received.message, "end").text("status");
       {
         const std::scoped_lock lock(mutex);
-        end_status = wire::Expect(received.message, "end").text("status");
+        end_status = status;
       }
       connection->close("the run is over");
+      if (status == "interrupted") co_return false;
       if (direct) direct->stop();
       news(talk::Closed{});
-      co_return;
+      co_return true;
     }
   }
 }

@@ -19,6 +19,8 @@ std::size_t bytes_of(const Envelope& envelope) {
   return message != nullptr ? wire::payload_bytes(*message) : 0;
 }
 
+// Behind the spool's name: one file for every end in the midst of its round.
+const std::string kEnded = ".ended-";
 constexpr const char* kNotBack = "did not come back after the server's restart";
 }  // namespace
 
@@ -42,11 +44,21 @@ void DurableEndpoint::begin(std::int64_t round, std::int64_t attempt) {
   began_ = replay_at_ = boundary;
   if (replaying_ && !to_replay()) end_replay();
   replaying_ = to_replay();
+  path_ = path;
+  endings_ = 0;
   for (const auto& entry : fs::directory_iterator(options_.folder)) {
-    if (entry.path() != fs::path(path)) fs::remove(entry.path());
+    if (entry.path().string().starts_with(path + kEnded)) {
+      ++endings_;
+    } else if (entry.path() != fs::path(path)) {
+      fs::remove(entry.path());
+    }
   }
   // Questions of earlier rounds are closed: a late answer is the method's affair.
   while (options_.rounds && !questions_.empty()) close(questions_.begin()->first);
+}
+
+void DurableEndpoint::end() {
+  write_atomically(path_ + kEnded + std::to_string(endings_ + 1), ByteView{});
 }
 
 Received DurableEndpoint::next_of_replay() {

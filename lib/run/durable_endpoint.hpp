@@ -35,6 +35,10 @@ class DurableEndpoint final : public talk::Endpoint {
   // own. Throws RunDirectoryError.
   void begin(std::int64_t round, std::int64_t attempt = 0);
 
+  // The run ends here, without a boundary; how often it had when this process began.
+  void end();
+  std::int64_t endings() const { return endings_; }
+
   // The questions that stay open at a boundary: exchanges by client.
   std::map<talk::PeerId, std::int64_t> open() const;
   // Those of a checkpoint: their bytes have been counted.
@@ -94,6 +98,8 @@ class DurableEndpoint final : public talk::Endpoint {
   std::map<talk::PeerId, Absence> absent_;        // present for the method, not connected
   std::map<talk::PeerId, Question> questions_;    // not answered
   std::map<talk::PeerId, std::int64_t> counted_;  // open when this process began
+  std::string path_;  // of the spool
+  std::int64_t endings_ = 0;
   bool closed_ = false;
 };
 

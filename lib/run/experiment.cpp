@@ -402,24 +402,40 @@ std::string plan_text(Experiment& experiment) {
   return text;
 }
 
-std::string plan_digest(Experiment& experiment) {
-  const ClientsOptions clients = experiment.clients;
+Experiment agreed(const Experiment& experiment) {
+  Experiment agreed = experiment;
   const ClientsOptions usual;
-  experiment.clients.quorum = usual.quorum;
-  experiment.clients.deadline_s = usual.deadline_s;
-  experiment.clients.wait_s = usual.wait_s;
-  experiment.clients.on_quorum = usual.on_quorum;
-  const ServerOptions server = std::exchange(experiment.server, {});
-  const LogOptions log = std::exchange(experiment.log, {});
-  const EvaluateOptions evaluate = std::exchange(experiment.evaluate, {});
-  const BudgetOptions budget = std::exchange(experiment.budget, {});
-  const std::string text = config::write(experiment);
-  experiment.clients = clients;
-  experiment.budget = budget;
-  experiment.server = server;
-  experiment.log = log;
-  experiment.evaluate = evaluate;
-  return digest_of(as_bytes_of(text));
+  agreed.clients.quorum = usual.quorum;
+  agreed.clients.deadline_s = usual.deadline_s;
+  agreed.clients.wait_s = usual.wait_s;
+  agreed.clients.on_quorum = usual.on_quorum;
+  agreed.server = {};
+  agreed.log = {};
+  agreed.evaluate = {};
+  agreed.budget = {};
+  return agreed;
+}
+
+std::string plan_digest(const Experiment& experiment) {
+  Experiment shared = agreed(experiment);
+  return digest_of(as_bytes_of(config::write(shared)));
+}
+
+std::string differences(const Experiment& before, const Experiment& now) {
+  Experiment old_part = agreed(before), new_part = agreed(now);
+  const std::map<std::string, std::string> was = config::values(old_part);
+  std::map<std::string, std::string> is = config::values(new_part);
+  std::string text;
+  const auto add = [&text](const std::string& key, const std::string& from, const std::string& to) {
+    text += (text.empty() ? "" : "; ") + key + " was " + from + " and is " + to;
+  };
+  for (const auto& [key, value] : was) {
+    const auto found = is.extract(key);
+    const std::string other = found.empty() ? "not there" : found.mapped();
+    if (other != value) add(key, value, other);
+  }
+  for (const auto& [key, value] : is) add(key, "not there", value);
+  return text;
 }
 
 }  // namespace fedctl::run

@@ -134,9 +134,13 @@ std::vector<std::string> warnings(const Experiment& experiment);
 
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);
-// What the parties must agree on: the effective file without the keys that only one side or one
-// attempt concerns (server, log, evaluate, budget).
-std::string plan_digest(Experiment& experiment);
+// What the parties must agree on, and a run that is resumed with itself: without the keys that
+// only one side or one attempt concerns (server, log, evaluate, budget; of clients quorum,
+// deadline_s, wait_s, on_quorum).
+Experiment agreed(const Experiment& experiment);
+std::string plan_digest(const Experiment& experiment);
+// Where these parts of two experiments differ, key by key; "" if they do not.
+std::string differences(const Experiment& before, const Experiment& now);
 // What the clients are sent: the effective file without the server's own settings.
 std::string plan_text(Experiment& experiment);
 

@@ -146,6 +146,8 @@ class Guest {
     });
   }
   void stop() { tcp_.stop(); }
+  // How the run has ended, as the server says; "" if it does not.
+  std::string end_status() const { return tcp_.end_status().value_or(""); }
   std::exception_ptr error() const { return error_ ? error_ : tcp_.failure(); }
 
  private:
@@ -247,6 +249,17 @@ int join(const ClientOptions& options) {
   if (signals.caught() != 0) return 128 + signals.caught();
   for (const auto& guest : guests) {
     if (const std::exception_ptr error = guest->error()) std::rethrow_exception(error);
+  }
+  const auto ended = [&guests](const char* how) {
+    return std::ranges::any_of(guests, [how](const auto& guest) { return guest->end_status() == how; });
+  };
+  if (ended("failed")) {
+    printer.notice("the run failed at the server, which says why");
+    return kFailed;
+  }
+  if (ended("quorum")) {
+    printer.notice("the run ended at the server: too few clients answered");
+    return kShortfall;
   }
   return kDone;
 }

@@ -159,20 +159,28 @@ void Keeper::waiting(std::int64_t present, std::int64_t needed) {
                   " that it needs are here");
 }
 
-void Keeper::retry(const RoundReport& failed, std::int64_t attempt, const std::string& why,
-                   const methods::ServerMethod& method) {
-  attempt_ = attempt;
-  attempted_ = take_bytes();
+void Keeper::tell(const Shortage& shortage) {
   journal_.write(round_ + 1, journal::Event("retry")
-                                 .set("attempt", attempt)
-                                 .set("reason", why)
-                                 .set("clients", failed.clients)
-                                 .set("replied", failed.replied)
-                                 .set("lost", failed.lost)
-                                 .set("rejected", failed.rejected));
+                                 .set("attempt", shortage.attempt)
+                                 .set("reason", shortage.why)
+                                 .set("clients", shortage.report.clients)
+                                 .set("replied", shortage.report.replied)
+                                 .set("lost", shortage.report.lost)
+                                 .set("rejected", shortage.report.rejected));
+  if (!shortage.ends) printer_.notice(shortage.why + "; trying again");
+}
+
+void Keeper::lacking(const Shortage& shortage) {
+  tell(shortage);
+  if (shortage.ends && hooks_.ends) hooks_.ends();
+}
+
+void Keeper::retry(const Shortage& shortage, const methods::ServerMethod& method) {
+  attempt_ = shortage.attempt;
+  attempted_ = take_bytes();
+  tell(shortage);
   save_checkpoint(method);
   if (hooks_.begin) hooks_.begin(round_ + 1, attempt_);
-  if (job_.plan.attempts_max > 1) printer_.notice(why + "; it is asked again");
 }
 
 bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& method) {
@@ -283,11 +291,14 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   }
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   const wire::Expect fields(*state, "checkpoint");
+  const std::string file = directory_.file("experiment.yaml");
   if (fields.text("plan") != job_.digests.plan) {
-    throw ConfigError(directory_.path() + ": holds a run of another experiment: its plan is " +
-                          fields.text("plan") + ", this one's " + job_.digests.plan,
-                      "--fresh discards it, --run-dir goes elsewhere");
+    throw ConfigError(directory_.path() + ": holds a run of another experiment: " +
+                          differences(read_experiment(config::read_source(file)), job_.experiment),
+                      "--resume --config " + file + " goes on with that one, --fresh discards it, "
+                      "--run-dir goes elsewhere");
   }
+  directory_.write("experiment.yaml", config::write(job_.experiment));
   round_ = fields.integer("round", 0, kMax);
   attempt_ = fields.integer("attempt", 0, methods::kAttemptsMax);
   line_ = fields.text("line");

@@ -29,15 +29,16 @@ class Keeper final : public methods::RoundSink {
   // The round's bytes reach the journal after the checkpoint: a line in the journal is never
   // undone.
   bool commit(const methods::RoundReport& report, const methods::ServerMethod& method) override;
+  void lacking(const Shortage& shortage) override;
   // A checkpoint of the same round, from which the open one begins anew.
-  void retry(const methods::RoundReport& failed, std::int64_t attempt, const std::string& why,
-             const methods::ServerMethod& method) override;
+  void retry(const Shortage& shortage, const methods::ServerMethod& method) override;
   void waiting(std::int64_t present, std::int64_t needed) override;
 
   // What goes into every checkpoint beside this, and what is done when a round is on the disk.
   struct Hooks {
     std::function<Parts()> parts;
     std::function<void(std::int64_t next_round, std::int64_t attempt)> begin;
+    std::function<void()> ends = {};  // in the midst of a round, for a shortage
   };
   void attach(Hooks hooks) { hooks_ = std::move(hooks); }
   // Of the checkpoint that start() has loaded.
@@ -65,6 +66,7 @@ class Keeper final : public methods::RoundSink {
   void judge(const Quality& quality);
   void save_adapter(const std::string& name, std::span<const float> weights, std::int64_t round);
   void save_checkpoint(const methods::ServerMethod& method);
+  void tell(const Shortage& shortage);
   // Of the open round, all attempts.
   std::map<talk::PeerId, talk::Crossing> take_bytes();
   void load_checkpoint(methods::ServerMethod& method);

@@ -105,8 +105,10 @@ int serve(const RunOptions& options) {
   run.keeper().attach({[&] { return parts_of(durable, endpoint); },
                        [&](std::int64_t next_round, std::int64_t attempt) {
                          durable.begin(next_round, attempt);
-                       }});
+                       },
+                       [&] { durable.end(); }});
   durable.begin(run.keeper().round() + 1, run.keeper().attempt());
+  run.resume_after(durable.endings());
   std::exception_ptr error;
   boost::asio::co_spawn(work, run.conversation(endpoint),
                         [&error](std::exception_ptr failed) { error = failed; });

@@ -43,6 +43,8 @@ class ServerRun {
   const RunDirectory& directory() const { return directory_; }
   Printer& printer() { return printer_; }
 
+  // Before conversation(): the open round has ended so many processes for a shortage of answers.
+  void resume_after(std::int64_t endings) { context_.endings = endings; }
   // What the first signal does beside asking for a stop at the next boundary.
   void on_interrupt(std::function<void()> action);
   // What is done once the end event is written.

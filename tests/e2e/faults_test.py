@@ -87,15 +87,70 @@ class Faults(Case):
         self.assertEqual([line["peer"] for line in events(directory, "leave")][:1], [5])
         self.assertEqual(rounds(directory)[-1]["replied"], 6)
 
-    def test_quorum_missed_is_status_4(self):
-        config = self.write("exp.yaml", TOY.replace("deadline_s: 20", "deadline_s: 0.5"))
+    def test_clients_are_waited_for_in_vain(self):
+        config = self.write("exp.yaml", TOY.replace("deadline_s: 20", "deadline_s: 0.5, wait_s: 1"))
         server, port, directory = self.server(config)
         client = self.client("0-3", port)
         out, err = self.finish(server, 4)
-        self.assertIn("quorum not reached", err)
+        self.assertIn("quorum not reached: 4 clients connected, 6 needed", err)
+        self.assertIn("waits for clients: 4 of the 6", err)
         self.assertIn("hint:", err)
-        self.finish(client)
+        _, err = self.finish(client, 4)
+        self.assertIn("too few clients answered", err)
         self.assertEqual(journal(directory)[-1]["status"], "quorum")
+        # The hint can be followed.
+        server, port, directory = self.server(config, "run", "--resume", "--set", "clients.quorum=0.5")
+        client = self.client("0-3", port)
+        self.finish(server)
+        self.finish(client)
+        self.assertEqual([line["replied"] for line in rounds(directory)[1:]], [4] * 5)
+
+    def killed_in_round_2(self, experiment):
+        """A server that has lost client 5 in the middle of a round."""
+        server, port, directory = self.server(self.write("exp.yaml", experiment))
+        self.client("0-4", port)
+        killed = self.client("5", port)
+        wait_until(lambda: directory.joinpath("journal.jsonl").exists() and len(rounds(directory)) >= 2, "round 1")
+        killed.kill()
+        return server, port, directory
+
+    def simulated(self, experiment):
+        self.run_fedctl("simulate", "--config", self.write("sim.yaml", experiment), "--run-dir", self.folder / "sim")
+        return digests(self.folder / "sim")
+
+    LONG = TOY.replace("steps: 5", "steps: 60000").replace("rounds: 5", "rounds: 4") + "server: {idle_s: 0.5}\n"
+
+    def test_a_round_without_a_quorum_is_asked_again_when_the_client_is_back(self):
+        server, port, directory = self.killed_in_round_2(self.LONG)
+        wait_until(lambda: events(directory, "retry"), "the round to fail")
+        self.client("5", port)
+        self.finish(server)
+        self.assertEqual(digests(directory), self.simulated(self.LONG))
+        self.assertEqual(events(directory, "retry")[0]["attempt"], 1)
+        self.assertEqual(self.run_fedctl("verify", directory)[0], 0)
+
+    def test_a_run_that_ended_without_a_quorum_is_resumed(self):
+        ends = self.LONG.replace("deadline_s: 20", "deadline_s: 20, on_quorum: end")
+        server, port, directory = self.killed_in_round_2(ends)
+        _, err = self.finish(server, 4)
+        self.assertIn("quorum not reached: 5 of 6 usable answers", err)
+        others = self.client("0-5", port, "--retry-s", "30")
+        server, port, directory = self.server(str(directory / "experiment.yaml"), "run", "--resume", port=port)
+        self.finish(server)
+        self.finish(others)
+        self.assertEqual(digests(directory), self.simulated(self.LONG))
+
+    def test_clients_come_back_to_a_run_that_was_interrupted(self):
+        server, port, directory = self.server(self.write("exp.yaml", self.LONG.replace("idle_s: 0.5", "idle_s: 30")))
+        clients = self.client("0-5", port, "--retry-s", "60")
+        wait_until(lambda: len(rounds(directory)) >= 2, "round 1")
+        server.terminate()
+        self.finish(server, 143)
+        server, port, directory = self.server(str(directory / "experiment.yaml"), "run", "--resume", port=port)
+        self.finish(server)
+        self.finish(clients)
+        self.assertEqual(digests(directory), self.simulated(self.LONG))
+        self.assertEqual(events(directory, "retry"), [])
 
     def test_training_that_diverges_is_rejected_with_the_reason(self):
         for codec in ("", "codec: {up: [{kind: quantize}]}\n"):

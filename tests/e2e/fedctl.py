@@ -82,11 +82,12 @@ class Case(unittest.TestCase):
         out, err = process.communicate(timeout=limit_s)
         return process.returncode, out, err
 
-    def server(self, config, run="run", *more):
-        """Starts a server on a free port; returns (process, port, run directory)."""
+    def server(self, config, run="run", *more, port=0):
+        """Starts a server, on a free port if none is given; returns (process, port, run directory)."""
         port_file = self.folder / f"{run}.port"
+        port_file.unlink(missing_ok=True)
         directory = self.folder / run
-        process = self.start("server", "--config", config, "--run-dir", directory, "--listen", "127.0.0.1:0",
+        process = self.start("server", "--config", config, "--run-dir", directory, "--listen", f"127.0.0.1:{port}",
                              "--port-file", port_file, *more)
         wait_until(lambda: port_file.exists() or process.poll() is not None, "the server's port")
         self.assertIsNone(process.poll(), "the server ended early")

@@ -150,6 +150,45 @@ TEST_CASE("every method ends cleanly when a client is lost at any send", "[metho
   }
 }
 
+TEST_CASE("a round that misses its quorum goes on when the clients are back", "[methods]") {
+  for (const std::string& name : all_methods()) {
+    const MethodEntry& entry = fedctl::methods::method(name);
+    if (!entry.rounds) continue;
+    INFO(name);
+    Toy toy(name);
+    toy.plan.quorum = 1;
+    const Played calm = play(toy);
+    toy.lost_answers = {{1, 0}, {4, 2}};
+    const Played disturbed = play(toy);
+    REQUIRE(disturbed.error.empty());
+    CHECK(disturbed.shortages >= 1);
+    REQUIRE(disturbed.reports.size() == 6);
+    for (const RoundReport& report : disturbed.reports) CHECK(report.replied == kClients);
+    const bool same = disturbed.weights == calm.weights;
+    CHECK(same);
+    toy.plan.attempts_max = 1;
+    const Played ended = play(toy);
+    CHECK(ended.error.find("quorum not reached") != std::string::npos);
+    CHECK(ended.weights.size() < 6);
+  }
+}
+
+TEST_CASE("whose answers cannot be used is not asked again in the same round",
+          "[methods][hostile]") {
+  Toy toy("fedavg");
+  toy.plan.rounds = 2;
+  toy.plan.per_round = 3;
+  toy.plan.quorum = 1;
+  toy.lies = {{0, Message("surprise")}, {2, Message("surprise")}};
+  const Played outcome = play(toy);
+  CHECK(outcome.error.empty());
+  CHECK(outcome.reports.size() == 2);
+  CHECK(outcome.shortages > 0);
+  toy.plan.per_round = 5;  // of four that work
+  const Played in_vain = play(toy);
+  CHECK(in_vain.error.find("; client 0: ") != std::string::npos);
+}
+
 TEST_CASE("fedavg sends 4 d bytes of payload each way", "[methods][fedavg]") {
   Toy toy("fedavg");
   const talk::Crossing bytes = play(toy).all_bytes();

@@ -59,6 +59,7 @@ struct Played {
   std::vector<talk::Crossing> bytes;  // of every round
   Message server{"state"};
   std::vector<Message> clients;
+  std::size_t shortages = 0;  // of answers
   std::string error;
   const std::vector<float>& last() const { return weights.back(); }
   talk::Crossing all_bytes() const {
@@ -83,6 +84,8 @@ struct Sink final : methods::RoundSink {
     played.server = method.save();
     return report.round != stop_after;
   }
+  void lacking(const Shortage&) override { ++played.shortages; }
+  void retry(const Shortage&, const methods::ServerMethod&) override { ++played.shortages; }
   Played& played;
   const std::vector<float>& weights;
   talk::Ledger& ledger;
@@ -126,6 +129,40 @@ class Watched final : public talk::Endpoint {
   talk::Endpoint& inner_;
   PeerId id_;
   const Game& game_;
+};
+
+// A question that was answered is answered again with the same message, as real clients do
+// (run/client_memory.hpp).
+class Repeating final : public talk::Endpoint {
+ public:
+  explicit Repeating(talk::Endpoint& inner) : inner_(inner) {}
+  std::vector<PeerId> peers() const override { return inner_.peers(); }
+  TimePoint now() const override { return inner_.now(); }
+  void spend(Duration modelled) override { inner_.spend(modelled); }
+  talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
+  talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
+                        talk::SharedMessage message) override {
+    if (to == talk::kServer) {
+      exchange_ = exchange;
+      answer_ = message;
+    }
+    return inner_.send(to, exchange, std::move(message));
+  }
+  talk::Task<std::optional<talk::Envelope>> receive(TimePoint until) override {
+    while (true) {
+      std::optional<talk::Envelope> envelope = co_await inner_.receive(until);
+      const bool asked = envelope && envelope->from == talk::kServer &&
+                         std::holds_alternative<Message>(envelope->event);
+      if (!asked || !answer_ || envelope->exchange != exchange_) co_return envelope;
+      talk::SharedMessage again = answer_;
+      co_await inner_.send(talk::kServer, exchange_, std::move(again));
+    }
+  }
+
+ private:
+  talk::Endpoint& inner_;
+  talk::ExchangeId exchange_ = 0;
+  talk::SharedMessage answer_;
 };
 
 inline methods::Task<void> tell(methods::Endpoint& net, Message lie) {
@@ -176,6 +213,7 @@ inline Played play(const Game& game) {
   const auto none = [](codec::Blocks) { return std::unique_ptr<codec::Codec>(); };
 
   struct Client {
+    std::unique_ptr<detail::Repeating> memory;
     std::unique_ptr<methods::ClientMethod> method;
     talk::CodecEndpoint net;
     methods::ClientContext context;
@@ -194,9 +232,11 @@ inline Played play(const Game& game) {
     codecs.neighbours = static_cast<bool>(entry.neighbours);
     codecs.layout = plan.layout;
     codecs.rng = Rng(game.seed).stream("codec", id);
+    auto memory = std::make_unique<detail::Repeating>(mesh.attach(id, seats.back()));
+    talk::Endpoint& below = *memory;
     clients.emplace_back(  // made in its place: an endpoint does not move
-        new Client{entry.make_client(*game.method.options, plan),
-                   talk::CodecEndpoint(mesh.attach(id, seats.back()), std::move(codecs)),
+        new Client{std::move(memory), entry.make_client(*game.method.options, plan),
+                   talk::CodecEndpoint(below, std::move(codecs)),
                    {plan, id, *game.learners, *game.data, game.shares[number],
                     Rng(game.seed).stream("client", id)}});
     clients.back()->watched = std::make_unique<detail::Watched>(clients.back()->net, id, game);

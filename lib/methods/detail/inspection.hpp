@@ -18,4 +18,9 @@ std::int64_t require_report(const Message& update, const JobPlan& plan);
 std::int64_t add_report(RoundServer::Merged& merged, const Message& update);
 void finish(RoundServer::Merged& merged);
 
+// Too few have answered within so many deadlines, and the round goes on. Tells the sink, and throws
+// QuorumError when plan.attempts_max of them have passed in this process.
+void lack(std::int64_t deadlines, const RoundReport& report, const std::string& why,
+          const std::string& hint, const ServerContext& ctx);
+
 }  // namespace fedctl::methods

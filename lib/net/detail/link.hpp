@@ -24,8 +24,10 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   talk::Task<void> run();
   talk::Task<void> connect();
   talk::Task<void> handshake();
-  talk::Task<void> converse();
+  // True: the run is over; false: the server ends, and may go on with the run.
+  talk::Task<bool> converse();
   talk::Task<void> leave();
+  std::exception_ptr not_back(const std::string& why) const;
   void answer(talk::SharedFrame frame);
   // To a neighbour; kept for when it, or this side, is back.
   void relay(talk::PeerId to, talk::SharedFrame frame);
