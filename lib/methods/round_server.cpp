@@ -140,7 +140,9 @@ void finish(RoundServer::Merged& merged) {
 
 std::int64_t JobPlan::quorum_count() const {
   const double share = quorum * static_cast<double>(per_round);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(share - 1e-9)));
+  // From the sum of two, each knows the other's update.
+  const std::int64_t least = secure.on ? 3 : 1;
+  return std::max(least, static_cast<std::int64_t>(std::ceil(share - 1e-9)));
 }
 
 double JobPlan::step_ms_of(PeerId client) const {
@@ -171,7 +173,10 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
   std::int64_t tries = 0;
   while (attempt.round <= ctx.plan.rounds) {
     const Tried tried = co_await conduct(net, ctx, attempt);
-    if (tried.failed.empty()) {
+    if (tried.spent) {
+      ctx.journal.write(attempt.round, journal::Event("void").set("reason", tried.failed));
+    }
+    if (tried.failed.empty() || tried.spent) {
       if (!ctx.sink.commit(tried.report, *this)) co_return;
       attempt = Attempt(attempt.round + 1);
       tries = 0;
@@ -263,7 +268,7 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
   talk::Answers answers;
   if (plan.secure.on) {
     const Message like = *blank(ctx);
-    masked = co_await ask_masked(net, plan, attempt, requests, limit_s, like);
+    masked = co_await ask_masked(net, plan, attempt, requests, limit_s, like, ctx.vouching);
     answers = std::move(masked->answers);
     for (const auto& [peer, task] : requests) {
       if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
@@ -311,8 +316,10 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
   if (masked && !masked->mean) {
     tried.failed = "secure aggregation: " + masked->why;
     tried.hint = "nothing of the updates is known; --resume asks for the round again";
+    tried.spent = masked->spent;
   }
   seen.failed = !tried.failed.empty();
+  if (tried.spent) report.train_loss = std::numeric_limits<double>::quiet_NaN();
   for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
   if (seen.failed) co_return tried;
 

@@ -12,6 +12,7 @@
 #include "run/open_files.hpp"
 #include "run/seal.hpp"
 #include "run/server_run.hpp"
+#include "run/vouching.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -93,6 +94,8 @@ int serve(const RunOptions& options) {
   if (const net::TlsFiles& files = job.experiment.server.tls.files; !files.empty()) {
     run.on_end([&run, &files] { seal(run.directory().path(), files); });
   }
+  run.vouch(vouching_by(net::Voucher::read(job.experiment.server.tls.files, "server.tls"),
+                        [&run] { return run.keeper().run_number(); }));
   run.on_interrupt([&server] { server.interrupt(); });
 
   DurableEndpoint durable(server, run.ledger(),
@@ -102,10 +105,9 @@ int serve(const RunOptions& options) {
                            .rounds = job.method().rounds});
   talk::CodecEndpoint endpoint(durable, job.server_codec());
   restore(run.keeper().parts(), durable, endpoint);
-  run.keeper().attach({[&] { return parts_of(durable, endpoint); },
-                       [&](std::int64_t next_round, std::int64_t attempt) {
-                         durable.begin(next_round, attempt);
-                       }});
+  run.keeper().attach(
+      {[&] { return parts_of(durable, endpoint); },
+       [&](std::int64_t next_round, std::int64_t attempt) { durable.begin(next_round, attempt); }});
   durable.begin(run.keeper().round() + 1, run.keeper().attempt());
   std::exception_ptr error;
   boost::asio::co_spawn(work, run.conversation(endpoint),
