@@ -54,6 +54,21 @@ TEST_CASE("two parties agree, and nobody else reads their letters", "[secure]") 
   CHECK_FALSE(open_sealed(*ba, {}));
 }
 
+TEST_CASE("keys of small order are of no use", "[secure][hostile]") {
+  CHECK(usable(make_pair().open));
+  // All points of order 1, 2, 4 and 8 (Langley, Hamburg, Turner, RFC 7748, section 7).
+  for (const char* hex : {"0000000000000000000000000000000000000000000000000000000000000000",
+                          "0100000000000000000000000000000000000000000000000000000000000000",
+                          "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+                          "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+                          "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"}) {
+    Key open;
+    std::ranges::copy(from_hex(hex), open.begin());
+    INFO(hex);
+    CHECK_FALSE(usable(open));
+  }
+}
+
 TEST_CASE("shares: any threshold of them give the key, fewer do not", "[secure]") {
   for (const auto& [threshold, count] :
        {std::pair<std::size_t, std::size_t>{1, 1}, {1, 4}, {2, 3}, {5, 9}, {20, 40}}) {
@@ -77,6 +92,22 @@ TEST_CASE("shares: any threshold of them give the key, fewer do not", "[secure]"
       CHECK(join(held, threshold) != secret);
     }
   }
+  // Right ones are found among wrong ones, as long as there are enough of them.
+  for (const std::size_t piece : {0U, 4U, 8U}) {
+    const Key secret = random_key();
+    const std::vector<Share> shares = split(secret, 4, 7);
+    for (std::size_t wrong = 0; wrong <= 4; ++wrong) {
+      std::vector<Held> held;
+      for (std::uint32_t n = 0; n < 7; ++n) {
+        held.push_back({n, shares[n]});
+        if (n < wrong) held.back().share[piece] = Rng(n).next_u32() >> 1;
+      }
+      INFO(wrong << " wrong in piece " << piece);
+      CHECK(join(held, 4) == (wrong < 4 ? std::optional(secret) : std::nullopt));
+    }
+    CHECK(std::ranges::all_of(shares, is_share));
+  }
+  CHECK_FALSE(is_share(kNoShare));
   // One share fewer is uniform: the first piece of a fixed share over many splits.
   const Key zero{};
   std::vector<double> counts(16);
