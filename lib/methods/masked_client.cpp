@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/digest.hpp"
 #include "methods/detail/ids.hpp"
 #include "methods/detail/masked.hpp"
 #include "methods/detail/scalars.hpp"
@@ -87,6 +88,29 @@ Message MaskedClient::make_keys(const Message& question) {
   return answer;
 }
 
+// All have the same neighbours and themselves: whoever was told otherwise cannot read the letters.
+std::string MaskedClient::letters_purpose(const std::vector<Neighbour>& met) const {
+  const std::string plain = purpose("letters", attempt_.round);
+  if (plan_->secure.few > 0) return plain;
+  Bytes list;
+  ByteWriter writer(list);
+  const auto add = [&](PeerId id, const Key& letters, const Key& masks) {
+    writer.number(id);
+    writer.raw(letters);
+    writer.raw(masks);
+  };
+  bool self = false;
+  for (const Neighbour& one : met) {
+    if (!self && one.id > id_) {
+      add(id_, letters_.open, masks_.open);
+      self = true;
+    }
+    add(one.id, one.letters, one.masks);
+  }
+  if (!self) add(id_, letters_.open, masks_.open);
+  return plain + ' ' + digest_of(list);
+}
+
 std::vector<MaskedClient::Neighbour> MaskedClient::meet(const Message& question) const {
   const std::vector<PeerId> ids = ids_in(bytes_in(question, "peers"));
   require_enough(ids.size(), neighbours_min(*plan_), "neighbours");
@@ -138,12 +162,12 @@ Message MaskedClient::write_letters(const Message& question) {
   const auto threshold =
       static_cast<std::size_t>(fields.integer("threshold", 1, static_cast<std::int64_t>(count)));
   require_enough(threshold, plan_->secure.threshold_of(count), "as threshold");
+  std::string letters_purpose = this->letters_purpose(met);
   const auto key_shares = secure::split(masks_.secret, threshold, count);
   const auto seed_shares = secure::split(seed_, threshold, count);
   Bytes letters;
   for (std::size_t n = 0; n < count; ++n) {
-    const auto key = secure::agree(letters_.secret, letters_.open, met[n].letters,
-                                   purpose("letters", attempt_.round));
+    const auto key = secure::agree(letters_.secret, letters_.open, met[n].letters, letters_purpose);
     if (!key || !secure::usable(met[n].masks)) {
       throw ProtocolError("a key of " + named(met[n].id) + " is of small order");
     }
@@ -155,6 +179,7 @@ Message MaskedClient::write_letters(const Message& question) {
   }
   neighbours_ = std::move(met);
   threshold_ = threshold;
+  letters_purpose_ = std::move(letters_purpose);
   return Message("shares").with("letters", tensor_of(std::move(letters)));
 }
 
@@ -171,8 +196,7 @@ void MaskedClient::read_letters(const Message& task) {
   for (const PeerId id : writers) {
     Neighbour& one = neighbour(id);
     one.wrote = true;
-    const auto key = secure::agree(letters_.secret, letters_.open, one.letters,
-                                   purpose("letters", attempt_.round));
+    const auto key = secure::agree(letters_.secret, letters_.open, one.letters, letters_purpose_);
     const auto plain = secure::open_sealed(*key, letters.raw(kLetterBytes));
     // Said, and gone on: the others hold shares enough, unless it has written so to most of them.
     if (!plain) continue;

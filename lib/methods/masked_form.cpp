@@ -87,8 +87,14 @@ Message MaskedForm::mean(std::span<const std::uint32_t> sums, std::size_t client
                          const Message& like) const {
   const auto q = static_cast<double>(plan_.levels);
   const auto weight = static_cast<double>(sums.back());
-  const double most = q * static_cast<double>(clients);
-  if (weight < 1 || std::ranges::any_of(sums, [&](std::uint32_t sum) { return sum > most; })) {
+  const auto count = static_cast<double>(clients);
+  // A client's value is at most `clip` times its weight, rounded by less than one level.
+  const double most = plan_.clip * (weight + 2 * count) / q;
+  const auto values_sums = sums.first(sums.size() - 2);
+  if (weight < count || weight > q * count || sums[values_sums.size()] > sums.back() ||
+      std::ranges::any_of(values_sums, [&](std::uint32_t sum) {
+        return std::abs(quantizer_.decode(sum, clients)) > most;
+      })) {
     throw ProtocolError("the sum is none of " + std::to_string(clients) +
                         " updates: somebody's words are no update");
   }

@@ -171,6 +171,25 @@ TEST_CASE("masked: a letter that does not open is said to be forged", "[methods]
     CHECK(secure::is_share(secure::read_share(reader)) == (of != 2));
 }
 
+TEST_CASE("masked: clients that were told of different cohorts cannot read each other",
+          "[methods][secure]") {
+  Cohort cohort(5, 0.75);
+  cohort.exchange_keys();
+  for (PeerId id = 0; id < 5; ++id) {
+    // Client 4 is there for some of them alone.
+    std::vector<PeerId> told = cohort.others(id);
+    if (id < 2) std::erase(told, 4);
+    const auto threshold = static_cast<std::int64_t>(told.size() / 2 + 1);
+    Bytes letters =
+        cohort.at(id).answer(cohort.neighbours(id, threshold, told))->tensors.at("letters").bytes;
+    letters.resize(4 * kLetterBytes);
+    cohort.letters.push_back(letters);
+  }
+  cohort.at(0).read_letters(cohort.task(0, {1, 2, 3}));
+  const Message words = cohort.at(0).mask(Cohort::update(), Rng(1));
+  CHECK(ids_in(bytes_in(words, "forged")) == std::vector<PeerId>{2, 3});
+}
+
 TEST_CASE("masked: clients vouch for their keys", "[methods][secure]") {
   // A signature that anyone could make; whose it is, the test compares.
   const auto proof = [](PeerId id, ByteView statement) {
@@ -333,19 +352,26 @@ TEST_CASE("masked: a sum that cannot be found after all is no update", "[methods
   Game game = masked_game(toy);
   game.plan.rounds = 2;
   game.plan.secure.levels = 60'000;  // of the 19 bits, sums take 480,000 values
-  const auto how = GENERATE(as<std::string>{}, "words", "unmask");
+  const auto how = GENERATE(as<std::string>{}, "a value", "the loss", "the weight", "unmask");
   INFO(how);
   std::mutex mutex;
   std::map<PeerId, int> unmasked;
+  int rounds = 0;
   game.tamper = [&](PeerId id, Message& answer) {
     const std::scoped_lock lock(mutex);
     const bool first = answer.kind == "unmask" && unmasked[id]++ == 0;
     if (how == "unmask" && first && id < 5) answer = Message(kFailed).with("reason", "gone");
-    if (how == "words" && answer.kind == "masked" && id == 2 && unmasked[id] == 0) {
-      // All words but the padding of the last byte.
-      Bytes& words = answer.tensors.at("words").bytes;
-      for (std::size_t i = 0; i + 1 < words.size(); ++i) words[i] ^= std::byte{0xb5};
-    }
+    if (how == "unmask" || answer.kind != "masked" || id != 2 || rounds++ > 0) return;
+    const MaskedForm form(game.plan, 1);
+    const std::size_t count = form.count(12), last = count - 1;
+    std::vector<std::uint32_t> words = form.unpack(answer.tensors.at("words").bytes, count);
+    const auto shift = [&](std::size_t at, std::uint32_t by) {
+      words[at] = (words[at] + by) & ((1U << form.bits()) - 1);
+    };
+    if (how == "a value") shift(3, 270'000);          // beyond clip, from the middle
+    if (how == "the loss") shift(last - 1, 470'000);  // beyond 100 nats
+    if (how == "the weight") shift(last, (1U << form.bits()) - 479'990);  // of all, it leaves 10
+    answer.tensors.at("words") = tensor_of(form.pack(words));
   };
   const Played played = play(game);
   REQUIRE(played.error.empty());

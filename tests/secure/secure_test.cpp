@@ -31,6 +31,26 @@ TEST_CASE("hkdf: known answers of RFC 5869", "[secure][golden]") {
         from_hex("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"));
 }
 
+TEST_CASE("agreed keys, masks and shares are those of docs/secure-aggregation.md",
+          "[secure][golden]") {
+  // By hmac and hashlib of Python and its package cryptography.
+  Key one, other;
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    one[i] = static_cast<std::byte>(i);
+    other[i] = static_cast<std::byte>(100 + i);
+  }
+  const Key agreed = *agree(one, open_of(one), open_of(other), "letters 7");
+  CHECK(Bytes(agreed.begin(), agreed.end()) ==
+        from_hex("e535a690ab3ee3a7c04c1d35690a8c27e28e0097a1e3687e92dd37102d186b14"));
+  std::vector<std::uint32_t> words(4);
+  add_mask(one, true, 20, words);
+  CHECK(words == std::vector<std::uint32_t>{785721, 640473, 245133, 711864});
+  Bytes share;
+  write_share(split(one, 1, 1)[0], share);
+  CHECK(share ==
+        from_hex("00010203080a0c0e2024282c606870780011213182a2c262054686460d8e0e0f1f630d4d"));
+}
+
 TEST_CASE("two parties agree, and nobody else reads their letters", "[secure]") {
   const KeyPair a = make_pair(), b = make_pair(), c = make_pair();
   const auto ab = agree(a.secret, a.open, b.open, "letters");

@@ -107,6 +107,7 @@ class MaskedClient {
   Message make_keys(const Message& question);
   Message write_letters(const Message& question);
   std::vector<Neighbour> meet(const Message& question) const;
+  std::string letters_purpose(const std::vector<Neighbour>& met) const;
   Message unmask(const Message& question);
   Neighbour& neighbour(PeerId id);
 
@@ -119,6 +120,7 @@ class MaskedClient {
   secure::Key seed_{};
   std::vector<Neighbour> neighbours_;
   std::size_t threshold_ = 0;
+  std::string letters_purpose_;
   bool read_ = false, masked_ = false;
 };
 
