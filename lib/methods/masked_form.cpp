@@ -21,7 +21,9 @@ std::size_t SecurePlan::neighbours_of(std::size_t clients) const {
 }
 
 std::size_t SecurePlan::threshold_of(std::size_t neighbours) const {
-  return few > 0 && neighbours == few ? few_threshold : neighbours / 2 + 1;
+  // Never half: a server that tells two halves of them different things would get both shares.
+  const std::size_t most = neighbours / 2 + 1;
+  return few > 0 && neighbours == few ? std::max(few_threshold, most) : most;
 }
 
 MaskedForm::MaskedForm(const JobPlan& plan, std::int64_t round)
@@ -85,8 +87,16 @@ Message MaskedForm::mean(std::span<const std::uint32_t> sums, std::size_t client
                          const Message& like) const {
   const auto q = static_cast<double>(plan_.levels);
   const auto weight = static_cast<double>(sums.back());
-  if (weight < 1 || weight > q * static_cast<double>(clients)) {
-    throw ProtocolError("the sum of the weights is " + std::to_string(sums.back()));
+  const auto count = static_cast<double>(clients);
+  // A client's value is at most `clip` times its weight, rounded by less than one level.
+  const double most = plan_.clip * (weight + 2 * count) / q;
+  const auto values_sums = sums.first(sums.size() - 2);
+  if (weight < count || weight > q * count || sums[values_sums.size()] > sums.back() ||
+      std::ranges::any_of(values_sums, [&](std::uint32_t sum) {
+        return std::abs(quantizer_.decode(sum, clients)) > most;
+      })) {
+    throw ProtocolError("the sum is none of " + std::to_string(clients) +
+                        " updates: somebody's words are no update");
   }
   std::size_t size = 0;
   for (const auto& [name, tensor] : like.tensors) size += tensor.f32().size();

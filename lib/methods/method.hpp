@@ -25,6 +25,7 @@
 #include "learn/train.hpp"
 #include "methods/attempt.hpp"
 #include "methods/stragglers.hpp"
+#include "methods/vouching.hpp"
 #include "talk/endpoint.hpp"
 #include "talk/ledger.hpp"
 
@@ -85,7 +86,7 @@ struct JobPlan {
   Rng common{0};  // stream ("common"): the same on all sides, for what seeds stand for
   std::vector<float> initial = {};  // weights of round 0
 
-  std::int64_t quorum_count() const;       // ceil(quorum * per_round), at least 1
+  std::int64_t quorum_count() const;       // ceil(quorum * per_round), at least 1; masked: 3
   double step_ms_of(PeerId client) const;  // the same client is slow in every round
   double deadline_max_s() const { return deadline_s > 0 ? deadline_s : limits::kDeadlineMaxS; }
 };
@@ -143,6 +144,7 @@ struct ServerContext {
   std::int64_t first_round = 1;
   std::int64_t first_attempt = 0;  // at it
   std::int64_t endings = 0;        // how often the run has ended in the midst of it, for a shortage
+  Vouching vouching = {};
 };
 
 struct ClientContext {
@@ -153,6 +155,7 @@ struct ClientContext {
   std::span<const std::size_t> train;  // this client's examples
   Rng rng;                             // stream ("client", id)
   std::span<const std::size_t> holdout = {};
+  Vouching vouching = {};
 };
 
 template <class Context>
@@ -171,6 +174,9 @@ class ClientMethod : public Role<ClientContext> {
   // Whether all that matters of it is in save() once it has answered a question with one message:
   // a simulation then keeps no object of it until the next.
   virtual bool rests() const { return false; }
+  // The last round whose masks it has helped to remove; kept like its state, beside it. 0: none.
+  virtual std::int64_t unmasked() const { return 0; }
+  virtual void has_unmasked(std::int64_t /*round*/) {}
 };
 
 // Level 1, server: sample, ask, inspect, merge, report; round after round.
@@ -213,6 +219,7 @@ class RoundServer : public ServerMethod {
     std::string failed = {};  // why there is no result; "": there is one
     std::string hint = {};    // then
     bool in_vain = false;     // nor will there be
+    bool spent = false;       // nor can it be asked again: the weights stay as they are
   };
   struct Asked;  // a round's questions
   Task<Tried> conduct(Endpoint& net, ServerContext& ctx, Attempt attempt);
@@ -241,6 +248,8 @@ class RoundClient : public ClientMethod {
  public:
   // Overridden by those that talk on, or work ahead.
   bool rests() const override { return true; }
+  std::int64_t unmasked() const final { return unmasked_; }
+  void has_unmasked(std::int64_t round) final { unmasked_ = round; }
   struct Work {
     Message answer;
     std::int64_t steps = 0;  // training steps, for the modelled time
@@ -273,6 +282,7 @@ class RoundClient : public ClientMethod {
 
  private:
   std::optional<talk::Envelope> later_;
+  std::int64_t unmasked_ = 0;
   std::optional<learn::Scores> score(const Message& task, ClientContext& ctx);
 };
 

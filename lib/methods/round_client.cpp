@@ -17,24 +17,34 @@ bool is_finite(const Message& message) {
 
 Message failed(const std::string& reason) { return Message(kFailed).with("reason", reason); }
 
-// The answer to a stage of secure aggregation; none if the message is none.
-std::optional<Message> answer_stage(MaskedClient& masking, const Message& question,
-                                    const JobPlan& plan) {
+// What `answer` returns, or why there is no answer.
+template <class Answer>
+std::optional<Message> answer_or_refuse(Answer answer) {
   try {
-    return masking.answer(question, plan);
+    return answer();
+  } catch (const Behind& error) {
+    return Message(kBehind).with("reason", error.what());
   } catch (const Error& error) {
     return failed(error.what());
   }
 }
 
+// The answer to a stage of secure aggregation, or why the task behind one is not worked on;
+// nullopt: it is to be.
+std::optional<Message> answer_stage(MaskedClient& masking, const Message& question) {
+  return answer_or_refuse([&] {
+    std::optional<Message> answer = masking.answer(question);
+    if (!answer) masking.read_letters(question);
+    return answer;
+  });
+}
+
 Message masked(MaskedClient& masking, const Message& task, const Message& update,
                ClientContext& ctx) {
-  try {
+  return *answer_or_refuse([&] {
     const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, INT64_MAX);
-    return masking.mask(task, update, ctx.plan, ctx.rng.stream("masked", round));
-  } catch (const Error& error) {
-    return failed(error.what());
-  }
+    return std::optional(masking.mask(update, ctx.rng.stream("masked", round)));
+  });
 }
 
 }  // namespace
@@ -70,7 +80,7 @@ std::optional<learn::Scores> RoundClient::score(const Message& task, ClientConte
 }
 
 Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
-  MaskedClient masking;
+  MaskedClient masking(ctx.plan, ctx.id, ctx.vouching, unmasked_);
   while (true) {
     std::optional<talk::Envelope> envelope = std::exchange(later_, std::nullopt);
     if (!envelope) envelope = co_await net.receive(kForever);
@@ -84,7 +94,7 @@ Task<void> RoundClient::run(Endpoint& net, ClientContext& ctx) {
     }
     if (const auto* task = std::get_if<Message>(&envelope->event)) {
       if (ctx.plan.secure.on) {
-        std::optional<Message> stage = answer_stage(masking, *task, ctx.plan);
+        std::optional<Message> stage = answer_stage(masking, *task);
         if (stage) {
           co_await talk::reply(net, *envelope, std::move(*stage));
           continue;

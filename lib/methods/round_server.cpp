@@ -158,7 +158,9 @@ void finish(RoundServer::Merged& merged) {
 
 std::int64_t JobPlan::quorum_count() const {
   const double share = quorum * static_cast<double>(per_round);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(share - 1e-9)));
+  // From the sum of two, each knows the other's update.
+  const std::int64_t least = secure.on ? 3 : 1;
+  return std::max(least, static_cast<std::int64_t>(std::ceil(share - 1e-9)));
 }
 
 double JobPlan::step_ms_of(PeerId client) const {
@@ -190,7 +192,10 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
   while (attempt.round <= ctx.plan.rounds) {
     const Tried tried = co_await conduct(net, ctx, attempt);
     ctx.endings = 0;
-    if (tried.failed.empty()) {
+    if (tried.spent) {
+      ctx.journal.write(attempt.round, journal::Event("void").set("reason", tried.failed));
+    }
+    if (tried.failed.empty() || tried.spent) {
       if (!ctx.sink.commit(tried.report, *this)) co_return;
       attempt = Attempt(attempt.round + 1);
       tries = 0;
@@ -295,7 +300,8 @@ Task<void> RoundServer::ask_round(Endpoint& net, ServerContext& ctx, Asked& aske
   if (plan.secure.on) {
     const Message like = *blank(ctx);
     asked.masked =
-        co_await ask_masked(net, plan, asked.attempt, asked.requests, asked.limit_s, like);
+        co_await ask_masked(net, plan, asked.attempt, asked.requests, asked.limit_s, like,
+                            ctx.vouching);
     answers = std::move(asked.masked->answers);
     for (const auto& [peer, task] : asked.requests) {
       if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
@@ -374,6 +380,7 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
     tried.failed =
         "round " + std::to_string(round) + ": secure aggregation: " + asked.masked->why;
     tried.hint = "nothing of the updates is known; --resume asks for the round again";
+    tried.spent = asked.masked->spent;
   }
   const TimePoint answered = net.now();
   report.train_ms = to_ms(answered - asked.at);
@@ -395,6 +402,7 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
   seen.open = seconds_of(answered - asked.at);
   seen.failed = !tried.failed.empty();
   closed_ = answered;
+  if (tried.spent) report.train_loss = std::numeric_limits<double>::quiet_NaN();
   for (const journal::Event& event : ctx.stragglers.close(seen)) ctx.journal.write(round, event);
   if (!tried.failed.empty()) co_return tried;
 

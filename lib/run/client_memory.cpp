@@ -12,6 +12,7 @@ namespace {
 constexpr const char* kAnswer = "answer";
 constexpr const char* kCodecs = "codecs";
 constexpr const char* kMethod = "method";
+constexpr const char* kUnmasked = "unmasked";
 const std::string kOfClient = "codecs/";  // and its number
 }  // namespace
 
@@ -102,6 +103,9 @@ Parts client_parts(const talk::CodecEndpoint& codecs, const methods::ClientMetho
   }
   wire::Message state = method.save();
   if (!state.scalars.empty() || !state.tensors.empty()) parts.emplace(kMethod, std::move(state));
+  if (method.unmasked() > 0) {
+    parts.emplace(kUnmasked, wire::Message(kUnmasked).with("round", method.unmasked()));
+  }
   return parts;
 }
 
@@ -111,6 +115,9 @@ void load_client_parts(const Parts& parts, talk::CodecEndpoint& codecs,
     codecs.load(talk::kServer, found->second);
   }
   if (const auto found = parts.find(kMethod); found != parts.end()) method.load(found->second);
+  if (const auto found = parts.find(kUnmasked); found != parts.end()) {
+    method.has_unmasked(wire::Expect(found->second, kUnmasked).integer("round", 1, INT64_MAX));
+  }
 }
 
 talk::Task<void> OnceEndpoint::send(talk::PeerId to, talk::ExchangeId exchange,

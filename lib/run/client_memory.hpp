@@ -26,6 +26,7 @@ class ClientMemory {
   // The session's number in this run; a memory of another run is dropped. Throws ProtocolError if
   // this process has taken part in another run already.
   std::int64_t session(std::int64_t run);
+  std::int64_t run() const { return run_; }
 
   // The last answer; exchange 0 if there is none.
   talk::ExchangeId exchange() const { return exchange_; }

@@ -14,6 +14,7 @@
 #include "run/job.hpp"
 #include "run/open_files.hpp"
 #include "run/signals.hpp"
+#include "run/vouching.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -24,7 +25,8 @@ namespace asio = boost::asio;
 struct PolicyOptions final : config::Options {
   std::vector<std::string> methods;
   double min_noise = 0, max_epsilon = 0;
-  std::int64_t max_bytes_per_round = 0, max_bytes = 0;
+  std::int64_t max_bytes_per_round = 0, max_bytes = 0, min_cohort = 0;
+  std::string secure_aggregation = "any";
   bool plaintext = true;
   void fields(config::Fields& fields) override {
     fields.texts("methods", methods, "that may be run here; none named: all");
@@ -36,6 +38,10 @@ struct PolicyOptions final : config::Options {
                    "of each client, both ways; 0: any number");
     fields.integer("max_bytes", max_bytes, {.min = 0},
                    "of each client, both ways, since its state began; 0: any number");
+    fields.text("secure_aggregation", secure_aggregation, {.one_of = {"any", "required"}},
+                "required: the server may learn sums of updates alone");
+    fields.integer("min_cohort", min_cohort, {.min = 0},
+                   "clients whose updates are summed, at least, with secure aggregation; 0: any");
     fields.boolean("plaintext", plaintext, "whether TLS may be missing");
   }
 
@@ -44,6 +50,20 @@ struct PolicyOptions final : config::Options {
     const std::string& method = plan.method.kind;
     if (!methods.empty() && std::ranges::find(methods, method) == methods.end()) {
       throw ProtocolError("policy.methods: " + method + " is not allowed here");
+    }
+    const bool masked = plan.privacy.secure_aggregation.kind != "none";
+    if (!masked && secure_aggregation == "required") {
+      throw ProtocolError("policy.secure_aggregation: required, and the plan has none");
+    }
+    methods::JobPlan sums;
+    sums.per_round = plan.cohort();
+    sums.quorum = plan.clients.quorum;
+    sums.secure.on = masked;
+    const std::int64_t summed = masked ? sums.quorum_count() : 1;
+    if (summed < min_cohort) {
+      throw ProtocolError("policy.min_cohort: " + std::to_string(min_cohort) +
+                          ", and the plan sums " + std::to_string(summed) +
+                          " updates (clients.quorum)");
     }
     // There is no privacy section to read yet: no plan adds noise, every epsilon is infinite.
     if (min_noise > 0) {
@@ -129,13 +149,15 @@ class SharedJob {
 class Guest {
  public:
   Guest(SharedJob& shared, net::TcpClient::Options options, net::ClientLoop& loop,
-        asio::any_io_executor seat, const std::string& state_dir, Printer& printer)
+        asio::any_io_executor seat, const std::string& state_dir, Printer& printer,
+        std::shared_ptr<net::Voucher> voucher)
       : shared_(shared),
         id_(options.id),
         seat_(seat),
         memory_(state_dir, options.id),
         printer_(printer),
-        tcp_(with_memory(std::move(options)), loop, seat) {
+        tcp_(with_memory(std::move(options)), loop, seat),
+        vouching_(vouching_by(std::move(voucher), [this] { return memory_.run(); })) {
     memory_.count_bytes([this] { return tcp_.bytes_spent(); });
   }
 
@@ -165,6 +187,7 @@ class Guest {
     if (!std::holds_alternative<talk::Joined>(first->event)) co_return;
     Job& job = self->shared_.job();
     methods::ClientContext context = job.client_context(job.plan, self->id_, *job.learners);
+    context.vouching = self->vouching_;
     const std::unique_ptr<methods::ClientMethod> method = job.make_client();
     talk::CodecEndpoint* codecs = nullptr;
     OnceEndpoint once(
@@ -192,6 +215,7 @@ class Guest {
   ClientMemory memory_;
   Printer& printer_;
   net::TcpClient tcp_;
+  methods::Vouching vouching_;
   std::exception_ptr error_;
 };
 
@@ -223,6 +247,7 @@ int join(const ClientOptions& options) {
   SharedJob shared(site, threads);
   asio::thread_pool pool(thread_count(threads));
   net::ClientLoop loop;
+  const std::shared_ptr<net::Voucher> voucher = net::Voucher::read(site.tls.files, "tls");
   std::vector<std::unique_ptr<Guest>> guests;
   for (const std::int64_t id : options.ids) {
     net::TcpClient::Options guest;
@@ -238,7 +263,8 @@ int join(const ClientOptions& options) {
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;
     guest.notice = [&printer](const std::string& text) { printer.notice(text); };
     guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop,
-                                             asio::make_strand(pool), options.state_dir, printer));
+                                             asio::make_strand(pool), options.state_dir, printer,
+                                             voucher));
   }
   const Signals signals([&] {
     printer.notice("stopping (press again to end at once)");

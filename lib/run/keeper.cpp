@@ -37,8 +37,8 @@ Message message_of(const std::map<talk::PeerId, talk::Crossing>& bytes) {
     }
   }
   const auto count = static_cast<std::int64_t>(bytes.size());
-  return Message("bytes").with(
-      "rows", Tensor::of(rows, {count, static_cast<std::int64_t>(kColumns)}));
+  return Message("bytes").with("rows",
+                               Tensor::of(rows, {count, static_cast<std::int64_t>(kColumns)}));
 }
 
 std::map<talk::PeerId, talk::Crossing> bytes_in(const Message& saved) {
@@ -130,16 +130,22 @@ void Keeper::start(methods::ServerMethod& method) {
   }
   directory_.write("experiment.yaml", config::write(job_.experiment));
   run_number_ = random_number();
-  journal_.write(std::nullopt, journal::Event("start")
-                                   .set("method", experiment.method.kind)
-                                   .set("model", experiment.model.kind)
-                                   .set("adapter", experiment.adapter.kind)
-                                   .set("data", experiment.data.kind)
-                                   .set("seed", experiment.seed)
-                                   .set("rounds", experiment.rounds)
-                                   .set("parameters", weights_.size())
-                                   .set("plan", job_.digests.plan)
-                                   .set("base", job_.digests.base));
+  journal::Event event("start");
+  event.set("method", experiment.method.kind)
+      .set("model", experiment.model.kind)
+      .set("adapter", experiment.adapter.kind)
+      .set("data", experiment.data.kind)
+      .set("seed", experiment.seed)
+      .set("rounds", experiment.rounds)
+      .set("parameters", weights_.size())
+      .set("plan", job_.digests.plan)
+      .set("base", job_.digests.base);
+  if (const methods::SecurePlan& secure = job_.plan.secure; secure.on) {
+    const std::size_t neighbours =
+        secure.neighbours_of(static_cast<std::size_t>(job_.plan.per_round));
+    event.set("neighbours", neighbours).set("threshold", secure.threshold_of(neighbours));
+  }
+  journal_.write(std::nullopt, event);
   commit(RoundReport{}, method);
 }
 
@@ -154,9 +160,9 @@ std::map<talk::PeerId, talk::Crossing> Keeper::take_bytes() {
 
 void Keeper::waiting(std::int64_t present, std::int64_t needed) {
   if (std::exchange(last_present_, present) == present) return;
-  printer_.notice("round " + std::to_string(round_ + 1) + " waits for clients: " +
-                  std::to_string(present) + " of the " + std::to_string(needed) +
-                  " that it needs are here");
+  printer_.notice("round " + std::to_string(round_ + 1) +
+                  " waits for clients: " + std::to_string(present) + " of the " +
+                  std::to_string(needed) + " that it needs are here");
 }
 
 void Keeper::tell(const Shortage& shortage) {

@@ -12,6 +12,7 @@
 #include "run/open_files.hpp"
 #include "run/seal.hpp"
 #include "run/server_run.hpp"
+#include "run/vouching.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -93,6 +94,8 @@ int serve(const RunOptions& options) {
   if (const net::TlsFiles& files = job.experiment.server.tls.files; !files.empty()) {
     run.on_end([&run, &files] { seal(run.directory().path(), files); });
   }
+  run.vouch(vouching_by(net::Voucher::read(job.experiment.server.tls.files, "server.tls"),
+                        [&run] { return run.keeper().run_number(); }));
   run.on_interrupt([&server] { server.interrupt(); });
 
   DurableEndpoint durable(server, run.ledger(),

@@ -49,6 +49,8 @@ class ServerRun {
   void on_interrupt(std::function<void()> action);
   // What is done once the end event is written.
   void on_end(std::function<void()> action) { end_ = std::move(action); }
+  // How it knows what clients tell each other.
+  void vouch(methods::Vouching vouching) { context_.vouching = std::move(vouching); }
   // The server's side of the method; run it once, then finish().
   talk::Task<void> conversation(talk::Endpoint& net);
   // Writes the end of the run and returns the exit status; rethrows `error` unless a signal

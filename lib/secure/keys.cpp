@@ -40,6 +40,12 @@ Key random_key() {
   return key;
 }
 
+bool usable(const Key& open) {
+  // Secrets are multiples of the small orders, so that any secret tells.
+  Key shared;
+  return crypto_scalarmult(raw(shared), raw(random_key()), raw(open)) == 0;
+}
+
 Key open_of(const Key& secret) {
   Key open;
   FEDCTL_ASSERT(crypto_scalarmult_base(raw(open), raw(secret)) == 0);

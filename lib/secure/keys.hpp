@@ -18,6 +18,8 @@ struct KeyPair {
 KeyPair make_pair();
 Key open_of(const Key& secret);
 Key random_key();
+// False for an open key of small order: whoever agrees on a key with its owner agrees on none.
+bool usable(const Key& open);
 
 // The key that two parties share: HKDF of their X25519 secret. `purpose` and both open keys, in
 // order, are bound in. The same on both sides; nullopt for an open key of small order.

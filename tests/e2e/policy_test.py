@@ -27,13 +27,32 @@ class Policy(Case):
     def test_what_a_plan_may_not_hold(self):
         for run, policy, word in (("methods", "methods: [fedprox]", "policy.methods: fedavg is not allowed here"),
                                   ("noise", "min_noise: 0.5", "policy.min_noise"),
-                                  ("epsilon", "max_epsilon: 8", "policy.max_epsilon")):
+                                  ("epsilon", "max_epsilon: 8", "policy.max_epsilon"),
+                                  ("masked", "secure_aggregation: required", "policy.secure_aggregation: required"),
+                                  ("cohort", "min_cohort: 2", "policy.min_cohort: 2, and the plan sums 1")):
             with self.subTest(policy):
                 status, err, directory = self.one_with(policy, run)
                 self.assertEqual(status, 3)
                 self.assertIn(word, err)
                 self.assertIn(word, about(directory, "refuse", 5)[0]["reason"])
                 self.assertEqual(rounds(directory)[-1]["replied"], 5)
+
+    def test_what_a_masked_plan_may_hold(self):
+        masked = FIVE + "privacy: {secure_aggregation: {kind: secagg, clip: 2, levels: 65535, examples_max: 1}}\n"
+        for run, least, status in (("enough", 5, 0), ("few", 6, 3)):
+            with self.subTest(run):
+                config = self.write("exp.yaml", masked)
+                site = self.write("site.yaml", "policy: {secure_aggregation: required, min_cohort: %d}\n" % least)
+                server, port, directory = self.server(config, run)
+                strict = self.client("5", port, "--site", site)
+                others = self.client("0-4", port)
+                self.finish(server)
+                self.finish(others)
+                _, err = strict.communicate(timeout=60)
+                self.assertEqual(strict.returncode, status, err)
+                self.assertEqual(rounds(directory)[-1]["replied"], 5 if status else 6)
+                if status:
+                    self.assertIn("policy.min_cohort: 6, and the plan sums 5", err)
 
     def test_bytes_of_a_round(self):
         status, err, directory = self.one_with("max_bytes_per_round: 4000")  # a model of 3 kB each way

@@ -31,6 +31,26 @@ TEST_CASE("hkdf: known answers of RFC 5869", "[secure][golden]") {
         from_hex("8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"));
 }
 
+TEST_CASE("agreed keys, masks and shares are those of docs/secure-aggregation.md",
+          "[secure][golden]") {
+  // By hmac and hashlib of Python and its package cryptography.
+  Key one, other;
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    one[i] = static_cast<std::byte>(i);
+    other[i] = static_cast<std::byte>(100 + i);
+  }
+  const Key agreed = *agree(one, open_of(one), open_of(other), "letters 7");
+  CHECK(Bytes(agreed.begin(), agreed.end()) ==
+        from_hex("e535a690ab3ee3a7c04c1d35690a8c27e28e0097a1e3687e92dd37102d186b14"));
+  std::vector<std::uint32_t> words(4);
+  add_mask(one, true, 20, words);
+  CHECK(words == std::vector<std::uint32_t>{785721, 640473, 245133, 711864});
+  Bytes share;
+  write_share(split(one, 1, 1)[0], share);
+  CHECK(share ==
+        from_hex("00010203080a0c0e2024282c606870780011213182a2c262054686460d8e0e0f1f630d4d"));
+}
+
 TEST_CASE("two parties agree, and nobody else reads their letters", "[secure]") {
   const KeyPair a = make_pair(), b = make_pair(), c = make_pair();
   const auto ab = agree(a.secret, a.open, b.open, "letters");
@@ -52,6 +72,21 @@ TEST_CASE("two parties agree, and nobody else reads their letters", "[secure]") 
     sealed[i] ^= std::byte{1};
   }
   CHECK_FALSE(open_sealed(*ba, {}));
+}
+
+TEST_CASE("keys of small order are of no use", "[secure][hostile]") {
+  CHECK(usable(make_pair().open));
+  // All points of order 1, 2, 4 and 8 (Langley, Hamburg, Turner, RFC 7748, section 7).
+  for (const char* hex : {"0000000000000000000000000000000000000000000000000000000000000000",
+                          "0100000000000000000000000000000000000000000000000000000000000000",
+                          "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+                          "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+                          "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"}) {
+    Key open;
+    std::ranges::copy(from_hex(hex), open.begin());
+    INFO(hex);
+    CHECK_FALSE(usable(open));
+  }
 }
 
 TEST_CASE("shares: any threshold of them give the key, fewer do not", "[secure]") {
@@ -77,6 +112,22 @@ TEST_CASE("shares: any threshold of them give the key, fewer do not", "[secure]"
       CHECK(join(held, threshold) != secret);
     }
   }
+  // Right ones are found among wrong ones, as long as there are enough of them.
+  for (const std::size_t piece : {0U, 4U, 8U}) {
+    const Key secret = random_key();
+    const std::vector<Share> shares = split(secret, 4, 7);
+    for (std::size_t wrong = 0; wrong <= 4; ++wrong) {
+      std::vector<Held> held;
+      for (std::uint32_t n = 0; n < 7; ++n) {
+        held.push_back({n, shares[n]});
+        if (n < wrong) held.back().share[piece] = Rng(n).next_u32() >> 1;
+      }
+      INFO(wrong << " wrong in piece " << piece);
+      CHECK(join(held, 4) == (wrong < 4 ? std::optional(secret) : std::nullopt));
+    }
+    CHECK(std::ranges::all_of(shares, is_share));
+  }
+  CHECK_FALSE(is_share(kNoShare));
   // One share fewer is uniform: the first piece of a fixed share over many splits.
   const Key zero{};
   std::vector<double> counts(16);

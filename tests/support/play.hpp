@@ -51,12 +51,14 @@ struct Game {
   // Sees every task as the client reads it.
   std::function<void(PeerId, const Message& task)> spy = {};
   talk::Link link = {};
+  std::map<PeerId, std::int64_t> unmasked = {};  // rounds that clients say they have unmasked
 };
 
 struct Played {
   std::vector<std::vector<float>> weights;  // after every round
   std::vector<methods::RoundReport> reports;
-  std::vector<talk::Crossing> bytes;  // of every round
+  std::vector<methods::RoundReport> retries;  // of rounds that were asked again
+  std::vector<talk::Crossing> bytes;          // of every round
   Message server{"state"};
   std::vector<Message> clients;
   std::size_t shortages = 0;  // of answers
@@ -85,7 +87,10 @@ struct Sink final : methods::RoundSink {
     return report.round != stop_after;
   }
   void lacking(const Shortage&) override { ++played.shortages; }
-  void retry(const Shortage&, const methods::ServerMethod&) override { ++played.shortages; }
+  void retry(const Shortage& shortage, const methods::ServerMethod&) override {
+    ++played.shortages;
+    played.retries.push_back(shortage.report);
+  }
   Played& played;
   const std::vector<float>& weights;
   talk::Ledger& ledger;
@@ -240,6 +245,9 @@ inline Played play(const Game& game) {
                    {plan, id, *game.learners, *game.data, game.shares[number],
                     Rng(game.seed).stream("client", id)}});
     clients.back()->watched = std::make_unique<detail::Watched>(clients.back()->net, id, game);
+    if (const auto found = game.unmasked.find(id); found != game.unmasked.end()) {
+      clients.back()->method->has_unmasked(found->second);
+    }
     if (game.after != nullptr && !game.forgetful.contains(id)) {
       clients.back()->method->load(game.after->clients[number]);
     }
