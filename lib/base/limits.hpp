@@ -12,17 +12,30 @@ inline constexpr std::size_t kFrameBytesMax = std::size_t{1} << 30;           //
 inline constexpr std::size_t kHandshakeFrameBytesMax = std::size_t{1} << 16;  // before it is over
 inline constexpr std::size_t kChunkBytes = std::size_t{256}
                                            << 10;  // of larger data frames, at a time
+inline constexpr std::size_t kControlBytesMax = std::size_t{8}
+                                                << 10;  // of a control frame behind it
+// Of a data frame, beside so many for each trained parameter: no sane method has larger ones.
+inline constexpr std::size_t kBytesPerParameter = 16;
+inline constexpr std::size_t kAnswerSlack = std::size_t{1} << 20;
+inline constexpr std::size_t kQuestionSlack = std::size_t{64} << 20;  // it may hold a history
 inline constexpr std::size_t kTensorsPerMessageMax = 4096;
 inline constexpr std::size_t kScalarsPerMessageMax = 1024;
 inline constexpr std::size_t kNameBytesMax = 255;
 inline constexpr std::size_t kTextBytesMax = std::size_t{1} << 20;
+inline constexpr std::size_t kWordsBytesMax = 512;   // of a text for people, and
+inline constexpr std::size_t kTicketBytesMax = 256;  // between neighbours, by a peer
 inline constexpr std::size_t kRankMax = 8;
 inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
 
 // Peers and time.
 inline constexpr std::int64_t kClientsMax = 1'000'000;
 inline constexpr std::int64_t kExamplesMax = 1'000'000'000'000;  // that a client trains on
-inline constexpr std::size_t kMailboxDepthMax = 64;  // envelopes a peer may have undelivered
+inline constexpr std::size_t kMailboxDepthMax = 64;   // envelopes a peer may have undelivered
+inline constexpr std::size_t kMailboxNewsMax = 4096;  // of all peers, at a client
+inline constexpr int kUnaskedMax = 64;                // messages of a client beyond
+inline constexpr int kAnswersPerQuestion = 2;         // those that it was asked for
+inline constexpr std::size_t kAnswersQueuedMax = 2;   // then a client reads no more questions
+inline constexpr std::size_t kRelaysQueuedMax = 4;    // of one neighbour for another one
 inline constexpr std::size_t kWaitingBytesMax = std::size_t{16}
                                                 << 20;  // the same; one may exceed it
 inline constexpr std::size_t kWaitingInMemoryMax = std::size_t{64} << 20;  // of all peers
@@ -36,6 +49,12 @@ inline constexpr std::size_t kUnpackedBytesMax = std::size_t{64}
 inline constexpr int kHoldMs = 20;  // between looks whether one may be read from again
 inline constexpr std::size_t kStrangersMax = 256;  // connections without a hello yet
 inline constexpr std::ptrdiff_t kStrangersPerAddressMax = 128;
+inline constexpr std::size_t kStrangersMin = 8;    // of the connections that descriptors are for
+inline constexpr int kAcceptPauseMs = 50;          // when there is no descriptor for the next
+inline constexpr double kJoinsPerSecond = 0.5;     // of one client,
+inline constexpr double kJoinsAtOnce = 20;         // once it has been quiet
+inline constexpr double kCallsPerSecond = 0.1;     // by one client to one neighbour,
+inline constexpr double kCallsAtOnce = 16;         // once it has been quiet
 inline constexpr double kRefusalsPerSecond = 1;    // in the journal,
 inline constexpr double kRefusalsAtOnce = 100;     // once it has been quiet
 inline constexpr int kCredentialsCheckMs = 1'000;  // between looks at certificate files

@@ -1,29 +1,10 @@
 #include "config/detail/characters.hpp"
 
-#include <cstdint>
-
+#include "base/legible.hpp"
 #include "base/limits.hpp"
 
 namespace fedctl::config {
 namespace {
-
-// Bytes of the UTF-8 sequence that `text` begins with; 0 if it is none (RFC 3629: no surrogates,
-// nothing beyond U+10FFFF, no longer spelling than necessary).
-std::size_t sequence_bytes(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t count = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc2 ? 2 : 0;
-  if (count == 0 || first > 0xf4 || text.size() < count) return 0;
-  std::uint32_t point = first & (0x7fu >> count);
-  for (std::size_t i = 1; i < count; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-    point = (point << 6) | (byte(i) & 0x3fu);
-  }
-  constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = point >= 0xd800 && point <= 0xdfff;
-  return point >= kLeast[count] && point <= 0x10ffff && !surrogate ? count : 0;
-}
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 

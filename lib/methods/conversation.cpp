@@ -76,7 +76,8 @@ Task<talk::Answers> converse_each(Endpoint& net, Attempt attempt, const talk::Re
       answers.lost.emplace(from, "came back as another process in the middle of the round");
       open.erase(at);
     } else if (at == open.end() || envelope->exchange != step_exchange(attempt, at->second)) {
-      answers.late.push_back({std::move(*envelope), net.now()});
+      if (!std::holds_alternative<Message>(envelope->event)) continue;
+      answers.late.push_back({from, envelope->exchange, net.now()});
     } else {
       std::optional<Message> question =
           follow(*envelope, next, inspect, at->second, net.now(), answers);

@@ -107,7 +107,7 @@ std::vector<PeerId> eligible(const ServerContext& ctx, std::int64_t round,
 }  // namespace
 
 void require_work(const Message& answer) {
-  if (answer.kind == kFailed) throw ProtocolError(wire::Expect(answer, kFailed).text("reason"));
+  if (answer.kind == kFailed) throw ProtocolError(wire::Expect(answer, kFailed).words("reason"));
 }
 
 void require_norm(double norm, const JobPlan& plan, const std::string& what) {
@@ -336,16 +336,17 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
 
   const TimePoint opened = net.now();
   const TimePoint boundary = closed_.value_or(opened);
-  const auto hear_late = [&](const talk::Envelope& answer, TimePoint at) {
-    if (!std::holds_alternative<Message>(answer.event)) return;
+  const auto hear_late = [&](const talk::Answers::Late& answer) {
     const std::int64_t of = round_of(answer.exchange);
     ctx.journal.write(of, journal::Event("late").about(answer.from));
     if (is_task(answer.exchange)) {
-      seen.late.push_back({answer.from, of, seconds_of(at - boundary)});
+      seen.late.push_back({answer.from, of, seconds_of(answer.at - boundary)});
     }
   };
   const std::vector<talk::Envelope> news = co_await talk::drain(net);
-  for (const talk::Envelope& envelope : news) hear_late(envelope, opened);
+  for (const talk::Envelope& one : news) {
+    if (std::holds_alternative<Message>(one.event)) hear_late({one.from, one.exchange, opened});
+  }
   const bool at_start = round == ctx.first_round && attempt.before == ctx.first_attempt;
   co_await await_clients(net, ctx, unusable_, at_start);
 
@@ -390,7 +391,7 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
     ctx.journal.write(round, journal::Event("reject").about(peer).set("reason", reason));
     seen.rejected.push_back(peer);
   }
-  for (const talk::Answers::Late& late : answers.late) hear_late(late.answer, late.at);
+  for (const talk::Answers::Late& late : answers.late) hear_late(late);
   for (const auto& [peer, at] : answers.arrived) {
     seen.answered.emplace(peer, seconds_of(at - asked.at));
   }

@@ -1,6 +1,5 @@
 #include "net/address.hpp"
 
-#include <boost/asio/ip/address.hpp>
 #include <charconv>
 
 #include "base/errors.hpp"
@@ -28,6 +27,27 @@ Address parse_address(const std::string& text, const std::string& what) {
   if (bracketed && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   if (!host.empty()) address.host = host;
   return address;
+}
+
+Reach reach_of(const boost::asio::ip::address& address) {
+  namespace ip = boost::asio::ip;
+  if (address.is_unspecified() || address.is_multicast()) return Reach::nowhere;
+  if (address.is_loopback()) return Reach::this_machine;
+  if (address.is_v6()) {
+    const ip::address_v6 v6 = address.to_v6();
+    if (v6.is_v4_mapped()) return reach_of(ip::make_address_v4(ip::v4_mapped, v6));
+    if (v6.is_link_local()) return Reach::this_link;
+    const bool unique_local = (v6.to_bytes()[0] & 0xfe) == 0xfc;
+    return unique_local || v6.is_site_local() ? Reach::this_site : Reach::anywhere;
+  }
+  const std::uint32_t v4 = address.to_v4().to_uint();
+  const auto within = [v4](std::uint32_t net, int bits) { return (v4 ^ net) >> (32 - bits) == 0; };
+  if (within(0, 8) || within(0xf0000000, 4)) return Reach::nowhere;
+  if (within(0xa9fe0000, 16)) return Reach::this_link;
+  // RFC 1918, and RFC 6598: behind a provider's own translation.
+  const bool site = within(0x0a000000, 8) || within(0xac100000, 12) || within(0xc0a80000, 16) ||
+                    within(0x64400000, 10);
+  return site ? Reach::this_site : Reach::anywhere;
 }
 
 bool is_loopback(const std::string& host) {

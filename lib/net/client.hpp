@@ -12,6 +12,7 @@
 #include <string>
 #include <thread>
 
+#include "base/limits.hpp"
 #include "net/address.hpp"
 #include "net/connection.hpp"
 #include "net/mailbox.hpp"
@@ -33,6 +34,12 @@ class ClientLoop {
 
 class TcpClient final : public talk::Endpoint {
  public:
+  struct PlanFacts {
+    std::int64_t rounds = 0;                                  // 0: any number
+    std::size_t question_bytes_max = limits::kFrameBytesMax;  // of one message by the server
+    bool has_neighbours = false;                              // its clients talk to each other
+    std::vector<talk::PeerId> neighbours = {};                // this one's, ascending
+  };
   struct Options {
     Address server;
     talk::PeerId id = 0;
@@ -47,8 +54,8 @@ class TcpClient final : public talk::Endpoint {
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take
     // long. `run` is the number of the server's run, 0 if it has none. Throws Error to decline.
     std::function<talk::Message(const std::string& plan, std::int64_t run)> prepare;
-    // Whether the plan's clients talk to each other; called behind prepare. None: they do not.
-    std::function<bool()> has_neighbours = {};
+    // What the plan allows the server; called behind prepare. None: no neighbours.
+    std::function<PlanFacts()> facts = {};
     // Of links to them: roles server and caller. Null: plaintext, like `tls`.
     std::shared_ptr<Credentials> greet = nullptr, call = nullptr;
     std::function<void(const std::string&)> notice;  // one line for people

@@ -137,8 +137,19 @@ talk::Task<std::size_t> Connection::read_stored(Received& received, const RawHea
   co_return wire::payload_bytes(received.message);
 }
 
-talk::Task<std::size_t> Connection::read_whole(Received& received, const RawHeader& raw) {
+talk::Task<Bytes> Connection::read_kind(const wire::Header& header, const FrameLimits& allowed) {
   Bytes body;
+  if (header.body_bytes <= allowed.control) co_return body;
+  wire::require_size(header, std::max(allowed.control, allowed.relay));
+  ByteWriter(body).text("relay");
+  const Bytes relay = body;
+  co_await fill(body.data(), body.size());
+  if (body != relay) wire::require_size(header, allowed.control);
+  co_return body;
+}
+
+talk::Task<std::size_t> Connection::read_whole(Received& received, const RawHeader& raw,
+                                               Bytes body) {
   while (body.size() < received.header.body_bytes) {
     const std::size_t at = body.size();
     body.resize(std::min<std::size_t>(received.header.body_bytes, at + kPieceBytes));
@@ -149,7 +160,7 @@ talk::Task<std::size_t> Connection::read_whole(Received& received, const RawHead
   co_return data ? wire::payload_bytes(received.message) : 0;
 }
 
-talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* transfer) {
+talk::Task<Received> Connection::read(FrameLimits allowed, wire::Transfer* transfer) {
   RawHeader raw{};
   Received received;
   talk::Traffic parts;
@@ -157,17 +168,20 @@ talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* tra
   partial_ = 0;
   try {
     co_await fill(raw.data(), raw.size());
-    received.header = wire::decode_header(raw, bytes_max);
+    received.header = wire::decode_header(raw, limits::kFrameBytesMax);
     const wire::Header& header = received.header;
+    if (header.type != wire::FrameType::control) wire::require_size(header, allowed.data);
     crossed = {header.exchange, 1};
     if (header.type == wire::FrameType::chunk && transfer != nullptr) {
-      parts.payload = co_await read_chunk(received, raw, *transfer, bytes_max);
+      parts.payload = co_await read_chunk(received, raw, *transfer, allowed.data);
       crossed.chunks = transfer->chunks();
     } else if (header.type == wire::FrameType::data && transfer != nullptr && transfer->scratch() &&
                header.body_bytes > limits::kFrameBytesInMemory) {
       parts.payload = co_await read_stored(received, raw, *transfer->scratch());
     } else {
-      parts.payload = co_await read_whole(received, raw);
+      Bytes begun;
+      if (header.type == wire::FrameType::control) begun = co_await read_kind(header, allowed);
+      parts.payload = co_await read_whole(received, raw, std::move(begun));
     }
   } catch (...) {
     count_(Way::in, control_bytes(partial_, stream_.last_overhead(Way::in)), {});
@@ -180,13 +194,36 @@ talk::Task<Received> Connection::read(std::size_t bytes_max, wire::Transfer* tra
   co_return received;
 }
 
-void Connection::queue(talk::SharedFrame frame, std::size_t skip) {
+void Connection::queue(talk::SharedFrame frame, std::size_t skip, Slot slot, std::size_t keep) {
   if (closed()) return;
-  queue_.push_back({std::move(frame), skip});
+  if (slot != slots::kEach) {
+    const auto same = [slot](const Waiting& waiting) { return waiting.slot == slot; };
+    const auto first = [this] { return writing_ ? std::next(queue_.begin()) : queue_.begin(); };
+    auto waiting = std::count_if(first(), queue_.end(), same);
+    for (; waiting >= static_cast<std::ptrdiff_t>(keep); --waiting) {
+      queue_.erase(std::find_if(first(), queue_.end(), same));
+    }
+  }
+  queue_.push_back({std::move(frame), skip, slot});
   queued_.cancel();
 }
 
-void Connection::queue_control(const talk::Message& message) { queue(control_frame(message)); }
+void Connection::queue_control(const talk::Message& message, Slot slot, std::size_t keep) {
+  queue(control_frame(message), 0, slot, keep);
+}
+
+std::size_t Connection::data_queued() const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      queue_, [](const Waiting& waiting) { return waiting.frame->parts.control == 0; }));
+}
+
+talk::Task<void> Connection::hold() {
+  held_ = true;
+  asio::steady_timer pause(stream_.socket().get_executor(),
+                           std::chrono::milliseconds(limits::kHoldMs));
+  co_await pause.async_wait(asio::as_tuple(use_awaitable));
+  alive_ = Clock::now();
+}
 
 // False if the connection is gone.
 talk::Task<bool> Connection::write_frame(ByteView head, ByteView rest, talk::Traffic parts,
@@ -225,7 +262,9 @@ talk::Task<void> Connection::write_loop() {
       continue;
     }
     const Waiting next = queue_.front();
+    writing_ = true;
     co_await write(next.frame, next.skip);
+    writing_ = false;
     if (!queue_.empty()) queue_.pop_front();  // close() may have emptied it
   }
 }
@@ -254,9 +293,9 @@ talk::Task<void> Connection::heartbeat_loop(Duration idle, std::function<void(Du
       co_return;
     }
     if (alive_ == pinged && std::exchange(suspected, alive_) != alive_) suspect(silence);
-    if (silence >= idle / 3) {
+    if (std::exchange(held_, false) || silence >= idle / 3) {
       pinged = alive_;
-      queue_control(talk::Message("ping"));
+      queue_control(talk::Message("ping"), slots::kPing);
     }
   }
 }

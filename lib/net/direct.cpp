@@ -17,7 +17,7 @@ using asio::ip::tcp;
 using talk::Message;
 using talk::PeerId;
 
-constexpr std::size_t kStrangersMax = 64;
+constexpr std::size_t kStrangersMax = 16;
 constexpr int kWaitMs = 2, kWaitMsMax = 500;
 constexpr int kCalls = 4;  // the other side may hear of us later than we of it
 
@@ -60,7 +60,12 @@ talk::Task<void> DirectLinks::accept_loop() {
   while (acceptor_.is_open()) {
     auto [error, socket] = co_await acceptor_.async_accept(asio::as_tuple(use_awaitable));
     if (error == asio::error::operation_aborted) co_return;
-    if (error || strangers_ >= kStrangersMax) continue;
+    if (error) {
+      asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kAcceptPauseMs));
+      co_await pause.async_wait(asio::as_tuple(use_awaitable));
+      continue;
+    }
+    if (strangers_ >= kStrangersMax) continue;
     ++strangers_;
     std::shared_ptr<Connection> connection = make(std::move(socket), options_.greet);
     asio::co_spawn(io_, greet(connection),
@@ -101,29 +106,37 @@ talk::Task<void> DirectLinks::greet(std::shared_ptr<Connection> connection) {
   co_await converse(neighbour, connection);
 }
 
-talk::Task<void> DirectLinks::call(PeerId neighbour, Introduction introduction) {
+talk::Task<std::shared_ptr<Connection>> DirectLinks::call_once(PeerId neighbour) {
+  const auto self = shared_from_this();
+  const tcp::endpoint place = introduced_.at(neighbour).place;
+  const std::string ticket = introduced_.at(neighbour).ticket;
+  std::shared_ptr<Connection> connection;
+  try {
+    tcp::socket socket(io_);
+    co_await socket.async_connect(place, use_awaitable);
+    connection = make(std::move(socket), options_.call);
+    connection->deadline(hello_deadline(), "no welcome in time");
+    co_await connection->handshake();
+    require_name(*connection, neighbour);
+    asio::co_spawn(io_, connection->write_loop(), [connection](std::exception_ptr) {});
+    connection->queue_control(Message("hello").with("client", options_.id).with("ticket", ticket));
+    const Received answer = co_await connection->read(limits::kHandshakeFrameBytesMax);
+    const wire::Expect expected(answer.message, "welcome");
+    co_return connection;
+  } catch (const std::exception&) {
+    if (connection) connection->close("refused");
+  }
+  co_return nullptr;
+}
+
+talk::Task<void> DirectLinks::call(PeerId neighbour) {
   const auto self = shared_from_this();
   int pause_ms = limits::kReconnectFirstMs;
   for (int calls = 0; calls < kCalls && !stopping_ && !has(neighbour); ++calls) {
-    std::shared_ptr<Connection> connection;
-    bool welcome = false;
-    try {
-      tcp::socket socket(io_);
-      co_await socket.async_connect(introduction.place, use_awaitable);
-      connection = make(std::move(socket), options_.call);
-      connection->deadline(hello_deadline(), "no welcome in time");
-      co_await connection->handshake();
-      require_name(*connection, neighbour);
-      asio::co_spawn(io_, connection->write_loop(), [connection](std::exception_ptr) {});
-      connection->queue_control(
-          Message("hello").with("client", options_.id).with("ticket", introduction.ticket));
-      const Received answer = co_await connection->read(limits::kHandshakeFrameBytesMax);
-      const wire::Expect expected(answer.message, "welcome");
-      welcome = true;
-    } catch (const std::exception&) {
-      if (connection) connection->close("refused");
-    }
-    if (welcome) {
+    if (!introduced_.at(neighbour).calls.take()) break;  // the server says too often where it is
+    const std::shared_ptr<Connection> connection = co_await call_once(neighbour);
+    if (connection) {
+      introduced_.at(neighbour).calling = false;
       co_await converse(neighbour, connection);
       co_return;
     }
@@ -131,6 +144,7 @@ talk::Task<void> DirectLinks::call(PeerId neighbour, Introduction introduction) 
     co_await pause.async_wait(asio::as_tuple(use_awaitable));
     pause_ms *= 2;
   }
+  introduced_.at(neighbour).calling = false;
 }
 
 talk::Task<void> DirectLinks::converse(PeerId neighbour, std::shared_ptr<Connection> connection) {
@@ -144,12 +158,12 @@ talk::Task<void> DirectLinks::converse(PeerId neighbour, std::shared_ptr<Connect
   try {
     wire::Transfer transfer;
     while (true) {
-      Received received = co_await connection->read(limits::kFrameBytesMax, &transfer);
+      Received received = co_await connection->read({.data = options_.frame_bytes_max}, &transfer);
       if (received.header.type == wire::FrameType::chunk) continue;
       if (received.header.type == wire::FrameType::data) {
         options_.heard(neighbour, std::move(received));
       } else if (received.message.kind == "ping") {
-        connection->queue_control(Message("pong"));
+        connection->queue_control(Message("pong"), slots::kPong);
       }
     }
   } catch (const std::exception& error) {
@@ -163,19 +177,19 @@ talk::Task<void> DirectLinks::converse(PeerId neighbour, std::shared_ptr<Connect
 }
 
 void DirectLinks::introduce(PeerId neighbour, tcp::endpoint place, std::string ticket) {
-  introduced_[neighbour] = {place, std::move(ticket)};
+  Introduction& introduction = introduced_[neighbour];
+  introduction.place = place;
+  introduction.ticket = std::move(ticket);
   if (options_.id > neighbour || has(neighbour)) return;
-  asio::co_spawn(io_, call(neighbour, introduced_[neighbour]), asio::detached);
+  if (std::exchange(introduction.calling, true)) return;  // the next try goes there
+  asio::co_spawn(io_, call(neighbour), asio::detached);
 }
 
 bool DirectLinks::send(PeerId neighbour, talk::SharedFrame frame) {
   const auto found = links_.find(neighbour);
   if (found == links_.end()) return false;
-  if (found->second->queued() >= limits::kMailboxDepthMax) {
-    found->second->close("it does not read");
-    return false;
-  }
-  found->second->queue(std::move(frame));
+  // Of one who is behind, only the last are of use.
+  found->second->queue(std::move(frame), 0, slots::relay_by(neighbour), limits::kRelaysQueuedMax);
   return true;
 }
 

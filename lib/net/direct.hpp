@@ -10,7 +10,9 @@
 #include <memory>
 #include <string>
 
+#include "base/limits.hpp"
 #include "net/connection.hpp"
+#include "net/detail/bucket.hpp"
 
 namespace fedctl::net {
 
@@ -20,6 +22,7 @@ class DirectLinks : public std::enable_shared_from_this<DirectLinks> {
     talk::PeerId id = 0;
     std::shared_ptr<Credentials> greet, call;  // roles server and caller; null: plaintext
     Duration idle{};
+    std::size_t frame_bytes_max = limits::kFrameBytesMax;
     // A message of a neighbour. Throws Error to hang up.
     std::function<void(talk::PeerId, Received)> heard;
     // The link is gone: what was sent last may not have arrived.
@@ -41,10 +44,14 @@ class DirectLinks : public std::enable_shared_from_this<DirectLinks> {
   struct Introduction {
     boost::asio::ip::tcp::endpoint place;
     std::string ticket;
+    Bucket calls{limits::kCallsAtOnce, limits::kCallsPerSecond};
+    bool calling = false;
   };
   talk::Task<void> accept_loop();
   talk::Task<void> greet(std::shared_ptr<Connection> connection);
-  talk::Task<void> call(talk::PeerId neighbour, Introduction introduction);
+  talk::Task<void> call(talk::PeerId neighbour);
+  // One try; null: in vain.
+  talk::Task<std::shared_ptr<Connection>> call_once(talk::PeerId neighbour);
   talk::Task<void> converse(talk::PeerId neighbour, std::shared_ptr<Connection> connection);
   std::shared_ptr<Connection> make(boost::asio::ip::tcp::socket socket,
                                    const std::shared_ptr<Credentials>& tls);

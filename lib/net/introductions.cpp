@@ -30,7 +30,8 @@ void TcpServer::introduce(const Session& session, bool present) {
       news.scalars["port"] = of.listens;
       news.scalars["ticket"] = ticket;
     }
-    whom.connection->queue_control(news);
+    // That it has gone and is back are two.
+    whom.connection->queue_control(news, slots::news_of(of.peer), 2);
   };
   for (const PeerId other : session.neighbours) {
     const auto found = sessions_.find(other);
@@ -50,11 +51,9 @@ void TcpServer::pass_on(const Session& from, const Message& relay) {
   }
   const auto found = sessions_.find(to);
   if (found == sessions_.end()) return;
-  Connection& connection = *found->second->connection;
-  if (connection.queued() >= limits::kMailboxDepthMax) {
-    throw ProtocolError("writes more than client " + std::to_string(to) + " reads");
-  }
-  connection.queue_control(relay_of(from.peer, frame));
+  // Of one who is behind, only the last are of use.
+  found->second->connection->queue_control(relay_of(from.peer, frame), slots::relay_by(from.peer),
+                                           limits::kRelaysQueuedMax);
 }
 
 }  // namespace fedctl::net

@@ -6,6 +6,7 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "base/legible.hpp"
 #include "base/limits.hpp"
 
 namespace fedctl::net {
@@ -16,6 +17,8 @@ using asio::use_awaitable;
 using asio::ip::tcp;
 using talk::Message;
 using Clock = std::chrono::steady_clock;
+
+constexpr const char* kInterrupted = "interrupted";
 
 // The server cannot have us now, but perhaps soon.
 struct RetryLater : ProtocolError {
@@ -130,7 +133,7 @@ talk::Task<void> TcpClient::Link::handshake() {
   const auto check = [](const Received& received, const char* expected) {
     if (received.message.kind == "refuse") {
       const wire::Expect refuse(received.message, "refuse");
-      const std::string reason = "refused by the server: " + refuse.text("reason");
+      const std::string reason = "refused by the server: " + refuse.words("reason");
       const auto retry = received.message.scalars.find("retry");
       if (retry != received.message.scalars.end() && retry->second == wire::Scalar(true)) {
         throw RetryLater(reason);
@@ -156,11 +159,15 @@ talk::Task<void> TcpClient::Link::handshake() {
         use_awaitable);
   } catch (const Error& error) {
     declined = std::current_exception();
-    connection->queue_control(Message("decline").with("reason", std::string(error.what())));
+    connection->queue_control(Message("decline").with("reason", legible(error.what())));
   }
   if (declined) {
     co_await connection->flush();
     std::rethrow_exception(declined);
+  }
+  if (options.facts) {
+    facts = options.facts();
+    allowance->expect(facts.rounds);
   }
   Message answer = question.chunks() > 0 ? with_progress(*ready, question) : *ready;
   if (const auto port = listen()) answer.scalars["listen"] = std::int64_t{*port};
@@ -189,19 +196,37 @@ talk::Task<void> TcpClient::Link::leave() {
       ProtocolError("client " + std::to_string(options.id) + ": " + reason)));
 }
 
+bool TcpClient::Link::is_full(talk::PeerId from) const {
+  const std::size_t messages = mailbox->messages_from(from);
+  const std::size_t always = from == talk::kServer ? 1 : limits::kRelaysQueuedMax;
+  return messages >= limits::kMailboxDepthMax ||
+         (messages > always && mailbox->bytes_from(from) > limits::kWaitingBytesMax);
+}
+
+bool TcpClient::Link::is_full() const {
+  return is_full(talk::kServer) || mailbox->waiting() >= limits::kMailboxNewsMax ||
+         connection->data_queued() >= limits::kAnswersQueuedMax;
+}
+
 talk::Task<bool> TcpClient::Link::converse() {
   while (true) {
+    // The server is held back by TCP, and replaces what it could not send.
+    while (!connection->closed() && is_full()) co_await connection->hold();
     // What comes may begin a round.
-    const auto allowed = static_cast<std::size_t>(allowance->left_in_another_round());
+    const auto left = static_cast<std::size_t>(allowance->left_in_another_round());
+    FrameLimits allowed{std::min(left, facts.question_bytes_max),
+                        std::min(left, limits::kControlBytesMax)};
+    if (!facts.neighbours.empty()) allowed.relay = allowed.data;
     Received received;
     bool refused = false;
     try {
       received = co_await connection->read(allowed, &question);
     } catch (const wire::TooLarge&) {
-      if (allowed >= limits::kFrameBytesMax) throw;
+      if (left >= facts.question_bytes_max) throw;
       refused = true;
     }
-    if (!refused && received.header.type != wire::FrameType::control) {
+    const bool control = received.header.type == wire::FrameType::control;
+    if (!refused && !control) {
       allowance->belongs_to(received.header.exchange);
       refused = allowance->left() == 0;
     }
@@ -210,31 +235,36 @@ talk::Task<bool> TcpClient::Link::converse() {
       co_return true;
     }
     if (received.header.type == wire::FrameType::chunk) continue;
-    if (received.header.type == wire::FrameType::data) {
+    if (!control) {
       news(std::move(received.message), received.header.exchange);
-    } else if (received.message.kind == "again") {
-      news(talk::Again{},
-           static_cast<talk::ExchangeId>(
-               wire::Expect(received.message, "again").integer("exchange", 1, INT64_MAX)));
-    } else if (received.message.kind == "relay") {
-      hear_relay(received.message);
-    } else if (received.message.kind == "neighbour") {
-      hear_of(received.message);
-    } else if (received.message.kind == "ping") {
-      connection->queue_control(Message("pong"));
-    } else if (received.message.kind == "end") {
-      const std::string status = wire::Expect(received.message, "end").text("status");
-      {
-        const std::scoped_lock lock(mutex);
-        end_status = status;
-      }
-      connection->close("the run is over");
-      if (status == "interrupted") co_return false;
-      if (direct) direct->stop();
-      news(talk::Closed{});
-      co_return true;
+    } else if (!hear(received.message)) {
+      co_return *end_status != kInterrupted;
     }
   }
+}
+
+bool TcpClient::Link::hear(const Message& message) {
+  if (message.kind == "again") {
+    news(talk::Again{}, static_cast<talk::ExchangeId>(
+                            wire::Expect(message, "again").integer("exchange", 1, INT64_MAX)));
+  } else if (message.kind == "relay") {
+    hear_relay(message);
+  } else if (message.kind == "neighbour") {
+    hear_of(message);
+  } else if (message.kind == "ping") {
+    connection->queue_control(Message("pong"), slots::kPong);
+  } else if (message.kind == "end") {
+    {
+      const std::scoped_lock lock(mutex);
+      end_status = wire::Expect(message, "end").words("status");
+    }
+    connection->close("the run is over");
+    if (*end_status == kInterrupted) return false;  // and perhaps taken up again
+    if (direct) direct->stop();
+    news(talk::Closed{});
+    return false;
+  }
+  return true;
 }
 
 void TcpClient::Link::answer(talk::SharedFrame frame) {

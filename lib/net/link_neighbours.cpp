@@ -1,4 +1,5 @@
 // A client's neighbours: by links of their own, or by way of the server.
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 
@@ -31,7 +32,15 @@ talk::Envelope relayed_in(const Message& relay) {
 
 }  // namespace
 
-void TcpClient::Link::hear_relay(const Message& relay) { mailbox->push(relayed_in(relay)); }
+bool TcpClient::Link::is_neighbour(talk::PeerId id) const {
+  return std::ranges::binary_search(facts.neighbours, id);
+}
+
+void TcpClient::Link::hear_relay(const Message& relay) {
+  talk::Envelope envelope = relayed_in(relay);
+  // One that writes more than is read harms no one but itself, either.
+  if (is_neighbour(envelope.from) && !is_full(envelope.from)) mailbox->push(std::move(envelope));
+}
 
 void TcpClient::Link::relay(talk::PeerId to, talk::SharedFrame frame) {
   constexpr std::size_t kKept = 2;
@@ -44,12 +53,22 @@ void TcpClient::Link::relay(talk::PeerId to, talk::SharedFrame frame) {
     asio::co_spawn(io, leave(), asio::detached);
     return;
   }
-  connection->queue_control(relay_of(to, frame->bytes));
+  connection->queue_control(relay_of(to, frame->bytes), slots::relay_by(to),
+                            limits::kRelaysQueuedMax);
+}
+
+// A server that lies must not make us knock at doors that are closed to it: nothing nearer to us
+// than where it is itself, and no port that a system's own services have.
+bool TcpClient::Link::may_call(const asio::ip::address& address, std::uint16_t port) const {
+  constexpr std::uint16_t kOwnPorts = 1024;
+  const Reach reach = reach_of(address);
+  return port >= kOwnPorts && reach != Reach::nowhere && reach >= reach_of(connection->peer());
 }
 
 // One that comes (back) may lack what was sent meanwhile.
 void TcpClient::Link::hear_of(const Message& neighbour) {
   const talk::PeerId id = neighbour_in(neighbour);
+  if (!is_neighbour(id)) return;  // the plan says who is, not the server
   const auto present = neighbour.scalars.find("present");
   if (present == neighbour.scalars.end() || present->second != wire::Scalar(true)) {
     mailbox->push({id, 0, talk::Lost{"left"}});
@@ -60,7 +79,10 @@ void TcpClient::Link::hear_of(const Message& neighbour) {
     boost::system::error_code error;
     const auto address = asio::ip::make_address(fields.text("address"), error);
     const auto port = static_cast<std::uint16_t>(fields.integer("port", 1, UINT16_MAX));
-    if (!error) direct->introduce(id, {address, port}, fields.text("ticket"));
+    const std::string& ticket_of_it = fields.text("ticket");
+    if (!error && may_call(address, port) && ticket_of_it.size() <= limits::kTicketBytesMax) {
+      direct->introduce(id, {address, port}, ticket_of_it);
+    }
   }
   relay_again(id);
   mailbox->push({id, 0, talk::Joined{}});
@@ -69,25 +91,25 @@ void TcpClient::Link::hear_of(const Message& neighbour) {
 void TcpClient::Link::relay_again(talk::PeerId to) {
   if (!joined || (direct && direct->has(to))) return;
   for (const talk::SharedFrame& frame : relayed[to]) {
-    connection->queue_control(relay_of(to, frame->bytes));
+    connection->queue_control(relay_of(to, frame->bytes), slots::relay_by(to),
+                              limits::kRelaysQueuedMax);
   }
 }
 
 std::optional<std::uint16_t> TcpClient::Link::listen() {
-  if (!options.has_neighbours || !options.has_neighbours()) return std::nullopt;
+  if (!facts.has_neighbours) return std::nullopt;
   if (!direct) {
     DirectLinks::Options links;
     links.id = options.id;
     links.greet = options.greet;
     links.call = options.call;
     links.idle = seconds(idle_s);
+    links.frame_bytes_max = facts.question_bytes_max;
     const std::weak_ptr<Link> weak = weak_from_this();
     links.heard = [weak](talk::PeerId from, Received received) {
       const auto self = weak.lock();
       if (!self) return;
-      if (self->mailbox->messages_from(from) >= limits::kMailboxDepthMax) {
-        throw ProtocolError("sends more than is read");
-      }
+      if (self->is_full(from)) throw ProtocolError("sends more than is read");
       self->mailbox->push({from, received.header.exchange, std::move(received.message)});
     };
     links.lost = [weak](talk::PeerId neighbour) {

@@ -9,7 +9,8 @@ namespace fedctl::net {
 
 namespace {
 bool is_message(const talk::Envelope& envelope) {
-  return std::holds_alternative<talk::Message>(envelope.event);
+  return std::holds_alternative<talk::Message>(envelope.event) ||
+         std::holds_alternative<talk::Rejected>(envelope.event);
 }
 
 std::size_t bytes_of(const talk::Envelope& envelope) {
@@ -28,6 +29,11 @@ std::size_t Mailbox::bytes_from(talk::PeerId peer) const {
   const std::scoped_lock lock(mutex_);
   const auto found = counts_.find(peer);
   return found == counts_.end() ? 0 : found->second.bytes;
+}
+
+std::size_t Mailbox::waiting() const {
+  const std::scoped_lock lock(mutex_);
+  return waiting_.size();
 }
 
 std::size_t Mailbox::bytes_in_memory() const {

@@ -33,11 +33,13 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
   void on_fault(std::function<void(talk::PeerId, const std::string& why)> fault) {
     fault_ = std::move(fault);
   }
-  // Messages (not news) from this peer that nobody has taken yet.
+  // Messages (not news) from this peer, also such as cannot be read, that nobody has taken yet.
   std::size_t messages_from(talk::PeerId peer) const;
   // Their tensors.
   std::size_t bytes_from(talk::PeerId peer) const;
-  // Of all peers, as far as they are in memory.
+  // Envelopes of all peers.
+  std::size_t waiting() const;
+  // Tensors of all peers, as far as they are in memory.
   std::size_t bytes_in_memory() const;
 
  private:

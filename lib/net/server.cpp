@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "base/limits.hpp"
+#include "net/address.hpp"
 #include "net/detail/session.hpp"
 
 namespace fedctl::net {
@@ -17,19 +18,13 @@ namespace asio = boost::asio;
 using asio::use_awaitable;
 using asio::ip::tcp;
 using detail::kStranger;
+using detail::TryAgain;
 using talk::Message;
 using talk::PeerId;
-
-constexpr auto kGoodbye = std::chrono::seconds(2);
 
 TimePoint in_ms(int count) {
   return std::chrono::steady_clock::now() + std::chrono::milliseconds(count);
 }
-
-// Not this time, but the client may try again.
-struct TryAgain : ProtocolError {
-  using ProtocolError::ProtocolError;
-};
 
 tcp::acceptor listen(asio::io_context& io, const std::string& host, std::uint16_t port) {
   const std::string place = host + ':' + std::to_string(port);
@@ -77,7 +72,7 @@ talk::Task<void> TcpServer::accept_loop() {
     if (error == asio::error::operation_aborted) co_return;
     if (error) {
       // Out of descriptors, most likely: let some go before the next try.
-      asio::steady_timer pause(io_, std::chrono::milliseconds(50));
+      asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kAcceptPauseMs));
       co_await pause.async_wait(asio::as_tuple(use_awaitable));
       continue;
     }
@@ -90,7 +85,7 @@ talk::Task<void> TcpServer::accept_loop() {
         [this, raw = session.get()](Way way, const talk::Traffic& traffic, Crossed crossed) {
           count(raw->peer, way, traffic, crossed);
         });
-    make_room(*session);
+    if (!make_room(*session)) continue;
     strangers_.push_back(session);
     asio::co_spawn(io_, serve(session), [session](std::exception_ptr) {});
     asio::co_spawn(io_, session->connection->write_loop(), [session](std::exception_ptr) {});
@@ -144,11 +139,7 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   // make_room() has taken it out of the list if it was put out.
   const bool put_out = session->peer == kStranger && strangers_.remove(session) == 0;
   if (!session->joined) {
-    preparing_.erase(session->peer);
-    if (!reason.empty() && !put_out) refuse(*session, reason);
-    connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "refused");
-    co_await connection.flush();
-    connection.close(reason);
+    co_await send_away(session, reason, put_out);
     co_return;
   }
   connection.close(reason);
@@ -177,10 +168,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
     throw ProtocolError("the certificate is one for client " + clients_of_peer(*connection.tls()) +
                         ", not for " + name);
   }
-  if (sessions_.contains(id)) {
-    throw TryAgain(name + " is already connected from " + sessions_.at(id)->connection->remote());
-  }
-  if (preparing_.contains(id)) throw TryAgain(name + " is joining already");
+  require_turn(id);
   strangers_.remove(session);
   preparing_.insert(id);
   session->peer = id;
@@ -192,9 +180,9 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   const Received ready = co_await connection.read(limits::kHandshakeFrameBytesMax);
   if (ready.message.kind == "decline") {
     throw ProtocolError("the client declined: " +
-                        wire::Expect(ready.message, "decline").text("reason"));
+                        wire::Expect(ready.message, "decline").words("reason"));
   }
-  options_.admit(ready.message);
+  options_.admit(ready.message, connection.tls() != nullptr || is_loopback(session->address()));
   const wire::Expect fields(ready.message, "ready");
   const bool numbered = ready.message.scalars.contains("session");
   const std::int64_t number = numbered ? fields.integer("session", INT64_MIN, INT64_MAX) : 0;
@@ -224,18 +212,24 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
 
 talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
   Connection& connection = *session->connection;
+  FrameLimits allowed{.data = options_.frame_bytes_max};
+  if (!session->neighbours.empty()) allowed.relay = options_.frame_bytes_max;
   while (true) {
-    Received received =
-        co_await connection.read(options_.frame_bytes_max, &answer_of(session->peer));
+    Received received = co_await connection.read(allowed, &answer_of(session->peer));
     if (received.header.type == wire::FrameType::chunk) continue;
     if (received.header.type == wire::FrameType::control) {
-      if (received.message.kind == "ping") connection.queue_control(Message("pong"));
+      if (received.message.kind == "ping") {
+        connection.queue_control(Message("pong"), slots::kPong);
+      }
       if (received.message.kind == "relay") pass_on(*session, received.message);
       if (received.message.kind == "leave") {
         session->left = true;
-        throw ProtocolError("left: " + wire::Expect(received.message, "leave").text("reason"));
+        throw ProtocolError("left: " + wire::Expect(received.message, "leave").words("reason"));
       }
       continue;
+    }
+    if (!patience_[session->peer].messages.take()) {
+      throw ProtocolError("sends without being asked");
     }
     if (mailbox_->messages_from(session->peer) >= limits::kMailboxDepthMax) {
       throw ProtocolError("sends without being asked: " + std::to_string(limits::kMailboxDepthMax) +
@@ -246,9 +240,7 @@ talk::Task<void> TcpServer::converse(std::shared_ptr<Session> session) {
     while (!connection.closed() &&
            (mailbox_->bytes_from(session->peer) > options_.waiting_bytes_max ||
             mailbox_->bytes_in_memory() > limits::kWaitingInMemoryMax)) {
-      connection.excuse_silence();
-      asio::steady_timer pause(io_, std::chrono::milliseconds(limits::kHoldMs));
-      co_await pause.async_wait(asio::as_tuple(use_awaitable));
+      co_await connection.hold();
     }
   }
 }
@@ -285,7 +277,7 @@ void TcpServer::interrupt() { mailbox_->push({talk::kServer, 0, talk::Closed{}})
 
 void TcpServer::dismiss(Connection& connection) {
   connection.queue_control(Message("end").with("status", *goodbye_));
-  connection.deadline(std::chrono::steady_clock::now() + kGoodbye, "the run is over");
+  connection.deadline(std::chrono::steady_clock::now() + detail::kGoodbye, "the run is over");
 }
 
 talk::Task<void> TcpServer::say_goodbye(std::string status) {

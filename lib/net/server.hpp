@@ -8,6 +8,7 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <functional>
+#include <limits>
 #include <list>
 #include <map>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "base/limits.hpp"
 #include "journal/journal.hpp"
 #include "net/connection.hpp"
+#include "net/detail/bucket.hpp"
 #include "net/mailbox.hpp"
 #include "talk/ledger.hpp"
 
@@ -35,13 +37,16 @@ class TcpServer final : public talk::Endpoint {
     double idle_s = 30;
     std::size_t frame_bytes_max = 0;                           // after the handshake
     std::size_t waiting_bytes_max = limits::kWaitingBytesMax;  // of one, then it is not read
+    // At once; the descriptors left over are for this process's own files.
+    std::size_t connections_max = std::numeric_limits<std::size_t>::max();
     std::string plan;      // the effective experiment, sent to every client
     std::int64_t run = 0;  // this run's number
     std::shared_ptr<Scratch> scratch = Scratch::in("");  // for what has been received
     std::shared_ptr<Credentials> tls = nullptr;          // null: plaintext
     std::function<void(const std::string&)> notice = [](const std::string&) {};  // for people
-    // Throws ProtocolError naming both values if this client may not take part.
-    std::function<void(const talk::Message& ready)> admit;
+    // Throws ProtocolError naming both values if this client may not take part; in full to one who
+    // is `known`, by its certificate or as a process of this machine.
+    std::function<void(const talk::Message& ready, bool known)> admit;
     // Between whom messages are passed on; none: nobody.
     std::function<std::vector<talk::PeerId>(talk::PeerId)> neighbours = {};
   };
@@ -75,7 +80,9 @@ class TcpServer final : public talk::Endpoint {
   talk::Task<void> accept_loop();
   talk::Task<void> watch_credentials();
   void refresh_credentials();
-  void make_room(const Session& newcomer);
+  // False: there is none for one more.
+  bool make_room(const Session& newcomer);
+  std::size_t connections() const;
   talk::Task<void> serve(std::shared_ptr<Session> session);
   talk::Task<void> handshake(std::shared_ptr<Session> session);
   talk::Task<void> converse(std::shared_ptr<Session> session);
@@ -88,6 +95,9 @@ class TcpServer final : public talk::Endpoint {
   talk::Task<void> say_goodbye(std::string status);
   void dismiss(Connection& connection);
   void refuse(Session& session, const std::string& reason);
+  talk::Task<void> send_away(std::shared_ptr<Session> session, std::string reason, bool put_out);
+  // Throws TryAgain if it cannot be let in now.
+  void require_turn(talk::PeerId peer);
   void note(const journal::Event& event);
   void fail(std::exception_ptr error);
   void deliver(talk::PeerId from, Received received);
@@ -105,15 +115,21 @@ class TcpServer final : public talk::Endpoint {
   // How far the last question has got to a client, and what has come of its answer; network thread.
   std::map<talk::PeerId, Crossed> asked_;
   std::map<talk::PeerId, wire::Transfer> answers_;
+  // What a client may still do, over all its connections.
+  struct Patience {
+    Bucket joins{limits::kJoinsAtOnce, limits::kJoinsPerSecond};
+    Bucket messages{limits::kUnaskedMax, 0};  // a question adds to it
+  };
+  std::map<talk::PeerId, Patience> patience_;
   boost::asio::ip::tcp::acceptor acceptor_;
   std::uint16_t port_ = 0;
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread
   std::list<std::shared_ptr<Session>> strangers_;  // have not said who they are, oldest first
   std::set<talk::PeerId> preparing_;               // have, and are not ready yet
-  TimePoint refused_at_{};                         // the last refusal
-  double refusals_left_ = 0;                       // that may still be written to the journal
-  std::optional<std::string> goodbye_;             // the run is over; network thread
-  boost::asio::steady_timer left_;                 // cancelled when a session ends
+  std::size_t sent_away_ = 0;                      // are being told why
+  Bucket refusals_{limits::kRefusalsAtOnce, limits::kRefusalsPerSecond};  // into the journal
+  std::optional<std::string> goodbye_;  // the run is over; network thread
+  boost::asio::steady_timer left_;      // cancelled when a session ends
   mutable std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::thread thread_;

@@ -23,6 +23,7 @@ void TcpServer::count(PeerId peer, Way way, talk::Traffic traffic, Crossed cross
 }
 
 void TcpServer::ask(Session& session, const talk::SharedFrame& frame) {
+  patience_[session.peer].messages.add(limits::kAnswersPerQuestion);
   // Once: of this transfer, or of one that is over.
   const std::size_t have = std::exchange(session.have, {}).of(frame->id, frame->chunks);
   // What an earlier process of the server has sent counts as if this one had.
@@ -32,9 +33,11 @@ void TcpServer::ask(Session& session, const talk::SharedFrame& frame) {
   }
   if (have == frame->chunks) {
     session.connection->queue_control(
-        Message("again").with("exchange", static_cast<std::int64_t>(frame->exchange)));
+        Message("again").with("exchange", static_cast<std::int64_t>(frame->exchange)),
+        slots::kQuestion);
   } else {
-    session.connection->queue(frame, have);
+    // One that it has not begun to get is answered too late anyway.
+    session.connection->queue(frame, have, slots::kQuestion);
   }
 }
 

@@ -88,13 +88,17 @@ talk::Message Digests::message() const {
       .with("codec", codec);
 }
 
-void Digests::require_equal(const talk::Message& ready) const {
+void Digests::require_equal(const talk::Message& ready, bool in_full) const {
+  constexpr std::size_t kShort = 8;  // enough to tell two apart
   const wire::Expect theirs(ready, "ready");
+  const auto shown = [&](const std::string& digest) {
+    return in_full ? digest : digest.substr(0, kShort);
+  };
   const auto compare = [&](const char* name, const char* what, const std::string& ours) {
-    const std::string& other = theirs.text(name);
+    const std::string other = theirs.words(name);
     if (other != ours) {
-      throw ProtocolError(std::string(what) + " differs: the client has " + other +
-                          ", the server " + ours);
+      throw ProtocolError(std::string(what) + " differs: the client has " + shown(other) +
+                          ", the server " + shown(ours));
     }
   };
   compare("plan", "plan", plan);
@@ -102,6 +106,10 @@ void Digests::require_equal(const talk::Message& ready) const {
   compare("vocabulary", "tokenizer", vocabulary);
   compare("layout", "parameter layout", layout);
   compare("base", "base model", base);
+}
+
+std::size_t frame_bytes_max(std::size_t parameters, std::size_t slack) {
+  return std::min(limits::kFrameBytesMax, slack + limits::kBytesPerParameter * parameters);
 }
 
 const data::Dataset& Job::test_set() const {

@@ -18,9 +18,13 @@ struct Digests {
   std::string plan, layout, base, vocabulary, codec;
 
   talk::Message message() const;  // "ready"
-  // Throws ProtocolError naming the first digest that differs, with both values.
-  void require_equal(const talk::Message& ready) const;
+  // Throws ProtocolError naming the first digest that differs, with both values: in full, or as
+  // much as tells two apart, to a stranger.
+  void require_equal(const talk::Message& ready, bool in_full) const;
 };
+
+// Of a model with so many trained parameters: how long a message may be.
+std::size_t frame_bytes_max(std::size_t parameters, std::size_t slack);
 
 struct Job {
   Experiment experiment;

@@ -101,9 +101,16 @@ class SharedJob {
  public:
   SharedJob(SiteOptions site, std::int64_t threads) : site_(std::move(site)), threads_(threads) {}
 
-  bool has_neighbours() {
+  net::TcpClient::PlanFacts facts(talk::PeerId id) {
     const std::scoped_lock lock(mutex_);
-    return job_ && job_->method().neighbours;
+    net::TcpClient::PlanFacts facts;
+    facts.rounds = job_->plan.rounds;
+    facts.question_bytes_max = frame_bytes_max(job_->plan.layout.size(), limits::kQuestionSlack);
+    if (const auto neighbours = job_->neighbours(job_->plan.clients)) {
+      facts.has_neighbours = true;
+      facts.neighbours = neighbours(id);
+    }
+    return facts;
   }
   talk::Message prepare(const std::string& plan) {
     const std::scoped_lock lock(mutex_);
@@ -257,7 +264,7 @@ int join(const ClientOptions& options) {
     guest.tls = tls;
     guest.greet = net::Credentials::read(site.tls.files, net::TlsRole::server, "tls");
     guest.call = net::Credentials::read(site.tls.files, net::TlsRole::caller, "tls");
-    guest.has_neighbours = [&shared] { return shared.has_neighbours(); };
+    guest.facts = [&shared, id] { return shared.facts(id); };
     guest.round_bytes_max = static_cast<std::uint64_t>(site.policy.max_bytes_per_round);
     guest.total_bytes_max = static_cast<std::uint64_t>(site.policy.max_bytes);
     if (options.retry_s > 0) guest.first_retry_s = guest.later_retry_s = options.retry_s;

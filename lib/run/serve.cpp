@@ -17,10 +17,6 @@
 namespace fedctl::run {
 namespace {
 
-// No frame of a sane method is larger than this many times the trained parameters.
-constexpr std::size_t kFrameSlack = std::size_t{1} << 20;
-constexpr std::size_t kFramePerFloat = 16;
-
 constexpr const char* kSessions = "sessions";
 constexpr const char* kOpen = "open";
 
@@ -49,6 +45,7 @@ void restore(const Parts& parts, DurableEndpoint& durable, talk::CodecEndpoint& 
 }  // namespace
 
 int serve(const RunOptions& options) {
+  std::size_t connections_max = 0;
   {
     // Before any file is touched.
     const Experiment experiment = read_experiment(options.source);
@@ -60,7 +57,8 @@ int serve(const RunOptions& options) {
                         "fedctl ca makes certificates; --insecure, here and at every client, "
                         "allows plaintext");
     }
-    allow_connections(static_cast<std::size_t>(experiment.cohort()), "clients.per_round");
+    connections_max =
+        allow_connections(static_cast<std::size_t>(experiment.cohort()), "clients.per_round");
   }
   boost::asio::io_context work(1);
   ServerRun run(options, "server");
@@ -72,15 +70,17 @@ int serve(const RunOptions& options) {
   server_options.port = address.port;
   server_options.clients = job.plan.clients;
   server_options.idle_s = job.experiment.server.idle_s;
-  server_options.frame_bytes_max =
-      std::min(limits::kFrameBytesMax, kFrameSlack + kFramePerFloat * job.plan.layout.size());
+  server_options.frame_bytes_max = frame_bytes_max(job.plan.layout.size(), limits::kAnswerSlack);
+  server_options.connections_max = connections_max;
   server_options.plan = plan_text(job.experiment);
   server_options.tls =
       net::Credentials::read(job.experiment.server.tls.files, net::TlsRole::server, "server.tls");
   server_options.notice = [&run](const std::string& text) { run.printer().notice(text); };
   server_options.run = run.keeper().run_number();
   server_options.scratch = Scratch::in(run.directory().path());
-  server_options.admit = [&job](const talk::Message& ready) { job.digests.require_equal(ready); };
+  server_options.admit = [&job](const talk::Message& ready, bool known) {
+    job.digests.require_equal(ready, known);
+  };
   server_options.neighbours = job.neighbours(job.plan.clients);
   net::TcpServer server(std::move(server_options), work.get_executor(), run.ledger(),
                         run.journal());

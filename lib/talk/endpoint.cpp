@@ -65,7 +65,7 @@ Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& reque
         take(from, std::move(*message), inspect, answers);
         answers.arrived.emplace(from, net.now());
       } else {
-        answers.late.push_back({std::move(*envelope), net.now()});
+        answers.late.push_back({from, envelope->exchange, net.now()});
       }
     }
   }
@@ -78,6 +78,7 @@ Task<std::vector<Envelope>> drain(Endpoint& net) {
     std::optional<Envelope> envelope = co_await net.receive(net.now());
     if (!envelope) break;
     const bool closed = std::holds_alternative<Closed>(envelope->event);
+    if (auto* message = std::get_if<Message>(&envelope->event)) message->tensors.clear();
     arrived.push_back(std::move(*envelope));
     if (closed) break;
   }

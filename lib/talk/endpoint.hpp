@@ -113,10 +113,12 @@ struct Answers {
   std::vector<PeerId> silent;              // the deadline passed
   std::map<PeerId, TimePoint> arrived;     // when, of each reply and each rejected one
   struct Late {
-    Envelope answer;
+    PeerId from;
+    ExchangeId exchange;
     TimePoint at;
   };
-  std::vector<Late> late;  // answers to older questions that arrived meanwhile
+  std::vector<Late> late;  // answers to older questions that arrived meanwhile; what they said is
+                           // nobody's affair
 };
 
 // Sends every request and collects answers until each peer has answered or is lost, or `until`
@@ -131,7 +133,8 @@ Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, 
 Task<void> wait_longer(Endpoint& net, ExchangeId exchange, const Requests& requests,
                        TimePoint until, Answers& answers, Inspect inspect = {});
 
-// Everything that has arrived by now: news that changes peers(), late answers.
+// Everything that has arrived by now: news that changes peers(), late answers without their
+// tensors.
 Task<std::vector<Envelope>> drain(Endpoint& net);
 
 // Answers the sender of `request` in its exchange.

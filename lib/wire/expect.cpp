@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "base/floats.hpp"
+#include "base/legible.hpp"
 #include "wire/message.hpp"
 
 namespace fedctl::wire {
@@ -45,6 +46,8 @@ double Expect::real(const std::string& name) const {
 const std::string& Expect::text(const std::string& name) const {
   return scalar<std::string>(name, "a text");
 }
+
+std::string Expect::words(const std::string& name) const { return legible(text(name)); }
 
 std::span<const float> Expect::f32(const std::string& name, const Shape& shape) const {
   const auto found = message_.tensors.find(name);

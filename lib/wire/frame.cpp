@@ -78,6 +78,12 @@ Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& messag
   return frame;
 }
 
+void require_size(const Header& header, std::size_t bytes_max) {
+  if (header.body_bytes <= bytes_max) return;
+  throw TooLarge("frame claims " + std::to_string(header.body_bytes) + " bytes, at most " +
+                 std::to_string(bytes_max) + " are accepted here");
+}
+
 Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max) {
   ByteReader reader(bytes);
   if (reader.number<char>() != 'f' || reader.number<char>() != 'c') {
@@ -94,10 +100,7 @@ Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t
   }
   header.type = static_cast<FrameType>(type);
   header.body_bytes = reader.number<std::uint32_t>();
-  if (header.body_bytes > bytes_max) {
-    throw TooLarge("frame claims " + std::to_string(header.body_bytes) + " bytes, at most " +
-                   std::to_string(bytes_max) + " are accepted here");
-  }
+  require_size(header, bytes_max);
   header.exchange = reader.number<std::uint64_t>();
   header.crc = reader.number<std::uint32_t>();
   return header;

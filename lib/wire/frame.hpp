@@ -51,6 +51,8 @@ Bytes encode_frame(FrameType type, std::uint64_t exchange, const Message& messag
 // Throws WireError on another magic (a stranger), another version (naming both), an unknown type,
 // or (TooLarge) a body longer than bytes_max. Nothing is allocated.
 Header decode_header(std::span<const std::byte, kHeaderBytes> bytes, std::size_t bytes_max);
+// Throws TooLarge if its body is longer.
+void require_size(const Header& header, std::size_t bytes_max);
 // The checksum of a frame whose body comes in parts.
 class Checksum {
  public:

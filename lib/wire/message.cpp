@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/assert.hpp"
+#include "base/legible.hpp"
 #include "base/limits.hpp"
 #include "wire/owned.hpp"
 
@@ -90,6 +91,13 @@ Tensor decode_tensor(ByteReader& in, Bytes* owner) {
   return tensor;
 }
 
+// Names stand in errors, and those on terminals.
+std::string decode_name(ByteReader& in) {
+  std::string name = in.text(limits::kNameBytesMax);
+  if (legible(name) != name) throw WireError("a name that is not legible: " + legible(name));
+  return name;
+}
+
 // A map as count, then name and value with names strictly ascending.
 template <class Value, class Encode>
 void encode_map(const std::map<std::string, Value>& map, std::size_t count_max, ByteWriter& out,
@@ -112,7 +120,7 @@ std::map<std::string, Value> decode_map(const char* what, std::size_t count_max,
   }
   std::map<std::string, Value> map;
   for (std::uint64_t i = 0; i < count; ++i) {
-    std::string name = in.text(limits::kNameBytesMax);
+    std::string name = decode_name(in);
     if (!map.empty() && name <= map.rbegin()->first) {
       throw WireError(std::string(what) + " are not in ascending order of name");
     }
@@ -123,7 +131,7 @@ std::map<std::string, Value> decode_map(const char* what, std::size_t count_max,
 
 Message decode_from(ByteView bytes, Bytes* owner) {
   ByteReader reader(bytes);
-  Message message(reader.text(limits::kNameBytesMax));
+  Message message(decode_name(reader));
   message.scalars =
       decode_map<Scalar>("scalars", limits::kScalarsPerMessageMax, reader, decode_scalar);
   message.tensors =

@@ -59,6 +59,8 @@ class Expect {
   std::int64_t integer(const std::string& name, std::int64_t min, std::int64_t max) const;
   double real(const std::string& name) const;  // finite
   const std::string& text(const std::string& name) const;
+  // A text for people, as base/legible.hpp leaves it: cut, and harmless to a terminal.
+  std::string words(const std::string& name) const;
   // A float32 tensor of exactly this shape, all values finite.
   std::span<const float> f32(const std::string& name, const Shape& shape) const;
 

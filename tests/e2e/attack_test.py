@@ -5,12 +5,11 @@ import os
 import pathlib
 import socket
 import ssl
-import struct
 import threading
 import unittest
-import zlib
 
 from fedctl import GLYPHS, TOY, Case, CountingProxy, ca, digests, journal, rounds, wait_until
+from frames import frame, message, read_frame, text
 
 CONNECTIONS = int(os.environ.get("ATTACK_CONNECTIONS", "1000"))
 # What 128 strangers and their handshakes may cost: 2.7 MB were measured (docs/security.md).
@@ -23,49 +22,8 @@ SIZE = 24 * 32
 FLOOD = "127.0.0.2"  # the address the strangers come from
 
 
-def varint(number):
-    out = bytearray()
-    while number >= 128:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes(out + bytes([number]))
-
-
-def text(word):
-    return varint(len(word)) + word.encode()
-
-
-def message(kind, scalars=(), tensors=()):
-    """docs/protocol.md, "Message"; numbers and floats, float32 tensors."""
-    body = text(kind) + varint(len(scalars))
-    for name, value in sorted(scalars):
-        body += text(name) + (b"\1" + struct.pack("<d", value) if isinstance(value, float) else b"\0" + struct.pack("<q", value))
-    body += varint(len(tensors))
-    for name, values in tensors:
-        body += text(name) + b"\0\1" + varint(len(values)) + struct.pack(f"<{len(values)}f", *values)
-    return body
-
-
-def frame(kind, exchange, body, claim=None):
-    head = b"fc\1" + bytes([kind]) + struct.pack("<IQ", len(body) if claim is None else claim, exchange)
-    return head + struct.pack("<I", zlib.crc32(head + body)) + body
-
-
 def update(exchange, value, size=SIZE):
     return frame(0, exchange, message("update", [("examples", 1), ("loss", 0.5), ("steps", 1)], [("delta", [value] * size)]))
-
-
-def read_frame(peer):
-    def exactly(count):
-        data = b""
-        while len(data) < count:
-            piece = peer.recv(count - len(data))
-            if not piece:
-                raise ConnectionError("hung up")
-            data += piece
-        return data
-    head = exactly(20)
-    return head[3], struct.unpack("<Q", head[8:16])[0], exactly(struct.unpack("<I", head[4:8])[0])
 
 
 class Attack(Case):

@@ -34,7 +34,8 @@ class Site {
   // The journal's file; empty: none.
   Site(std::int64_t clients, double idle_s, const std::filesystem::path& path,
        std::shared_ptr<Credentials> tls = nullptr, std::size_t waiting_bytes_max = 1 << 30,
-       std::function<std::vector<talk::PeerId>(talk::PeerId)> neighbours = {})
+       std::function<std::vector<talk::PeerId>(talk::PeerId)> neighbours = {},
+       std::size_t connections_max = 1 << 20)
       : path_(path),
         journal_((std::filesystem::remove(path_),
                   std::filesystem::remove(journal::chain_path(path_.string())), path_.string()),
@@ -48,7 +49,8 @@ class Site {
     options.tls = std::move(tls);
     options.neighbours = std::move(neighbours);
     options.waiting_bytes_max = waiting_bytes_max;
-    options.admit = [](const Message& ready) {
+    options.connections_max = connections_max;
+    options.admit = [](const Message& ready, bool) {
       if (wire::Expect(ready, "ready").text("base") != "right") {
         throw ProtocolError("base model differs: the client has wrong, the server right");
       }
@@ -99,13 +101,15 @@ inline Task<void> echo(talk::Endpoint& net) {
 class Echoers {
  public:
   Echoers(std::uint16_t port, std::vector<talk::PeerId> ids, const std::string& base = "right",
-          const std::shared_ptr<Credentials>& tls = nullptr) {
+          const std::shared_ptr<Credentials>& tls = nullptr,
+          const TcpClient::PlanFacts& facts = {}) {
     for (const talk::PeerId id : ids) {
       TcpClient::Options options;
       options.server = {"127.0.0.1", port};
       options.id = id;
       options.version = "test";
       options.tls = tls;
+      options.facts = [facts] { return facts; };
       options.prepare = [base](const std::string&, std::int64_t) {
         return Message("ready").with("base", base);
       };

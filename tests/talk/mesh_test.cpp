@@ -137,7 +137,7 @@ TEST_CASE("a slow client is silent at the deadline and late afterwards", "[talk]
   CHECK(outcome.rounds[0].silent == std::vector<PeerId>{2});
   CHECK(outcome.rounds[0].replies.size() == 4);
   REQUIRE(outcome.rounds[1].late.size() == 1);
-  CHECK(outcome.rounds[1].late[0].answer.from == 2);
+  CHECK(outcome.rounds[1].late[0].from == 2);
 }
 
 TEST_CASE("a client lost at any send ends the conversation cleanly", "[talk][mesh]") {

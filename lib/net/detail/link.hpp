@@ -31,6 +31,13 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   void answer(talk::SharedFrame frame);
   // To a neighbour; kept for when it, or this side, is back.
   void relay(talk::PeerId to, talk::SharedFrame frame);
+  // A control frame; false: the run is over.
+  bool hear(const talk::Message& message);
+  // Whether this side reads no more until somebody has taken or written something.
+  bool is_full() const;
+  bool is_full(talk::PeerId from) const;
+  bool is_neighbour(talk::PeerId id) const;
+  bool may_call(const boost::asio::ip::address& address, std::uint16_t port) const;
   void hear_of(const talk::Message& neighbour);
   void hear_relay(const talk::Message& relay);
   // The last frames once more, by way of the server.
@@ -59,6 +66,7 @@ struct TcpClient::Link : std::enable_shared_from_this<Link> {
   std::shared_ptr<const TlsContext> tls;  // what the ticket is good for
   TlsTicket ticket;
   double idle_s = 30;
+  PlanFacts facts;
   bool joined = false;  // the handshake of `connection` is over
   bool stopping = false;
 

@@ -13,6 +13,13 @@ namespace fedctl::net {
 namespace detail {
 // The ledger's key for bytes of connections that never said who they are.
 inline constexpr talk::PeerId kStranger = -2;
+// To hear the last word.
+inline constexpr auto kGoodbye = std::chrono::seconds(2);
+
+// Not this time, but the client may try again.
+struct TryAgain : ProtocolError {
+  using ProtocolError::ProtocolError;
+};
 }  // namespace detail
 
 struct TcpServer::Session {
