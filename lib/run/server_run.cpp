@@ -34,7 +34,9 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
         const std::scoped_lock lock(interrupt_mutex_);
         if (interrupt_) interrupt_();
       }) {
-  for (const std::string& line : warnings(job_.experiment)) printer_.notice("warning: " + line);
+  for (const std::string& line : warnings(job_.experiment, job_.plan.layout.size())) {
+    printer_.notice("warning: " + line);
+  }
   printer_.detail("run directory " + directory_.path() + ", " +
                   std::to_string(job_.plan.layout.size()) + " trainable parameters, " +
                   std::to_string(job_.learners->count_max()) + " worker threads");
