@@ -122,7 +122,7 @@ const std::vector<Command>& commands() {
        [](po::options_description& options) {
          run_options(options);
          options.add_options()("save-updates", po::value<Text>()->value_name("DIR"),
-                               "keep what every client sends, before codecs, as safetensors");
+                               "keep every message of every client, before codecs, as safetensors");
        },
        [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
       {"check", "validate an experiment file", "--config FILE [--explain]",
