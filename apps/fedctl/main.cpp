@@ -122,7 +122,7 @@ const std::vector<Command>& commands() {
        [](po::options_description& options) {
          run_options(options);
          options.add_options()("save-updates", po::value<Text>()->value_name("DIR"),
-                               "keep what every client sends, before codecs, as safetensors");
+                               "keep every message of every client, before codecs, as safetensors");
        },
        [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
       {"check", "validate an experiment file", "--config FILE [--explain]",
@@ -146,6 +146,14 @@ const std::vector<Command>& commands() {
        "  fedctl plan --config exp.yaml --hosts 2\n"
        "  fedctl plan --config exp.yaml --svg labels.svg --write-partition deal.txt\n",
        plan_options, [](const po::variables_map& values) { return run::plan(plan_of(values)); }},
+      {"codec", "what a codec chain makes of a file's tensors: bits a value, lost share",
+       "--chain YAML --in FILE [options]",
+       "  fedctl codec --chain '[{kind: topk, ratio: 0.01}, sign]' --in update.safetensors\n"
+       "  fedctl codec --chain '{kind: auto, bits_per_parameter: 0.5}' --in a.safetensors --out "
+       "b.safetensors\n"
+       "  fedctl codec --chain auto --in update.safetensors --together --seed 3 --format json\n",
+       codec_options,
+       [](const po::variables_map& values) { return run::codec_file(codec_of(values)); }},
       {"sweep", "a grid of experiments, each with the same seeds, into one table", "FILE [options]",
        "  fedctl sweep sweep.yaml\n"
        "  fedctl sweep sweep.yaml --executor slurm --run-dir /shared/sweep\n"

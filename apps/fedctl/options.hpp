@@ -124,6 +124,30 @@ inline run::PlanOptions plan_of(const po::variables_map& values) {
   return options;
 }
 
+inline void codec_options(po::options_description& options) {
+  options.add_options()("chain", po::value<Text>()->value_name("YAML"),
+                        "the codecs, as under codec.up (required)")(
+      "in", po::value<Text>()->value_name("FILE"), "safetensors; its float32 tensors (required)")(
+      "out", po::value<Text>()->value_name("FILE"), "write here what a receiver would read")(
+      "seed", po::value<std::int64_t>()->value_name("N"), "of random rounding (default: 0)")(
+      "together", "one message whose blocks are the tensors, as an update is sent, not one each");
+  output_options(options);
+}
+inline run::CodecFileOptions codec_of(const po::variables_map& values) {
+  run::CodecFileOptions options;
+  options.chain = get<Text>(values, "chain", "");
+  options.in = get<Text>(values, "in", "");
+  if (options.chain.empty() || options.in.empty()) {
+    throw ConfigError("codec: --chain YAML and --in FILE are needed",
+                      "fedctl codec --chain auto --in update.safetensors");
+  }
+  options.out = get<Text>(values, "out", "");
+  options.seed = get<std::int64_t>(values, "seed", 0);
+  options.together = flag(values, "together");
+  options.output = output_of(values);
+  return options;
+}
+
 inline void sweep_options(po::options_description& options) {
   options.add_options()("file", po::value<Text>()->value_name("FILE"), "the sweep, YAML")(
       "run-dir", po::value<Text>()->value_name("DIR"), "folder (default: runs/<name>)")(

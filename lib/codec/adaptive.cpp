@@ -106,7 +106,25 @@ class Adaptive final : public detail::StepCodec {
 
   Bytes encode(std::span<const float> values, Rng&) override {
     FEDCTL_ASSERT(values.size() == count_);
-    return encode_at(values, detail::find_step(values, detail::largest_magnitude(values), target_));
+    Bytes message;
+    fit(values, 0, message);
+    return message;
+  }
+
+  float fit(std::span<const float> values, std::size_t beside, Bytes& message) const override {
+    const float largest = detail::largest_magnitude(values);
+    float step = detail::find_step(values, largest, target_);
+    float tried = -1;
+    if (target_.distortion == 0) {
+      const double wanted = target_.bits_per_value * static_cast<double>(count_);
+      step = detail::fit_step(step, largest, wanted, [&](float other) {
+        tried = other;
+        message = encode_at(values, other);
+        return 8 * static_cast<double>(message.size() + beside);
+      });
+    }
+    if (step != tried) message = encode_at(values, step);
+    return step;
   }
 
   Bytes encode_at(std::span<const float> values, float step) const override {

@@ -29,17 +29,16 @@ class Allocated final : public Codec {
  public:
   Allocated(Blocks blocks, Target target)
       : counts_(filled(blocks)),
-        inner_(make_adaptive(value_count(blocks), target)),
-        target_(target) {}
+        inner_(make_adaptive(value_count(blocks), target)) {}
 
   std::size_t max_encoded_bytes(std::size_t count) const override {
     return counts_.size() + inner_->max_encoded_bytes(count);
   }
 
   Bytes encode(std::span<const float> values, Rng&) override {
-    const float step = find_step(values, largest_magnitude(values), target_);
+    Bytes shortest;
+    const float step = inner_->fit(values, counts_.size(), shortest);
     std::vector<std::size_t> chosen(counts_.size(), kStandard);
-    Bytes shortest = inner_->encode_at(values, step);
     const std::vector<std::size_t> allocated = allocate(values, step);
     Bytes other = inner_->encode_at(scaled(values, allocated), step);
     if (other.size() < shortest.size()) {
@@ -111,7 +110,6 @@ class Allocated final : public Codec {
 
   std::vector<std::size_t> counts_;  // of the blocks, none 0
   std::unique_ptr<StepCodec> inner_;
-  Target target_;
 };
 
 }  // namespace

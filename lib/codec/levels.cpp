@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <utility>
 
 #include "codec/detail/entropy.hpp"
 
@@ -13,6 +14,10 @@ namespace {
 
 constexpr float kRounding = 0.45F;
 constexpr std::size_t kSampleSegments = 128;
+constexpr double kNear = 0.01;       // of the wanted bits
+constexpr double kNearBits = 16;     // a word of rans
+constexpr int kFits = 16;            // messages that are tried
+constexpr double kLastLevel = 1.8;   // below 1 / 0.55: the largest value has level 1
 constexpr int kSteps = 18;  // of the search: 2^-18 of its range of 24 octaves is 0.01 %
 
 using Histogram = std::array<std::uint32_t, 2 * kHighMax + 2>;  // level -kHighMax - 1 first
@@ -159,6 +164,27 @@ float find_step(std::span<const float> values, float largest, const Target& targ
   if (per_value == 0) return step;
   return search(sample, largest,
                 {target.bits_per_value * target.bits_per_value / per_value, target.distortion});
+}
+
+float fit_step(float step, float largest, double bits,
+               const std::function<double(float step)>& bits_at) {
+  constexpr double kLeast = std::numeric_limits<float>::min();
+  constexpr double kMost = std::numeric_limits<float>::max();
+  const double coarsest = std::min(kLastLevel * largest, kMost);
+  if (step == 0 || coarsest < kLeast) return step;
+  const double slack = std::max(kNear * bits, kNearBits);
+  double high = std::min<double>(step, coarsest);
+  const double first = bits_at(static_cast<float>(high));
+  if (first >= bits - slack && first <= bits * (1 + kNear)) return static_cast<float>(high);
+  double low = std::max(0x1p-22 * largest, kLeast);
+  if (first > bits) low = std::exchange(high, coarsest);
+  for (int i = 0; i < kFits && low < high; ++i) {
+    const auto middle = static_cast<float>(std::sqrt(low * high));
+    const double found = bits_at(middle);
+    (found > bits ? low : high) = middle;
+    if (found <= bits && found >= bits - slack) break;
+  }
+  return static_cast<float>(high);
 }
 
 }  // namespace fedctl::codec::detail

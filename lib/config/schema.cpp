@@ -93,7 +93,10 @@ class Schema final : public Fields {
   }
   void texts(std::string_view key, std::vector<std::string>& value,
              std::string_view meaning) override {
-    add(key, {{"type", "array"}, {"items", {{"type", "string"}}}, {"default", value}}, meaning);
+    // Numbers are texts, too: [1, 7].
+    add(key,
+        {{"type", "array"}, {"items", {{"type", {"string", "number"}}}}, {"default", value}},
+        meaning);
   }
   void section(std::string_view key, Options& value, std::string_view meaning) override {
     Json json = object_schema(value, below(key), stack_);

@@ -27,23 +27,30 @@ class Quadratic final : public Learner {
   }
 
   double loss_and_gradient(const data::Batch& batch) override {
-    const std::span<const float> targets = targets_of(batch);
+    const std::span<const float> targets = rows_of(batch, "target");
+    const std::span<const float> curvature = curvature_of(batch);
     const std::size_t count = targets.size() / weights_.size();
     const std::span<float> slope = gradient();
     for (std::size_t i = 0; i < weights_.size(); ++i) {
       double sum = 0;
-      for (std::size_t n = 0; n < count; ++n) sum += targets[n * weights_.size() + i];
-      slope[i] = static_cast<float>(weights_[i] - sum / static_cast<double>(count));
+      for (std::size_t n = 0; n < count; ++n) {
+        const std::size_t at = n * weights_.size() + i;
+        sum += curvature.empty() ? targets[at]
+                                 : curvature[at] * (double{weights_[i]} - double{targets[at]});
+      }
+      const double mean = sum / static_cast<double>(count);
+      slope[i] = static_cast<float>(curvature.empty() ? weights_[i] - mean : mean);
     }
     return loss(batch);
   }
 
   Scores evaluate(const data::Batch& batch) override {
-    const std::span<const float> targets = targets_of(batch);
+    const std::span<const float> targets = rows_of(batch, "target");
+    const std::span<const float> curvature = curvature_of(batch);
     double squares = 0;
     for (std::size_t i = 0; i < targets.size(); ++i) {
       const double distance = static_cast<double>(weights_[i % weights_.size()]) - targets[i];
-      squares += distance * distance;
+      squares += (curvature.empty() ? 1 : double{curvature[i]}) * distance * distance;
     }
     return {.loss_sum = 0.5 * squares,
             .count = static_cast<std::int64_t>(targets.size() / weights_.size())};
@@ -83,18 +90,28 @@ class Quadratic final : public Learner {
 
  private:
   // [n,d], n > 0, as one row after the other.
-  std::span<const float> targets_of(const data::Batch& batch) const {
-    const auto found = batch.find("target");
-    if (found == batch.end()) throw DataError("the quadratic model needs a batch with \"target\"");
-    const Tensor& target = found->second;
-    const auto dimension = static_cast<std::int64_t>(weights_.size());
-    if (target.dtype != DType::f32 || target.shape.size() != 2 || target.shape[0] < 1 ||
-        target.shape[1] != dimension) {
-      throw DataError("\"target\" is " + std::string(dtype_name(target.dtype)) +
-                      to_string(target.shape) + ", the quadratic model needs f32[n," +
-                      std::to_string(dimension) + "]");
+  std::span<const float> rows_of(const data::Batch& batch, const std::string& name) const {
+    const auto found = batch.find(name);
+    if (found == batch.end()) {
+      throw DataError("the quadratic model needs a batch with \"" + name + '"');
     }
-    return target.f32();
+    const Tensor& rows = found->second;
+    const auto dimension = static_cast<std::int64_t>(weights_.size());
+    if (rows.dtype != DType::f32 || rows.shape.size() != 2 || rows.shape[0] < 1 ||
+        rows.shape[1] != dimension) {
+      throw DataError('"' + name + "\" is " + dtype_name(rows.dtype) + to_string(rows.shape) +
+                      ", the quadratic model needs f32[n," + std::to_string(dimension) + "]");
+    }
+    return rows.f32();
+  }
+  // Of every target; empty: all are 1.
+  std::span<const float> curvature_of(const data::Batch& batch) const {
+    if (!batch.contains("curvature")) return {};
+    const std::span<const float> curvature = rows_of(batch, "curvature");
+    if (curvature.size() != rows_of(batch, "target").size()) {
+      throw DataError("the batch has other numbers of \"target\" and of \"curvature\"");
+    }
+    return curvature;
   }
 
   Layout layout_;

@@ -36,7 +36,9 @@ double schedule_factor(const config::Plugin& schedule, double step, double steps
       options.warmup_steps > 0 ? static_cast<double>(options.warmup_steps) : options.warmup * steps;
   if (step < warmup) return std::min(1.0, (step + 1) / warmup);
   if (schedule.kind == "constant") return 1;
-  const double way = std::clamp((step - warmup) / std::max(1.0, steps - warmup), 0.0, 1.0);
+  // With a floor the last step has it; 0 would be a step lost, and is that of the one behind.
+  const double last = options.floor > 0 ? steps - 1 : steps;
+  const double way = std::clamp((step - warmup) / std::max(1.0, last - warmup), 0.0, 1.0);
   const double rest =
       schedule.kind == "linear" ? 1 - way : 0.5 * (1 + std::cos(std::numbers::pi * way));
   return options.floor + (1 - options.floor) * rest;

@@ -22,7 +22,8 @@ struct ScheduleOptions : config::Options {
 const config::Kinds& schedule_kinds();
 
 // The factor of step `step` (from 0) of `steps`: (step + 1) / w in the first w steps, so that no
-// step is lost; then from 1 towards `floor`, which the step behind the last one would reach.
+// step is lost; then from 1 to `floor` at the last step. A floor of 0 would be reached by the step
+// behind the last one.
 double schedule_factor(const config::Plugin& schedule, double step, double steps);
 
 }  // namespace fedctl::learn

@@ -154,18 +154,18 @@ void prepare_spread(Experiment& experiment, const Places& places) {
 struct Measured {
   double bits = 32, lost = 0;
 };
-Measured measure(const std::vector<config::Plugin>& chain) {
-  constexpr std::size_t kCount = 8192;
+constexpr std::size_t kMeasuredCount = 8192;
+Measured measure(const std::vector<config::Plugin>& chain, std::size_t count = kMeasuredCount) {
   Rng rng(1);
-  std::vector<float> values(kCount), decoded(kCount);
+  std::vector<float> values(count), decoded(count);
   for (float& value : values) value = static_cast<float>(rng.normal());
-  const std::array<codec::BlockSize, 1> blocks = {kCount};
+  const std::array<codec::BlockSize, 1> blocks = {count};
   const auto codec = codec::make_chain(chain, "none", blocks);
   const Bytes encoded = codec->encode(values, rng);
   codec->decode(encoded, decoded);
-  Measured measured{8.0 * static_cast<double>(encoded.size()) / kCount, 0};
+  Measured measured{8.0 * static_cast<double>(encoded.size()) / static_cast<double>(count), 0};
   double norm = 0;
-  for (std::size_t i = 0; i < kCount; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
     measured.lost += std::pow(static_cast<double>(decoded[i]) - values[i], 2);
     norm += static_cast<double>(values[i]) * values[i];
   }
@@ -192,6 +192,22 @@ void warn(const std::string& key, const std::vector<config::Plugin>& chain,
                     text.data() + " times the squared values: the feedback grows without bound; " +
                     "leave it out, or set unbiased: false");
   }
+}
+
+// auto holds its bits, unless even its shortest message has more: of few values.
+void warn_of_short(const std::string& key, const std::vector<config::Plugin>& chain,
+                   std::size_t parameters, std::vector<std::string>& lines) {
+  const bool rated =
+      std::ranges::any_of(chain, [](const auto& stage) { return stage.kind == "auto"; });
+  if (!rated || parameters == 0 || parameters >= kMeasuredCount) return;
+  const double wanted = measure(chain).bits, made = measure(chain, parameters).bits;
+  if (made <= 1.05 * wanted) return;
+  std::array<char, 160> text{};
+  std::snprintf(text.data(), text.size(),
+                "%.2f bits a value instead of %.2f: an update of %zu values is too short for them, "
+                "a message of auto takes some 20 bytes",
+                made, wanted, parameters);
+  lines.push_back(key + " makes " + text.data());
 }
 
 }  // namespace
@@ -276,11 +292,13 @@ void check_codec(const CodecOptions& codec, const Places& places) {
                  codec.down.empty());
 }
 
-std::vector<std::string> warnings(const Experiment& experiment) {
+std::vector<std::string> warnings(const Experiment& experiment, std::size_t parameters) {
   const CodecOptions& codec = experiment.codec;
   std::vector<std::string> lines;
   warn("codec.up", codec.up, "codec.error_feedback", codec.error_feedback, lines);
   warn("codec.down", codec.down, "codec.error_feedback_down", codec.error_feedback_down, lines);
+  warn_of_short("codec.up", codec.up, parameters, lines);
+  warn_of_short("codec.down", codec.down, parameters, lines);
   return lines;
 }
 

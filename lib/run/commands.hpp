@@ -88,6 +88,16 @@ struct ExportOptions {
 };
 int export_run(const ExportOptions& options);
 
+struct CodecFileOptions {
+  std::string chain;    // YAML, as under codec.up
+  std::string in, out;  // safetensors; out "": measure only
+  std::int64_t seed = 0;
+  bool together = false;  // one message with a block a tensor, not one a tensor
+  OutputOptions output;
+};
+// Encodes and decodes the float32 tensors of a file, and prints what it cost and lost.
+int codec_file(const CodecFileOptions& options);
+
 struct PlanOptions {
   config::Source source;
   double up_mbit = 20, down_mbit = 100, latency_ms = 30;  // of a client's link; 0 Mbit/s: unlimited

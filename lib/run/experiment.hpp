@@ -129,8 +129,9 @@ void complete_codec(Experiment& experiment, const Places& places);
 void spread_budget(Experiment& experiment, std::size_t parameters);
 // Throws ConfigError on chains and error feedback that do not go together.
 void check_codec(const CodecOptions& codec, const Places& places);
-// What is allowed, but seldom meant: one line each, naming the keys.
-std::vector<std::string> warnings(const Experiment& experiment);
+// What is allowed, but seldom meant: one line each, naming the keys. `parameters`: of an update, 0
+// if that is not known yet.
+std::vector<std::string> warnings(const Experiment& experiment, std::size_t parameters = 0);
 
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);

@@ -165,8 +165,8 @@ void copy_tokenizer(const std::string& from, const std::string& to) {
 
 int export_run(const ExportOptions& options) {
   const data::Storage storage = storage_of(options);
-  if (options.examples < 1 || options.examples > 1024) {
-    throw ConfigError("--examples is " + std::to_string(options.examples) + ", must be 1 to 1024");
+  if (options.examples < 1) {
+    throw ConfigError("--examples is " + std::to_string(options.examples) + ", must be at least 1");
   }
   std::error_code error;
   if (!fs::is_directory(options.run, error)) {

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/limits.hpp"
+#include "learn/processor.hpp"
 #include "net/client.hpp"
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
@@ -99,7 +100,8 @@ struct SiteOptions final : config::Options {
 // plan.
 class SharedJob {
  public:
-  SharedJob(SiteOptions site, std::int64_t threads) : site_(std::move(site)), threads_(threads) {}
+  SharedJob(SiteOptions site, std::int64_t threads, Printer& printer)
+      : site_(std::move(site)), threads_(threads), printer_(printer) {}
 
   net::TcpClient::PlanFacts facts(talk::PeerId id) {
     const std::scoped_lock lock(mutex_);
@@ -143,10 +145,13 @@ class SharedJob {
     job_ = make_job(std::move(experiment), thread_count(threads_),
                     {.own_data = !site_.data.path.empty()});
     job_->digests.plan = digest;
+    const std::string slow = learn::slow_here(job_->experiment.model);
+    if (!slow.empty()) printer_.notice("warning: " + slow);
   }
 
   SiteOptions site_;
   std::int64_t threads_;
+  Printer& printer_;
   std::mutex mutex_;
   std::string plan_;
   std::optional<Job> job_;
@@ -251,7 +256,7 @@ int join(const ClientOptions& options) {
   allow_connections(options.ids.size(), "--ids");
   Printer printer(options.output.format, options.output.quiet, options.output.verbose);
   const std::int64_t threads = options.threads > 0 ? options.threads : site.threads;
-  SharedJob shared(site, threads);
+  SharedJob shared(site, threads, printer);
   asio::thread_pool pool(thread_count(threads));
   net::ClientLoop loop;
   const std::shared_ptr<net::Voucher> voucher = net::Voucher::read(site.tls.files, "tls");

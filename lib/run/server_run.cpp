@@ -1,6 +1,7 @@
 #include "run/server_run.hpp"
 
 #include "base/clock.hpp"
+#include "learn/processor.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -34,7 +35,12 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
         const std::scoped_lock lock(interrupt_mutex_);
         if (interrupt_) interrupt_();
       }) {
-  for (const std::string& line : warnings(job_.experiment)) printer_.notice("warning: " + line);
+  for (const std::string& line : warnings(job_.experiment, job_.plan.layout.size())) {
+    printer_.notice("warning: " + line);
+  }
+  const bool computes = role_ == "simulate" || job_.experiment.evaluate.on != "clients";
+  const std::string slow = computes ? learn::slow_here(job_.experiment.model) : "";
+  if (!slow.empty()) printer_.notice("warning: " + slow);
   printer_.detail("run directory " + directory_.path() + ", " +
                   std::to_string(job_.plan.layout.size()) + " trainable parameters, " +
                   std::to_string(job_.learners->count_max()) + " worker threads");

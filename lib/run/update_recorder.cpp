@@ -2,11 +2,25 @@
 
 #include <array>
 #include <cstdio>
+#include <map>
 #include <utility>
+#include <variant>
 
 #include "data/safetensors.hpp"
 
 namespace fedctl::run {
+namespace {
+
+std::string text_of(const wire::Scalar& scalar) {
+  if (const auto* text = std::get_if<std::string>(&scalar)) return *text;
+  if (const auto* yes = std::get_if<bool>(&scalar)) return *yes ? "true" : "false";
+  if (const auto* number = std::get_if<std::int64_t>(&scalar)) return std::to_string(*number);
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.17g", std::get<double>(scalar));
+  return text.data();
+}
+
+}  // namespace
 
 UpdateRecorder::UpdateRecorder(talk::Endpoint& inner, talk::PeerId id, const Layout& layout,
                                std::string folder)
@@ -24,26 +38,31 @@ talk::Task<void> UpdateRecorder::send_seen(talk::PeerId to, talk::ExchangeId exc
   return inner_.send_seen(to, exchange, std::move(message), std::move(seen));
 }
 
-void UpdateRecorder::record(talk::ExchangeId exchange, const talk::Message& message) const {
+void UpdateRecorder::record(talk::ExchangeId exchange, const talk::Message& message) {
   TensorMap kept;
   for (const auto& [name, tensor] : message.tensors) {
-    if (tensor.dtype != DType::f32) continue;
-    const std::span<const float> values = tensor.f32();
-    if (values.size() != layout_.size()) {
+    if (tensor.dtype == DType::coded) {
+      const auto bytes = static_cast<std::int64_t>(tensor.bytes.size());
+      kept.emplace(name, Tensor{DType::u8, {bytes}, tensor.bytes});
+    } else if (tensor.dtype != DType::f32 || tensor.f32().size() != layout_.size()) {
       kept.emplace(name, tensor);
-      continue;
-    }
-    for (const Block& block : layout_.blocks()) {
-      kept.emplace(name + ':' + block.name,
-                   Tensor::of(values.subspan(block.offset, block.count), block.shape));
+    } else {
+      for (const Block& block : layout_.blocks()) {
+        kept.emplace(name + ':' + block.name,
+                     Tensor::of(tensor.f32().subspan(block.offset, block.count), block.shape));
+      }
     }
   }
-  if (!kept.empty()) {
-    std::array<char, 64> name{};
-    std::snprintf(name.data(), name.size(), "/exchange-%06llu-client-%06lld.safetensors",
-                  static_cast<unsigned long long>(exchange), static_cast<long long>(id_));
-    data::write_safetensors(folder_ + name.data(), kept, {{"kind", message.kind}});
-  }
+  std::map<std::string, std::string> metadata;
+  for (const auto& [name, scalar] : message.scalars) metadata.emplace(name, text_of(scalar));
+  metadata["kind"] = message.kind;
+
+  if (std::exchange(exchange_, exchange) != exchange) messages_ = 0;
+  const std::string number = ++messages_ > 1 ? '-' + std::to_string(messages_) : "";
+  std::array<char, 64> name{};
+  std::snprintf(name.data(), name.size(), "/exchange-%06llu-client-%06lld",
+                static_cast<unsigned long long>(exchange), static_cast<long long>(id_));
+  data::write_safetensors(folder_ + name.data() + number + ".safetensors", kept, metadata);
 }
 
 }  // namespace fedctl::run

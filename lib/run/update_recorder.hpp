@@ -9,9 +9,11 @@
 
 namespace fedctl::run {
 
-// A decorator that writes the float32 tensors of every message as
-// DIR/exchange-000003-client-000005.safetensors. A tensor of layout.size() values is written as one
-// a parameter, "delta:NAME", in that parameter's shape; another under its own name.
+// A decorator that writes every message as DIR/exchange-000003-client-000005.safetensors, with "-2"
+// behind it for the second one of an exchange. A float32 tensor of layout.size() values is written
+// as one a parameter, "delta:NAME", in that parameter's shape; another tensor under its own name,
+// and what a method has coded itself as bytes. The metadata hold the message's kind and its scalars
+// as text: seed-and-scalar methods may send nothing else.
 // Throws DataError if a file cannot be written.
 class UpdateRecorder final : public talk::Endpoint {
  public:
@@ -31,12 +33,14 @@ class UpdateRecorder final : public talk::Endpoint {
   }
 
  private:
-  void record(talk::ExchangeId exchange, const talk::Message& message) const;
+  void record(talk::ExchangeId exchange, const talk::Message& message);
 
   talk::Endpoint& inner_;
   talk::PeerId id_;
   const Layout& layout_;
   std::string folder_;
+  talk::ExchangeId exchange_ = 0;  // of the last message
+  int messages_ = 0;               // of this exchange
 };
 
 }  // namespace fedctl::run

@@ -52,6 +52,26 @@ TEST_CASE("auto reaches the sheet's error at every rate", "[codec][auto]") {
   }
 }
 
+TEST_CASE("a message of auto has the bits it promises, header and tables included",
+          "[codec][auto][rate]") {
+  constexpr double kLeastBytes = 20;  // of a message with one level that is not 0
+  for (const std::size_t count : {64, 256, 1000, 3721, 30000, 40000, 150000}) {
+    auto values = normal_values(count, count);
+    for (const bool heavy : {false, true}) {
+      for (std::size_t i = 0; heavy && i < count; ++i) values[i] *= values[i] * values[i];
+      for (const double bits : {0.02, 0.05, 0.1, 0.3, 0.5, 1.0, 2.0, 4.0, 8.0, 12.0}) {
+        INFO(count << " values, " << bits << " bits, heavy " << heavy);
+        const double wanted = bits * static_cast<double>(count) / 8;
+        const Outcome outcome = run("bits_per_parameter", bits, values);
+        const double bytes = outcome.bits * static_cast<double>(count) / 8;
+        CHECK(bytes <= std::max(1.01 * wanted, kLeastBytes));
+        CHECK(bytes >= std::min(0.99 * wanted, wanted - 3));
+        CHECK(outcome.error < 1);  // something is said
+      }
+    }
+  }
+}
+
 TEST_CASE("auto reaches a wanted error", "[codec][auto]") {
   const auto values = normal_values(1 << 16, 2);
   for (const double wanted : {0.5, 0.1, 0.001}) {
@@ -121,7 +141,7 @@ TEST_CASE("auto with lgreco: fewer bytes at no larger sum of the blocks' errors"
 }
 
 TEST_CASE("auto with lgreco on one block is auto", "[codec][auto][lgreco]") {
-  const auto values = normal_values(5000, 9);
+  const auto values = normal_values(30000, 9);
   const auto bytes = [&](double lgreco) {
     Rng rng(0);
     return test::Chain{"", {test::plugin(codec::codec_kinds(), "auto", {{"lgreco", lgreco}})}}

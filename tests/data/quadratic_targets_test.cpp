@@ -98,6 +98,77 @@ TEST_CASE("a single client's target is the common one", "[data][quadratic_target
   CHECK(targets_of(*source.train) == targets_of(*source.test));
 }
 
+TEST_CASE("with curvature the test set is the mean of the clients' objectives",
+          "[data][quadratic_targets]") {
+  const data::Source source = open_data(
+      "{kind: quadratic_targets, rows: 3, cols: 5, rank: 2, clients: 7, distinct: 3, curvature: [1, "
+      "7]}");
+  const auto row = [](const data::Dataset& set, const char* name, std::size_t at) {
+    const std::vector<std::size_t> one = {at};
+    const Tensor tensor = set.gather(one).at(name);
+    return Matrix(tensor.f32().begin(), tensor.f32().end());
+  };
+  double low = 9, high = 0;
+  for (std::size_t j = 0; j < 15; ++j) {
+    // The derivative of the mean is 0 at the test target, its slope there the test curvature.
+    const double optimum = row(*source.test, "target", 0)[j];
+    double slope = 0, curvature = 0;
+    for (std::size_t k = 0; k < 7; ++k) {
+      const double a = row(*source.train, "curvature", k)[j];
+      CHECK(a == row(*source.train, "curvature", k % 3)[j]);
+      slope += a * (optimum - row(*source.train, "target", k)[j]) / 7;
+      curvature += a / 7;
+      low = std::min(low, a);
+      high = std::max(high, a);
+    }
+    CHECK(slope == Approx(0).margin(1e-5));
+    CHECK(row(*source.test, "curvature", 0)[j] == Approx(curvature).epsilon(1e-6));
+  }
+  CHECK((low >= 1 && low < 3 && high > 5 && high <= 7));
+}
+
+TEST_CASE("noise has its size and leaves a client's optimum", "[data][quadratic_targets]") {
+  const std::string problem = "kind: quadratic_targets, rows: 6, cols: 5, clients: 4, rank: 2, ";
+  const data::Source clean = open_data("{" + problem + "curvature: [2, 3]}");
+  const data::Source noisy = open_data("{" + problem + "curvature: [2, 3], noise: 5}");
+  REQUIRE(noisy.train->size() == 4 * 64);
+  REQUIRE(noisy.test->size() == 1);
+  CHECK(targets_of(*noisy.test) == targets_of(*clean.test));
+  const std::vector<std::size_t> all = all_of(*noisy.train);
+  const data::Batch batch = noisy.train->gather(all), whole = clean.train->gather(all_of(*clean.train));
+  double squares = 0;
+  for (std::size_t k = 0; k < 4; ++k) {
+    for (std::size_t j = 0; j < 30; ++j) {
+      const double a = whole.at("curvature").f32()[k * 30 + j];
+      double sum = 0;
+      for (std::size_t i = 0; i < 64; ++i) {
+        const std::size_t at = (k * 64 + i) * 30 + j;
+        CHECK(noisy.train->field(k * 64 + i) == "client " + std::to_string(k));
+        CHECK(batch.at("curvature").f32()[at] == Approx(a));
+        // What the slope of the example has beside that of the client, at any point.
+        const double noise =
+            a * (static_cast<double>(whole.at("target").f32()[k * 30 + j]) - batch.at("target").f32()[at]);
+        sum += noise;
+        squares += noise * noise;
+      }
+      CHECK(sum == Approx(0).margin(1e-3));
+    }
+  }
+  CHECK(std::sqrt(squares / (4 * 30 * 64)) == Approx(5).epsilon(1e-3));
+}
+
+TEST_CASE("curvatures that are none are refused", "[data][quadratic_targets]") {
+  for (const char* wrong : {"[1]", "[0, 1]", "[-1, 1]", "[2, 1]", "[1, 2, 3]", "[1, 1e7]",
+                            "[1, x]", "[1, 2x]", "[nan, 2]", "[1, inf]"}) {
+    INFO(wrong);
+    CHECK_THROWS_WITH(
+        open_data(std::string("{kind: quadratic_targets, curvature: ") + wrong + "}"),
+        Catch::StartsWith("data.curvature is [") && Catch::Contains("above 0 and at most 1e6"));
+  }
+  CHECK_THROWS_WITH(open_data("{kind: quadratic_targets, noise: 1, examples: 1}"),
+                    Catch::Contains("data.examples is 1"));
+}
+
 TEST_CASE("impossible quadratic targets are refused", "[data][quadratic_targets]") {
   CHECK_THROWS_WITH(open_data("{kind: quadratic_targets, rows: 3, cols: 5, rank: 4}"),
                     Catch::Contains("data.rank is 4") && Catch::Contains("at most 3"));

@@ -89,6 +89,12 @@ class Export(Case):
         self.assertEqual(found["0.logits"]["shape"], [1, 5])
         self.assertEqual(found["0.pixels"]["shape"], [1, 1, 28, 28])
 
+    def test_reference_logits_of_all_examples(self):
+        run = self.trained(GLYPHS.replace("test_per_class: 10", "test_per_class: 220").replace("rounds: 3", "rounds: 1"))
+        path = self.folder / "logits.safetensors"
+        self.export(run, "peft", "--logits", path, "--examples", "5000")
+        self.assertEqual(sum(name.endswith("logits") for name in header(path)), 5 * 220)
+
     def test_a_prompt_cannot_be_merged(self):
         run = self.trained(GLYPHS.replace("{kind: lora, rank: 2, alpha: 4, targets: [query, value]}",
                                           "{kind: prompt, tokens: 3}"))

@@ -39,6 +39,20 @@ TEST_CASE("quadratic: loss, gradient and scores are those of the formula", "[lea
   CHECK(learner->evaluate(batch) == learn::Scores{.loss_sum = 7, .correct = 0, .count = 2});
 }
 
+TEST_CASE("quadratic: curvatures weigh the squares", "[learn][quadratic]") {
+  const auto learner = learn::make_quadratic_factory(spec({2}))->make();
+  learner->weights()[0] = learner->weights()[1] = 1;
+  const std::vector<float> targets = {1, 2, 3, -2}, curvatures = {5, 2, 1, 3};
+  data::Batch batch = {{"target", Tensor::of(targets, {2, 2})},
+                       {"curvature", Tensor::of(curvatures, {2, 2})}};
+  // Distances (0, -1) and (-2, 3).
+  CHECK(learner->loss_and_gradient(batch) == (0.5 * 2 + 0.5 * (4 + 27)) / 2);
+  CHECK(learner->gradient()[0] == -1);
+  CHECK(learner->gradient()[1] == (2 * -1 + 3 * 3) / 2.0F);
+  batch["curvature"] = Tensor::of(std::span(curvatures).first(2), {1, 2});
+  CHECK_THROWS_AS(learner->loss(batch), DataError);
+}
+
 TEST_CASE("quadratic: learners of one factory do not share weights", "[learn][quadratic]") {
   const auto factory = learn::make_quadratic_factory(spec({2, 3}));
   const auto one = factory->make(), other = factory->make();

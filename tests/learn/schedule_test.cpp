@@ -30,8 +30,24 @@ TEST_CASE("the schedules take the values computed by hand", "[learn][schedule]")
   CHECK(schedule_factor(schedule("cosine"), 1, 4) == Approx(0.5 + std::sqrt(2) / 4));
   CHECK(schedule_factor(schedule("cosine"), 2, 4) == Approx(0.5));
   CHECK(schedule_factor(schedule("cosine"), 3, 4) == Approx(0.5 - std::sqrt(2) / 4));
-  CHECK(schedule_factor(schedule("linear", {{"floor", 0.2}}), 1, 4) == Approx(0.8));
-  CHECK(schedule_factor(schedule("cosine", {{"floor", 0.5}}), 2, 4) == Approx(0.75));
+  CHECK(schedule_factor(schedule("linear", {{"floor", 0.2}}), 1, 5) == Approx(0.8));
+  CHECK(schedule_factor(schedule("cosine", {{"floor", 0.5}}), 2, 5) == Approx(0.75));
+}
+
+TEST_CASE("the last step has the floor", "[learn][schedule]") {
+  for (const char* kind : {"linear", "cosine"}) {
+    for (const double steps : {2.0, 3.0, 10.0, 1000.0}) {
+      INFO(kind << ", " << steps << " steps");
+      const auto floored = schedule(kind, {{"floor", 0.1}});
+      CHECK(schedule_factor(floored, 0, steps) == 1);
+      CHECK(schedule_factor(floored, steps - 1, steps) == Approx(0.1).epsilon(1e-12));
+      CHECK(schedule_factor(schedule(kind, {{"floor", 0.1}, {"warmup_steps", 1}}), steps - 1,
+                            steps) == Approx(steps > 2 ? 0.1 : 1));
+      CHECK(schedule_factor(schedule(kind), steps - 1, steps) > 0);  // no step is lost
+    }
+    // A way of one step is all beginning.
+    CHECK(schedule_factor(schedule(kind, {{"floor", 0.1}}), 0, 1) == 1);
+  }
 }
 
 TEST_CASE("the rate rises to lr during warm-up and the rest is the schedule's",

@@ -126,6 +126,21 @@ TEST_CASE("few bits without feedback and feedback of too large errors are warned
   }
 }
 
+TEST_CASE("a rate that an update is too short for is warned of", "[run][config][codec]") {
+  const auto warned = [](const std::string& bits, std::size_t parameters) {
+    return warnings(read(std::string(kToy) + "codec: {up: {kind: auto, bits_per_parameter: " +
+                         bits + "}, error_feedback: ef14}\n"),
+                    parameters);
+  };
+  CHECK_THAT(warned("0.5", 256).at(0),
+             Catch::StartsWith("codec.up makes 0.5") && Catch::Contains("instead of 0.50") &&
+                 Catch::Contains("256 values"));
+  CHECK(warned("0.5", 3721).empty());
+  CHECK(warned("0.1", 3721).empty());
+  CHECK(warned("0.02", 100000).empty());
+  CHECK(warned("0.5", 0).empty());  // not known yet
+}
+
 TEST_CASE("an evaluation that cannot be made is refused", "[run][config]") {
   const std::string toy = kToy;
   CHECK_THROWS_WITH(read(toy + "evaluate: {metrics: [f2]}\n"),

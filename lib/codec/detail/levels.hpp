@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -52,5 +53,12 @@ struct Target {
 // The step that comes closest, found on at most 128 segments; 0 if `largest`, the largest
 // magnitude, is 0 or too small to be divided.
 float find_step(std::span<const float> values, float largest, const Target& target);
+
+// find_step() guesses what a message takes beside its levels, which is most of a short one. This
+// asks `bits_at`, the bits of the real message at a step: `step` itself if that is within 1 % of
+// `bits`, else the finest step that was found with at most `bits`; if there is none the coarsest
+// that leaves one level that is not 0. The last call of bits_at is not always that of the result.
+float fit_step(float step, float largest, double bits,
+               const std::function<double(float step)>& bits_at);
 
 }  // namespace fedctl::codec::detail
