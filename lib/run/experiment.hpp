@@ -131,6 +131,8 @@ void spread_budget(Experiment& experiment, std::size_t parameters);
 void check_codec(const CodecOptions& codec, const Places& places);
 // What is allowed, but seldom meant: one line each, naming the keys.
 std::vector<std::string> warnings(const Experiment& experiment);
+// Whether the data are of files, in whose place a site may have its own.
+bool sites_may_have_data(const Experiment& experiment);
 
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);

@@ -35,6 +35,13 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
         if (interrupt_) interrupt_();
       }) {
   for (const std::string& line : warnings(job_.experiment)) printer_.notice("warning: " + line);
+  if (role == "server" && job_.experiment.server.max_examples == 0 && !job_.plan.secure.on &&
+      sites_may_have_data(job_.experiment)) {
+    printer_.notice(
+        "warning: server.max_examples is not set, and sites may have data of their "
+        "own: a client may claim as many examples as the server has, " +
+        std::to_string(job_.plan.examples_max));
+  }
   printer_.detail("run directory " + directory_.path() + ", " +
                   std::to_string(job_.plan.layout.size()) + " trainable parameters, " +
                   std::to_string(job_.learners->count_max()) + " worker threads");
