@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 seconds=${1:?SECONDS is missing}
 shift
 cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz_checkpoint fuzz_codec fuzz_config fuzz_control fuzz_frame fuzz_handshake fuzz_methods fuzz_safetensors fuzz_spool fuzz_tokenizer -j "$(nproc)" | grep -E "FAILED|error" && exit 1
+cmake --build --preset fuzz --target fuzz_checkpoint fuzz_codec fuzz_config fuzz_control fuzz_frame fuzz_handshake fuzz_method_clients fuzz_methods fuzz_safetensors fuzz_spool fuzz_tokenizer -j "$(nproc)" | grep -E "FAILED|error" && exit 1
 if [[ $# -eq 0 ]]; then
   kinds=$(sed -n 's/^CODEC(\([a-z0-9]*\)).*/\1/p' lib/codec/codecs.def | sed 's/^adaptive$/auto/')
-  set -- fuzz_checkpoint fuzz_config fuzz_control fuzz_frame fuzz_handshake fuzz_methods fuzz_safetensors fuzz_spool fuzz_tokenizer $(for kind in $kinds ef14 ef21 econtrol; do echo "fuzz_codec_$kind"; done)
+  set -- fuzz_checkpoint fuzz_config fuzz_control fuzz_frame fuzz_handshake fuzz_method_clients fuzz_methods fuzz_safetensors fuzz_spool fuzz_tokenizer $(for kind in $kinds ef14 ef21 econtrol; do echo "fuzz_codec_$kind"; done)
 fi
 status=0
 for target in "$@"; do

@@ -8,5 +8,7 @@ namespace fedctl {
 
 // The index of the first value that is no number or infinite; nullopt if there is none.
 std::optional<std::size_t> first_not_finite(std::span<const float> values);
+// The same of the first whose magnitude is above `most`, or that is no number.
+std::optional<std::size_t> first_beyond(float most, std::span<const float> values);
 
 }  // namespace fedctl

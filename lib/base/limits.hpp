@@ -30,6 +30,8 @@ inline constexpr std::uint64_t kElementsMax = std::uint64_t{1} << 33;
 // Peers and time.
 inline constexpr std::int64_t kClientsMax = 1'000'000;
 inline constexpr std::int64_t kExamplesMax = 1'000'000'000'000;  // that a client trains on
+// Of a value in an update: sums and squares of a million of them are finite as float32.
+inline constexpr float kUpdateValueMax = 1e15F;
 inline constexpr std::size_t kMailboxDepthMax = 64;   // envelopes a peer may have undelivered
 inline constexpr std::size_t kMailboxNewsMax = 4096;  // of all peers, at a client
 inline constexpr int kUnaskedMax = 64;                // messages of a client beyond

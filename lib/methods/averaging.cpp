@@ -60,10 +60,10 @@ SharedMessage AveragingServer::instruct(std::int64_t round, PeerId, ServerContex
   return task_;
 }
 
-void AveragingServer::inspect(PeerId, const Message& reply, const ServerContext& ctx) {
+void AveragingServer::inspect(PeerId from, const Message& reply, const ServerContext& ctx) {
   const wire::Expect update(reply, "update");
   update.f32("delta", {static_cast<std::int64_t>(ctx.weights.size())});
-  require_report(reply, ctx.plan);
+  require_report(reply, from, ctx.plan);
 }
 
 std::optional<Message> AveragingServer::blank(const ServerContext& ctx) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "math/vectors.hpp"
 #include "methods/detail/holdout.hpp"
@@ -70,6 +71,7 @@ class BufferedServer final : public ServerMethod {
     report_.deadline_ms = ctx.plan.deadline_max_s() * 1e3;
     waits_ = 0;
     task_.reset();
+    refused_.clear();
   }
 
   SharedMessage task_of(ServerContext& ctx) {
@@ -97,7 +99,7 @@ class BufferedServer final : public ServerMethod {
   std::optional<PeerId> next_client(Endpoint& net, ServerContext& ctx) const {
     std::vector<PeerId> idle, waiting;
     for (const PeerId peer : net.peers()) {
-      if (working_.contains(peer)) continue;
+      if (working_.contains(peer) || refused_.contains(peer)) continue;
       const bool in_buffer =
           std::ranges::any_of(buffer_, [&](const Arrived& one) { return one.from == peer; });
       (in_buffer ? waiting : idle).push_back(peer);
@@ -121,14 +123,16 @@ class BufferedServer final : public ServerMethod {
       ctx.journal.write(version_ + 1, journal::Event("late").about(from));
     } else {
       working_.erase(open);
-      try {
-        accept(envelope, ctx);
-      } catch (const ProtocolError& error) {
-        ++report_.rejected;
-        ctx.journal.write(version_ + 1, journal::Event("reject").about(from).set(
-                                            "reason", std::string(error.what())));
+      if (const auto reason = talk::refusal_of([&] { accept(envelope, ctx); })) {
+        refused_.insert(from);
+        reject(from, *reason, ctx);
       }
     }
+  }
+
+  void reject(PeerId from, const std::string& reason, ServerContext& ctx) {
+    ++report_.rejected;
+    ctx.journal.write(version_ + 1, journal::Event("reject").about(from).set("reason", reason));
   }
 
   void accept(const talk::Envelope& envelope, ServerContext& ctx) {
@@ -141,18 +145,23 @@ class BufferedServer final : public ServerMethod {
     const auto values =
         update.f32(tensor_name(plan_), {static_cast<std::int64_t>(ctx.weights.size())});
     require_norm(answer, ctx.plan);
-    const std::int64_t examples = require_report(answer, ctx.plan);
+    const std::int64_t examples = require_report(answer, envelope.from, ctx.plan);
     const std::int64_t staleness = version_ - update.integer("version", 0, version_);
     if (plan_.staleness_max > 0 && staleness > plan_.staleness_max) {
-      throw ProtocolError("it began " + std::to_string(staleness) +
-                          " versions ago, method.staleness_max is " +
-                          std::to_string(plan_.staleness_max));
+      // Not its fault: it may try again at once.
+      reject(envelope.from,
+             "it began " + std::to_string(staleness) + " versions ago, method.staleness_max is " +
+                 std::to_string(plan_.staleness_max),
+             ctx);
+      return;
     }
     if (const auto scores = reported_holdout(answer)) report_.client_scores.push_back(*scores);
     ++report_.replied;
     report_.examples += examples;
     report_.train_loss += static_cast<double>(examples) * update.real("loss");
     report_.staleness = report_.staleness.value_or(0) + static_cast<double>(staleness);
+    report_.order.emplace_back(envelope.from, version_ - staleness);
+    note_digest(envelope.from, answer, ctx.plan, report_);
     buffer_.push_back({envelope.from, envelope.exchange, staleness,
                        std::vector<float>(values.begin(), values.end())});
   }
@@ -192,6 +201,9 @@ class BufferedServer final : public ServerMethod {
   std::int64_t questions_ = 0;              // asked so far: the number of the last exchange
   std::map<PeerId, std::int64_t> working_;  // exchange of each client at work
   std::vector<Arrived> buffer_;
+  // Whose answers to this step could not be used: asked again at once they would answer the same,
+  // and nobody else would be heard.
+  std::set<PeerId> refused_;
   RoundReport report_;  // of the step that is waited for
   TimePoint began_{}, until_{};
   std::int64_t waits_ = 0;  // deadlines of this step that have passed

@@ -31,10 +31,8 @@ class ControlledServer final : public RoundServer {
   void inspect(PeerId from, const Message& reply, const ServerContext& ctx) override {
     const wire::Expect update(reply, "update");
     update.f32("increment", {static_cast<std::int64_t>(ctx.weights.size())});
-    update.integer("examples", 1, ctx.plan.examples_max);
-    update.integer("steps", 1, kCountMax);
-    update.real("loss");
-    if (!(update.real("path") > 0)) throw ProtocolError("\"path\" is not above 0");
+    require_report(reply, from, ctx.plan);
+    require_path(reply, from, ctx.plan);
     used_.require_same(from, reply);
   }
 

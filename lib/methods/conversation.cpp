@@ -20,20 +20,21 @@ std::optional<Message> follow(const talk::Envelope& envelope, const NextQuestion
     return std::nullopt;
   }
   const auto& answer = std::get<Message>(envelope.event);
-  try {
-    std::optional<Message> question = next(envelope.from, answer);
+  std::optional<Message> question;
+  const auto reason = talk::refusal_of([&] {
+    question = next(envelope.from, answer);
     if (question && step == kStepsMax) {
       throw ProtocolError("more than " + std::to_string(kStepsMax) + " answers in a round");
     }
-    if (question) return question;
-    if (inspect) inspect(envelope.from, answer);
-    answers.replies.emplace(envelope.from, answer);
-    answers.arrived.emplace(envelope.from, at);
-  } catch (const ProtocolError& error) {
-    reject(error.what());
-  } catch (const DataError& error) {
-    reject(error.what());
+    if (!question && inspect) inspect(envelope.from, answer);
+  });
+  if (reason) {
+    reject(*reason);
+    return std::nullopt;
   }
+  if (question) return question;
+  answers.replies.emplace(envelope.from, answer);
+  answers.arrived.emplace(envelope.from, at);
   return std::nullopt;
 }
 

@@ -9,9 +9,17 @@
 // code's seeds collide.
 #include "methods/detail/decomfl.hpp"
 
+#include <algorithm>
+
 #include "math/vectors.hpp"
 
 namespace fedctl::methods {
+namespace {
+
+// Beyond these a direction over its root is no number of use.
+constexpr float kCurvatureMin = 1e-30F, kCurvatureMax = 1e30F;
+
+}  // namespace
 
 void DecomflOptions::fields(config::Fields& fields) {
   fields.integer("directions", directions, {1, 65536}, "directions P of a step");
@@ -124,8 +132,8 @@ void DecomflRule::advance(Replica& replica, ByteView entry) const {
   }
   const double keep = options_.smoothing;
   for (std::size_t i = 0; i < gradient.size(); ++i) {
-    replica.curvature[i] =
-        static_cast<float>(keep * replica.curvature[i] + (1 - keep) * gradient[i] * gradient[i]);
+    const double next = keep * replica.curvature[i] + (1 - keep) * gradient[i] * gradient[i];
+    replica.curvature[i] = std::clamp(static_cast<float>(next), kCurvatureMin, kCurvatureMax);
   }
 }
 

@@ -139,13 +139,10 @@ class DecoupledServer final : public ServerMethod {
     } else {
       const std::int64_t exchange = open->second;
       working_.erase(open);
-      try {
-        accept(envelope, now, ctx);
-      } catch (const ProtocolError& error) {
+      if (const auto reason = talk::refusal_of([&] { accept(envelope, now, ctx); })) {
         unused_[from] = exchange;
         ++report_.rejected;
-        ctx.journal.write(
-            due(), journal::Event("reject").about(from).set("reason", std::string(error.what())));
+        ctx.journal.write(due(), journal::Event("reject").about(from).set("reason", *reason));
       }
     }
   }
@@ -173,13 +170,15 @@ class DecoupledServer final : public ServerMethod {
     const auto delta =
         update.f32(Rota::named("delta", p), {static_cast<std::int64_t>(rota_.fragment(p).size())});
     require_norm(answer, ctx.plan);
-    const std::int64_t examples = require_report(answer, ctx.plan);
+    const std::int64_t examples = require_report(answer, from, ctx.plan);
     const std::int64_t tokens = update.integer("tokens", 0, limits::kExamplesMax);
     const std::int64_t steps = update.integer("token_steps", 0, limits::kExamplesMax);
     const double weight =
         options_.weights == "tokens" ? token_weight(tokens, steps) : static_cast<double>(examples);
     if (weight == 0) throw ProtocolError("no step since it received the fragment");
     if (const auto scores = reported_holdout(answer)) report_.client_scores.push_back(*scores);
+    report_.order.emplace_back(from, round - 1);
+    note_digest(from, answer, ctx.plan, report_);
     arrived_[from] = {examples, weight, update.real("loss"), {delta.begin(), delta.end()}};
     answered_[from] = round;
     unused_.erase(from);

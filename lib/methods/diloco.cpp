@@ -69,7 +69,7 @@ class DilocoServer final : public RoundServer {
     const wire::Expect update(reply, "update");
     const std::size_t p = rota_.of_round(task_round_);
     update.f32(Rota::named("delta", p), {static_cast<std::int64_t>(rota_.fragment(p).size())});
-    require_report(reply, ctx.plan);
+    require_report(reply, from, ctx.plan);
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {

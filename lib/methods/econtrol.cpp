@@ -80,14 +80,13 @@ class EControlServer final : public RoundServer {
   }
 
   void inspect(PeerId from, const Message& reply, const ServerContext& ctx) override {
-    require_report(reply, ctx.plan);
-    const wire::Expect update(reply, "update");
-    if (!(update.real("path") > 0)) throw ProtocolError("\"path\" is not above 0");
+    require_report(reply, from, ctx.plan);
+    require_path(reply, from, ctx.plan);
     used_.require_same(from, reply);
     if (starts(from)) {
       require_norm(math::norm(start_in(reply, mean_.size())), ctx.plan, "start");
     } else {
-      update.f32("difference", {static_cast<std::int64_t>(mean_.size())});
+      wire::Expect(reply, "update").f32("difference", {static_cast<std::int64_t>(mean_.size())});
     }
   }
 

@@ -53,7 +53,7 @@ class FedkseedServer final : public RoundServer {
       known_[from] = 0;
       throw ProtocolError("it has lost the sums; it gets all of them next time");
     }
-    require_report(reply, ctx.plan);
+    require_report(reply, from, ctx.plan);
     require_norm(math::norm(sums_in(reply, space_)), ctx.plan, "sums");
   }
 

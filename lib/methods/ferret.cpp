@@ -56,6 +56,7 @@ class FerretRule final : public Rule {
       bases_.emplace_back(options.basis, run.count);
       sizes.push_back(std::sqrt(static_cast<double>(run.count)));
     }
+    most_ = static_cast<std::size_t>(std::max<std::int64_t>(2, options.coordinates));
     fixed_ = allot(sizes, static_cast<std::size_t>(options.coordinates));
   }
 
@@ -152,6 +153,10 @@ class FerretRule final : public Rule {
         options_.shared ? fixed_ : words_in(reader.raw(2 * runs_.size()), 65536);
     Read found;
     for (const std::size_t count : counts) {
+      if (count > most_) {
+        throw WireError(std::to_string(count) + " coordinates of a block, at most " +
+                        std::to_string(most_));
+      }
       found.gammas.push_back(code.decode(reader.raw(count * code.width()), count));
     }
     found.bytes = bytes.size() - reader.left();
@@ -192,6 +197,7 @@ class FerretRule final : public Rule {
   std::vector<Run> runs_;
   std::vector<Basis> bases_;
   std::vector<std::size_t> fixed_;  // K_l where bases are shared
+  std::size_t most_ = 0;            // of any K_l
 };
 
 }  // namespace

@@ -48,7 +48,7 @@ class GossipServer final : public RoundServer {
       update.f32("weights", {static_cast<std::int64_t>(ctx.weights.size())});
     }
     for (const auto& [name, part] : kParts) update.integer(name, 0, kBytesMax);
-    require_report(reply, ctx.plan);
+    require_report(reply, from, ctx.plan);
   }
 
   Merged merge(std::int64_t round, const Replies& replies, ServerContext& ctx) override {
@@ -223,13 +223,13 @@ void Gossip::give_up(PeerId neighbour) {
 // A value that cannot be used is none.
 void Gossip::accept(PeerId from, const Message& message) {
   open_.erase(from);
-  try {
+  const auto reason = talk::refusal_of([&] {
     const auto value =
         wire::Expect(message, "gossip").f32("value", {static_cast<std::int64_t>(size_)});
-    if (math::all_finite(value)) theirs_[from].assign(value.begin(), value.end());
-  } catch (const ProtocolError&) {
-    gone_.insert(from);
-  }
+    require_values(message);
+    theirs_[from].assign(value.begin(), value.end());
+  });
+  if (reason) gone_.insert(from);
 }
 
 Task<std::optional<Gossip::All>> Gossip::exchange(Endpoint& net, ExchangeId number,

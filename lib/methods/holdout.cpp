@@ -33,7 +33,7 @@ std::optional<learn::Scores> reported_holdout(const Message& answer) {
   if (!answer.scalars.contains(kCount)) return std::nullopt;
   const wire::Expect fields(answer, answer.kind);
   learn::Scores scores;
-  scores.count = fields.integer(kCount, 1, std::numeric_limits<std::int64_t>::max());
+  scores.count = fields.integer(kCount, 1, limits::kExamplesMax);
   scores.correct = fields.integer(kCorrect, 0, scores.count);
   scores.loss_sum = fields.real(kLoss);
   if (scores.loss_sum < 0) {

@@ -82,12 +82,15 @@ struct JobPlan {
   // Of one update; the server rejects what is beyond.
   double norm_max = std::numeric_limits<double>::infinity();
   std::int64_t examples_max = limits::kExamplesMax;
+  std::vector<std::int64_t> dealt = {};  // examples by client; empty: the server cannot know
+  bool digests = false;                  // of every update, in the report
   SecurePlan secure = {};
   Rng common{0};  // stream ("common"): the same on all sides, for what seeds stand for
   std::vector<float> initial = {};  // weights of round 0
 
   std::int64_t quorum_count() const;       // ceil(quorum * per_round), at least 1; masked: 3
-  double step_ms_of(PeerId client) const;  // the same client is slow in every round
+  std::int64_t examples_max_of(PeerId client) const;  // that it may claim
+  double step_ms_of(PeerId client) const;             // the same client is slow in every round
   double deadline_max_s() const { return deadline_s > 0 ? deadline_s : limits::kDeadlineMaxS; }
 };
 
@@ -104,6 +107,10 @@ struct RoundReport {
   // that reported.
   std::vector<learn::Scores> client_scores = {};
   std::optional<double> staleness = {};  // mean over the answers, versions; methods without rounds
+  // Of methods without rounds: who answered, as they came, and from which version each began.
+  std::vector<std::pair<PeerId, std::int64_t>> order = {};
+  // Of the updates that were used, as the server read them; if the plan asks for digests.
+  std::multimap<PeerId, std::string> digests = {};
   // What the clients sent each other, by their word; methods with neighbours.
   std::optional<talk::Traffic> peers = {};
 };
@@ -189,7 +196,8 @@ class RoundServer : public ServerMethod {
   };
   // The message for one peer; the same pointer for all peers of a broadcast.
   virtual SharedMessage instruct(std::int64_t round, PeerId to, ServerContext& ctx) = 0;
-  // As a reply comes. Throws ProtocolError if it cannot be used; the round goes on without it.
+  // As a reply comes. Throws an Error if it cannot be used; the round goes on without it. What it
+  // lets through, merge() can use.
   virtual void inspect(PeerId from, const Message& reply, const ServerContext& ctx) = 0;
   // An update as merge() takes it, with zeros, for methods that only need the mean of the updates
   // weighted by examples; with secure aggregation merge() is given that one, under any client's id.

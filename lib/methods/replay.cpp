@@ -75,18 +75,21 @@ class ReplayServer final : public RoundServer {
     }
     if (round != task_round_) tasks_.clear();
     task_round_ = round;
-    const std::int64_t known = known_[to], steps = rule_->steps_of(to);
-    SharedMessage& task = tasks_[{known, steps}];
-    if (!task) task = wire::share(make_task(round, known, steps, ctx));
+    const auto found = known_.find(to);
+    const bool first = rule_->has_mask() && found == known_.end();
+    const std::int64_t known = found == known_.end() ? 0 : found->second;
+    const std::int64_t steps = rule_->steps_of(to);
+    SharedMessage& task = tasks_[{first ? -1 : known, steps}];
+    if (!task) task = wire::share(make_task(round, known, steps, first, ctx));
     return task;
   }
 
   void inspect(PeerId from, const Message& reply, const ServerContext& ctx) override {
     if (reply.kind == kBehind) {
-      known_[from] = 0;
+      known_.erase(from);
       throw ProtocolError("it has lost its weights; it gets what it needs next time");
     }
-    require_report(reply, ctx.plan);
+    require_report(reply, from, ctx.plan);
     require_norm(rule_->norm(bytes_in(reply, "measured"), rule_->steps_of(from)), ctx.plan,
                  "numbers");
   }
@@ -144,11 +147,11 @@ class ReplayServer final : public RoundServer {
   }
 
  private:
-  Message make_task(std::int64_t round, std::int64_t known, std::int64_t steps,
+  Message make_task(std::int64_t round, std::int64_t known, std::int64_t steps, bool first,
                     ServerContext& ctx) const {
     Message task = Message("train").with("round", round);
     if (steps != rule_->plan.train.steps) task.scalars.emplace("steps", steps);
-    if (known == 0) put_mask(rule_->directions, task);
+    if (first) put_mask(rule_->directions, task);
     Bytes log;
     for (auto r = static_cast<std::size_t>(known); r < log_.size(); ++r) {
       log.insert(log.end(), log_[r].begin(), log_[r].end());
@@ -164,11 +167,14 @@ class ReplayServer final : public RoundServer {
   }
 
   std::unique_ptr<Rule> rule_;
-  Replica replica_;                       // its weights are the context's
-  std::vector<Bytes> log_;                // an entry a round
-  std::map<PeerId, std::int64_t> known_;  // rounds that a client has taken
+  Replica replica_;         // its weights are the context's
+  std::vector<Bytes> log_;  // an entry a round
+  // Rounds that a client has taken, behind which it answered with what it needs for more; without
+  // an entry it has nothing yet.
+  std::map<PeerId, std::int64_t> known_;
   std::int64_t task_round_ = 0;
-  std::map<std::pair<std::int64_t, std::int64_t>, SharedMessage> tasks_;  // by known and steps
+  // By known, or -1 at first contact, and steps.
+  std::map<std::pair<std::int64_t, std::int64_t>, SharedMessage> tasks_;
 };
 
 class ReplayClient final : public RoundClient {

@@ -106,56 +106,6 @@ std::vector<PeerId> eligible(const ServerContext& ctx, std::int64_t round,
 
 }  // namespace
 
-void require_work(const Message& answer) {
-  if (answer.kind == kFailed) throw ProtocolError(wire::Expect(answer, kFailed).words("reason"));
-}
-
-void require_norm(double norm, const JobPlan& plan, const std::string& what) {
-  if (norm <= plan.norm_max) return;
-  throw ProtocolError("norm" + (what.empty() ? "" : " of the " + what) + ' ' +
-                      std::to_string(norm) + ", server.max_update_norm is " +
-                      std::to_string(plan.norm_max));
-}
-
-void require_norm(const Message& answer, const JobPlan& plan) {
-  if (plan.norm_max == std::numeric_limits<double>::infinity()) return;
-  double squares = 0;
-  for (const auto& [name, tensor] : answer.tensors) {
-    if (tensor.dtype != DType::f32) continue;
-    squares += math::dot(tensor.f32(), tensor.f32());
-  }
-  require_norm(std::sqrt(squares), plan);
-}
-
-std::int64_t require_report(const Message& update, const JobPlan& plan) {
-  const wire::Expect fields(update, "update");
-  const std::int64_t examples = fields.integer("examples", 1, plan.examples_max);
-  fields.integer("steps", 0, std::numeric_limits<std::int64_t>::max());
-  fields.real("loss");
-  return examples;
-}
-
-void lack(std::int64_t deadlines, const RoundReport& report, const std::string& why,
-          const std::string& hint, const ServerContext& ctx) {
-  // Those that earlier processes have waited for pass by without an end.
-  const bool ends = deadlines >= ctx.plan.attempts_max * (1 + ctx.endings);
-  ctx.sink.lacking({report, why, deadlines, ends});
-  if (ends) throw QuorumError(why, hint + "; --resume goes on");
-}
-
-std::int64_t add_report(RoundServer::Merged& merged, const Message& update) {
-  const wire::Expect fields(update, "update");
-  const std::int64_t examples =
-      fields.integer("examples", 1, std::numeric_limits<std::int64_t>::max());
-  merged.examples += examples;
-  merged.train_loss += static_cast<double>(examples) * fields.real("loss");
-  return examples;
-}
-
-void finish(RoundServer::Merged& merged) {
-  merged.train_loss /= static_cast<double>(merged.examples);
-}
-
 std::int64_t JobPlan::quorum_count() const {
   const double share = quorum * static_cast<double>(per_round);
   // From the sum of two, each knows the other's update.
@@ -368,6 +318,7 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
     inspect(from, answer, ctx);
     require_norm(answer, ctx.plan);
     if (const auto reported = reported_holdout(answer)) scores.emplace(from, *reported);
+    note_digest(from, answer, ctx.plan, report);
   };
   co_await ask_round(net, ctx, asked);
   talk::Answers& answers = asked.answers;

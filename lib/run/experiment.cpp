@@ -5,6 +5,7 @@
 #include "base/digest.hpp"
 #include "base/limits.hpp"
 #include "codec/codec.hpp"
+#include "config/detail/key_collector.hpp"
 #include "data/registry.hpp"
 
 namespace fedctl::run {
@@ -311,10 +312,13 @@ void ServerOptions::fields(Fields& fields) {
               "that broke off, s");
   fields.text("durability", durability, {.one_of = {"always", "round"}},
               "when answers are on the disk: before they count, or at the end of the round");
-  fields.real("max_update_norm", max_update_norm, {.min = 0},
-              "updates with a larger Euclidean norm are rejected; 0: none is");
-  fields.integer("max_examples", max_examples, {0, limits::kExamplesMax},
-                 "updates that claim more examples are rejected; 0: none is");
+  fields.real(
+      "max_update_norm", max_update_norm, {.min = 0},
+      "updates with a larger Euclidean norm are rejected; 0: those with a value beyond 1e15");
+  fields.integer(
+      "max_examples", max_examples, {0, limits::kExamplesMax},
+      "updates that claim more examples are rejected; 0: than the client was dealt, or, where "
+      "sites may have files of their own, than the server has");
 }
 
 void SecureOptions::fields(Fields& fields) {
@@ -400,6 +404,10 @@ std::string plan_text(Experiment& experiment) {
   std::string text = config::write(experiment);
   experiment.server = server;
   return text;
+}
+
+bool sites_may_have_data(const Experiment& experiment) {
+  return config::keys_of(*experiment.data.as<DataOptions>().dataset).contains("path");
 }
 
 Experiment agreed(const Experiment& experiment) {

@@ -132,6 +132,8 @@ void check_codec(const CodecOptions& codec, const Places& places);
 // What is allowed, but seldom meant: one line each, naming the keys. `parameters`: of an update, 0
 // if that is not known yet.
 std::vector<std::string> warnings(const Experiment& experiment, std::size_t parameters = 0);
+// Whether the data are of files, in whose place a site may have its own.
+bool sites_may_have_data(const Experiment& experiment);
 
 // Reads and checks everything that can be known without opening data or model. Throws ConfigError.
 Experiment read_experiment(const config::Source& source);

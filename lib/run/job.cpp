@@ -56,7 +56,20 @@ methods::JobPlan plan_of(const Experiment& experiment, Layout layout, std::vecto
                      experiment.evaluate.batch_size};
   if (experiment.server.max_update_norm > 0) plan.norm_max = experiment.server.max_update_norm;
   if (experiment.server.max_examples > 0) plan.examples_max = experiment.server.max_examples;
+  plan.digests = experiment.log.clients;
   return plan;
+}
+
+// What clients may claim, where server.max_examples does not say.
+void bound_examples(const Job& job, bool remote, methods::JobPlan& plan) {
+  if (job.experiment.server.max_examples > 0) return;
+  if (remote && sites_may_have_data(job.experiment)) {
+    plan.examples_max = static_cast<std::int64_t>(job.data.train->size());
+    return;
+  }
+  for (const data::Share& share : job.shares) {
+    plan.dealt.push_back(static_cast<std::int64_t>(share.train.size()));
+  }
 }
 
 // `start`: what a vector of that many values is known to be before the first message.
@@ -233,6 +246,7 @@ Job make_job(Experiment experiment, std::size_t threads, const JobUse& use) {
   job.digests.vocabulary = job.data.train->info().vocabulary_digest;
   job.digests.codec = codec_digest(experiment);
   job.experiment = std::move(experiment);
+  if (!use.own_data) bound_examples(job, !use.server_folder.empty(), job.plan);
   return job;
 }
 

@@ -1,8 +1,10 @@
 #include "run/keeper.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/digest.hpp"
+#include "base/floats.hpp"
 #include "run/client_memory.hpp"
 
 namespace fedctl::run {
@@ -12,6 +14,7 @@ using Clock = std::chrono::steady_clock;
 using methods::RoundReport;
 using talk::Message;
 
+bool is_finite(double value) { return std::isfinite(value); }
 double ms_since(Clock::time_point start) { return to_ms(Clock::now() - start); }
 
 // The method's own state beside the keeper's, under a prefix.
@@ -56,6 +59,19 @@ std::map<talk::PeerId, talk::Crossing> bytes_in(const Message& saved) {
     }
   }
   return bytes;
+}
+
+// A checkpoint that cannot be read back is none.
+void require_readable(const Message& state) {
+  for (const auto& [name, tensor] : state.tensors) {
+    const bool finite = tensor.dtype == DType::f32   ? !first_not_finite(tensor.f32())
+                        : tensor.dtype == DType::f64 ? std::ranges::all_of(tensor.f64(), &is_finite)
+                                                     : true;
+    if (finite) continue;
+    throw Error("the method's \"" + name + "\" is not finite: nothing of the round is kept",
+                "--resume goes on from the round before; --set server.max_update_norm=X bounds "
+                "what an update can do");
+  }
 }
 
 }  // namespace
@@ -109,14 +125,36 @@ void Keeper::check_budget() {
   over_budget_ = over_budget_reason_.has_value();
 }
 
+void Keeper::require_finite(std::int64_t round) {
+  const auto bad = first_not_finite(weights_);
+  if (!bad) return;
+  const std::string value = std::to_string(weights_[*bad]);
+  weights_ = job_.plan.initial;
+  if (const auto kept = directory_.load_checkpoint()) {
+    const Shape shape{static_cast<std::int64_t>(weights_.size())};
+    const auto saved = wire::Expect(kept->state, "checkpoint").f32("weights", shape);
+    weights_.assign(saved.begin(), saved.end());
+  }
+  throw Error("round " + std::to_string(round) + ": weight " + std::to_string(*bad) + " would be " +
+                  value + ": nothing of the round is kept",
+              "--resume goes on from round " + std::to_string(round_) +
+                  "; with --set server.max_update_norm=X it uses no longer updates; if the "
+                  "server's own steps are too long, another run with a smaller learning rate");
+}
+
 void Keeper::journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer,
-                             std::int64_t round) {
-  for (const auto& [peer, crossing] : by_peer) {
+                             const RoundReport& report) {
+  std::map<talk::PeerId, talk::Crossing> all = by_peer;
+  for (const auto& [peer, digest] : report.digests) all.try_emplace(peer);  // came earlier
+  for (const auto& [peer, crossing] : all) {
     if (peer < 0) continue;
-    journal_.write(round, journal::Event("client")
-                              .about(peer)
-                              .set("bytes_up", crossing.up.sum())
-                              .set("bytes_down", crossing.down.sum()));
+    journal::Event event("client");
+    event.about(peer).set("bytes_up", crossing.up.sum()).set("bytes_down", crossing.down.sum());
+    std::string digests;
+    const auto [first, last] = report.digests.equal_range(peer);
+    for (auto at = first; at != last; ++at) digests += (at == first ? "" : " ") + at->second;
+    if (!digests.empty()) event.set("digest", digests);
+    journal_.write(report.round, event);
   }
 }
 
@@ -190,6 +228,7 @@ void Keeper::retry(const Shortage& shortage, const methods::ServerMethod& method
 }
 
 bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& method) {
+  require_finite(report.round);
   round_ = report.round;
   attempt_ = 0;
   last_present_ = -1;
@@ -202,7 +241,7 @@ bool Keeper::commit(const RoundReport& report, const methods::ServerMethod& meth
   const talk::Crossing bytes = talk::total(by_peer);
   bytes_up_total_ += bytes.up.sum();
   bytes_down_total_ += bytes.down.sum();
-  if (experiment.log.clients) journal_clients(by_peer, round_);
+  if (experiment.log.clients) journal_clients(by_peer, report);
 
   if (quality) judge(*quality);
   if (experiment.evaluate.on == "clients") previous_ = weights_;
@@ -271,6 +310,7 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method) {
   if (best_ && std::isfinite(*best_)) state.scalars.emplace("best", *best_);
   if (bar_ && std::isfinite(*bar_)) state.scalars.emplace("bar", *bar_);
   Message inner = method.save();
+  require_readable(inner);
   for (auto& [name, value] : inner.scalars) state.scalars.emplace(kMethodPrefix + name, value);
   for (auto& [name, value] : inner.tensors)
     state.tensors.emplace(kMethodPrefix + name, std::move(value));

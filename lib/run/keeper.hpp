@@ -71,7 +71,10 @@ class Keeper final : public methods::RoundSink {
   std::map<talk::PeerId, talk::Crossing> take_bytes();
   void load_checkpoint(methods::ServerMethod& method);
   void check_budget();
-  void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer, std::int64_t round);
+  // Takes back weights that are not finite, and throws an Error: nothing of the round is kept.
+  void require_finite(std::int64_t round);
+  void journal_clients(const std::map<talk::PeerId, talk::Crossing>& by_peer,
+                       const methods::RoundReport& report);
   journal::Event round_event(const methods::RoundReport& report,
                              const std::optional<Quality>& quality, const talk::Crossing& bytes,
                              double round_ms);

@@ -56,6 +56,11 @@ journal::Event Keeper::round_event(const methods::RoundReport& report,
       .set("evaluate_ms", quality ? quality->evaluate_ms : 0.0)
       .set("deadline_ms", report.deadline_ms);
   if (report.staleness) event.set("staleness", *report.staleness);
+  std::string answers;
+  for (const auto& [peer, version] : report.order) {
+    answers += (answers.empty() ? "" : " ") + std::to_string(peer) + '@' + std::to_string(version);
+  }
+  if (!answers.empty()) event.set("answers", answers);
   return event;
 }
 

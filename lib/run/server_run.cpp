@@ -41,6 +41,13 @@ ServerRun::ServerRun(const RunOptions& options, const std::string& role)
   const bool computes = role_ == "simulate" || job_.experiment.evaluate.on != "clients";
   const std::string slow = computes ? learn::slow_here(job_.experiment.model) : "";
   if (!slow.empty()) printer_.notice("warning: " + slow);
+  if (role == "server" && job_.experiment.server.max_examples == 0 && !job_.plan.secure.on &&
+      sites_may_have_data(job_.experiment)) {
+    printer_.notice(
+        "warning: server.max_examples is not set, and sites may have data of their "
+        "own: a client may claim as many examples as the server has, " +
+        std::to_string(job_.plan.examples_max));
+  }
   printer_.detail("run directory " + directory_.path() + ", " +
                   std::to_string(job_.plan.layout.size()) + " trainable parameters, " +
                   std::to_string(job_.learners->count_max()) + " worker threads");

@@ -215,11 +215,8 @@ Task<std::optional<Envelope>> CodecEndpoint::receive(TimePoint until) {
 
 void CodecEndpoint::unpack(Envelope& envelope) {
   if (auto* message = std::get_if<Message>(&envelope.event)) {
-    try {
-      decode(envelope.from, *message);
-    } catch (const WireError& error) {
-      envelope.event = Rejected{error.what()};
-    }
+    const auto reason = refusal_of([&] { decode(envelope.from, *message); });
+    if (reason) envelope.event = Rejected{*reason};
     envelope.unpacked = true;
   } else if (std::holds_alternative<Joined>(envelope.event)) {
     forget_stamps(envelope.from);  // it may be another process, which has nothing

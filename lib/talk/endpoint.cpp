@@ -2,22 +2,35 @@
 
 #include <set>
 
+#include "base/errors.hpp"
+
 namespace fedctl::talk {
 
 namespace {
 
 // Keeps the answer, or why not.
 void take(PeerId from, Message answer, const Inspect& inspect, Answers& answers) {
-  try {
-    if (inspect) inspect(from, answer);
-  } catch (const ProtocolError& error) {
-    answers.rejected.emplace(from, error.what());
-    return;
+  if (inspect) {
+    if (const auto reason = refusal_of([&] { inspect(from, answer); })) {
+      answers.rejected.emplace(from, *reason);
+      return;
+    }
   }
   answers.replies.emplace(from, std::move(answer));
 }
 
 }  // namespace
+
+std::optional<std::string> refusal_of(const std::function<void()>& read) {
+  try {
+    read();
+  } catch (const RunDirectoryError&) {
+    throw;
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return std::nullopt;
+}
 
 Task<Answers> ask(Endpoint& net, ExchangeId exchange, const Requests& requests, TimePoint until,
                   Inspect inspect) {

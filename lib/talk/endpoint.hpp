@@ -101,8 +101,13 @@ inline Replies room_for_replies(const Endpoint& net) {
   const std::size_t bytes_max = scratch ? limits::kRepliesBytesMax : limits::kUnpackedBytesMax;
   return Replies(std::move(scratch), bytes_max);
 }
-// Called with every answer as it comes; throws ProtocolError, whose text is why it is rejected.
+// Called with every answer as it comes; throws an Error, whose text is why it is rejected.
 using Inspect = std::function<void(PeerId from, const Message& answer)>;
+
+// Reads what a peer has sent; why it cannot be used, if that throws. Whatever the kind of the
+// error, it is the peer's fault, not the end of the run: that is only this side's own disk
+// (RunDirectoryError).
+std::optional<std::string> refusal_of(const std::function<void()>& read);
 
 // What came of a question. Every asked peer is in exactly one of replies, rejected, lost and
 // silent.

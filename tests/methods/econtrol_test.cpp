@@ -238,7 +238,7 @@ TEST_CASE("econtrol: a lying client is rejected and the round goes on", "[method
         .with("examples", std::int64_t{1})
         .with("steps", std::int64_t{1})
         .with("loss", 1.0)
-        .with("path", 0.1)
+        .with("path", 0.001)
         .with("used", std::int64_t{0});
   };
   const auto size = static_cast<std::int64_t>(kSize);
@@ -259,6 +259,7 @@ TEST_CASE("econtrol: a lying client is rejected and the round goes on", "[method
   CHECK(rejected(update().with("difference", zeros), "first") == 1);
   CHECK(rejected(update().with("difference", Tensor::zeros(DType::f32, {size + 1})), "zero") == 1);
   CHECK(rejected(update().with("difference", zeros).with("path", 0.0), "zero") == 1);
+  CHECK(rejected(update().with("difference", zeros).with("path", 1e3), "zero") == 1);
   CHECK(rejected(update().with("difference", zeros).with("used", std::int64_t{1}), "zero") == 1);
   CHECK(rejected(update().with("start", whole(1, kSize)), "first") == 0);
   CHECK(rejected(update().with("start", whole(1, kSize)), "zero") == 1);

@@ -1,6 +1,7 @@
 // Meerkat against the acceptance list of its sheet.
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <mutex>
 
 #include "data/registry.hpp"
 #include "learn/spec.hpp"
@@ -83,6 +84,29 @@ TEST_CASE("meerkat: replicas, the mask's bytes, and weights that never move",
   CHECK(played.bytes[20].up.payload == 2 * 4 * 3);
   CHECK(played.bytes[20].down.payload % (4 * 3) == 0);
   CHECK(played.all_bytes().up.payload == (40 * 2 - 1) * 4 * 3);
+}
+
+TEST_CASE("meerkat: who has answered has the mask, who has not gets it",
+          "[methods][seeds][meerkat]") {
+  const test::Problem toy(3, 200, bowl, 0.01);
+  test::Game game = masked(toy, 0.05, "random");
+  game.plan.rounds = 4;
+  game.plan.train.steps = 3;
+  game.lost_answers = {{2, 0}};  // of round 1
+  std::map<PeerId, std::vector<bool>> masks;
+  std::mutex mutex;
+  game.spy = [&](PeerId id, const Message& task) {
+    const std::scoped_lock lock(mutex);
+    masks[id].push_back(task.tensors.contains("mask"));
+  };
+  const Played played = play(game);
+  REQUIRE(played.error.empty());
+  using Masks = std::vector<bool>;
+  CHECK(masks[0] == Masks{true, false, false, false});
+  CHECK(masks[1] == Masks{true, false, false, false});
+  CHECK(masks[2].front());
+  const std::size_t mask = played.bytes[0].down.payload / 3, log = 4 * 3;
+  CHECK(played.bytes[1].down.payload == 3 * log + mask);  // client 2 gets it again
 }
 
 TEST_CASE("meerkat: variance is that of the mask", "[methods][seeds][meerkat]") {

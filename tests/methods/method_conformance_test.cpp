@@ -1,9 +1,11 @@
 // Every method of the registry, over the in-process mesh (which encodes every frame), on the
 // quadratic toy; methods that cut the model, on the tiny one in parts.
 #include <catch2/catch.hpp>
+#include <cstring>
 
 #include "data/registry.hpp"
 #include "learn/spec.hpp"
+#include "math/vectors.hpp"
 #include "support/parted.hpp"
 
 using namespace fedctl;
@@ -187,6 +189,66 @@ TEST_CASE("whose answers cannot be used is not asked again in the same round",
   toy.plan.per_round = 5;  // of four that work
   const Played in_vain = play(toy);
   CHECK(in_vain.error.find("; client 0: ") != std::string::npos);
+}
+
+namespace {
+
+// What client 0 makes of an answer of its own.
+using Lie = void (*)(Message& answer);
+
+void say_huge(Message& answer) {
+  const float huge = 3e38F;
+  for (auto& [name, tensor] : answer.tensors) {
+    const bool numbers = tensor.dtype == DType::f32 || name == "slopes" || name == "measured" ||
+                         name == "sums" || name == "rows" || name == "start";
+    if (!numbers || tensor.bytes.size() % 4 != 0) continue;
+    for (std::size_t at = 0; at < tensor.bytes.size(); at += 4) {
+      std::memcpy(tensor.bytes.data() + at, &huge, 4);
+    }
+  }
+}
+void say_a_byte_less(Message& answer) {
+  for (auto& [name, tensor] : answer.tensors) {
+    if (tensor.dtype != DType::u8 || tensor.bytes.empty()) continue;
+    tensor.bytes.pop_back();
+    tensor.shape = {static_cast<std::int64_t>(tensor.bytes.size())};
+  }
+}
+void say_many(Message& answer) {
+  if (answer.scalars.contains("examples")) answer.scalars["examples"] = std::int64_t{10};
+}
+void say_a_long_path(Message& answer) {
+  if (answer.scalars.contains("path")) answer.scalars["path"] = 1e300;
+}
+
+}  // namespace
+
+TEST_CASE("every method goes on beside a client whose answers it cannot use",
+          "[methods][hostile]") {
+  for (const std::string& name : all_methods()) {
+    for (const Lie lie : {say_huge, say_a_byte_less, say_many, say_a_long_path}) {
+      Toy toy(name);
+      for (const auto& share : toy.shares) toy.plan.dealt.push_back(std::ssize(share));
+      std::size_t lies = 0;
+      toy.tamper = [&](PeerId id, Message& answer) {
+        const Message honest = answer;
+        if (id == 0) lie(answer);
+        if (!(answer == honest)) ++lies;
+      };
+      toy.threads = 1;
+      const Played outcome = play(toy);
+      INFO(name << ", " << lies << " lies: " << outcome.error);
+      CHECK(outcome.error.empty());
+      REQUIRE(outcome.reports.size() == static_cast<std::size_t>(toy.plan.rounds));
+      CHECK(math::all_finite(outcome.last()));
+      CHECK(toy.gap(outcome.last()) < 1e6);
+      std::int64_t rejected = 0;
+      for (const RoundReport& report : outcome.reports) rejected += report.rejected;
+      // Four bytes of just_one_byte's are four slopes like any.
+      const bool allowed = name == "just_one_byte" && lie == say_huge;
+      CHECK((rejected > 0) == (lies > 0 && !allowed));
+    }
+  }
 }
 
 TEST_CASE("fedavg sends 4 d bytes of payload each way", "[methods][fedavg]") {
