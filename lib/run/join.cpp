@@ -14,66 +14,12 @@
 #include "run/job.hpp"
 #include "run/open_files.hpp"
 #include "run/signals.hpp"
+#include "run/site.hpp"
 
 namespace fedctl::run {
 namespace {
 
 namespace asio = boost::asio;
-
-// What stays the site's own affair (contract.md, section 2).
-struct PolicyOptions final : config::Options {
-  std::vector<std::string> methods;
-  double min_noise = 0, max_epsilon = 0;
-  std::int64_t max_bytes_per_round = 0, max_bytes = 0;
-  bool plaintext = true;
-  void fields(config::Fields& fields) override {
-    fields.texts("methods", methods, "that may be run here; none named: all");
-    fields.real("min_noise", min_noise, {.min = 0},
-                "noise multiplier that the plan must add at least; 0: none needed");
-    fields.real("max_epsilon", max_epsilon, {.min = 0},
-                "privacy loss that the plan may have at most; 0: any");
-    fields.integer("max_bytes_per_round", max_bytes_per_round, {.min = 0},
-                   "of each client, both ways; 0: any number");
-    fields.integer("max_bytes", max_bytes, {.min = 0},
-                   "of each client, both ways, since its state began; 0: any number");
-    fields.boolean("plaintext", plaintext, "whether TLS may be missing");
-  }
-
-  // Throws ProtocolError naming the key that the plan is beyond.
-  void require(const Experiment& plan) const {
-    const std::string& method = plan.method.kind;
-    if (!methods.empty() && std::ranges::find(methods, method) == methods.end()) {
-      throw ProtocolError("policy.methods: " + method + " is not allowed here");
-    }
-    // There is no privacy section to read yet: no plan adds noise, every epsilon is infinite.
-    if (min_noise > 0) {
-      throw ProtocolError("policy.min_noise: the plan adds no noise");
-    }
-    if (max_epsilon > 0) {
-      throw ProtocolError("policy.max_epsilon: the plan bounds no privacy loss");
-    }
-  }
-};
-
-struct SiteOptions final : config::Options {
-  struct Path final : config::Options {
-    std::string path;
-    void fields(config::Fields& fields) override {
-      fields.text("path", path, {.kind = "a path"}, "used instead of the server's");
-    }
-  };
-  Path data, model;
-  TlsOptions tls;
-  PolicyOptions policy;
-  std::int64_t threads = 0;
-  void fields(config::Fields& fields) override {
-    fields.section("data", data, "this site's own examples; all of them belong to its clients");
-    fields.section("model", model, "where this site keeps the base model");
-    fields.section("tls", tls, "this site's certificate, as fedctl ca issue writes it");
-    fields.section("policy", policy, "what a server may ask of this site");
-    fields.integer("threads", threads, {0, 1024}, "worker threads; 0: one a core");
-  }
-};
 
 // The job, built from the plan by whichever client gets it first; the others must get the same
 // plan.
@@ -192,12 +138,6 @@ class Guest {
   net::TcpClient tcp_;
   std::exception_ptr error_;
 };
-
-SiteOptions read_site(const std::string& path) {
-  SiteOptions site;
-  if (!path.empty()) config::read(config::read_source(path), site);
-  return site;
-}
 
 }  // namespace
 
