@@ -15,17 +15,26 @@
 #include "run/open_files.hpp"
 #include "run/signals.hpp"
 #include "run/site.hpp"
+#include "run/site_paths.hpp"
 
 namespace fedctl::run {
 namespace {
 
 namespace asio = boost::asio;
 
+// How long a signal waits for a training or a loading that is under way. Its end at any instant
+// loses nothing: what counts is written whole or not at all (docs/durability.md).
+constexpr std::chrono::seconds kStopGrace{2};
+
 // The job, built from the plan by whichever client gets it first; the others must get the same
 // plan.
 class SharedJob {
  public:
-  SharedJob(SiteOptions site, std::int64_t threads) : site_(std::move(site)), threads_(threads) {}
+  SharedJob(SiteOptions site, AllowedPaths allowed, const ClientOptions& options)
+      : site_(std::move(site)),
+        allowed_(std::move(allowed)),
+        ids_(options.ids),
+        threads_(options.threads > 0 ? options.threads : site_.threads) {}
 
   bool has_neighbours() {
     const std::scoped_lock lock(mutex_);
@@ -53,18 +62,35 @@ class SharedJob {
     return plan_digest(experiment);
   }
   void build(const std::string& plan) {
-    config::Source source = source_of(plan);
-    const std::string digest = digest_of(plan);
-    if (!site_.data.path.empty()) source.overrides.emplace_back("data.path", site_.data.path);
-    if (!site_.model.path.empty()) source.overrides.emplace_back("model.path", site_.model.path);
-    Experiment experiment = read_experiment(source);
+    Experiment experiment = read_experiment(source_of(plan));
     site_.policy.require(experiment);
-    job_ = make_job(std::move(experiment), thread_count(threads_),
-                    {.own_data = !site_.data.path.empty()});
-    job_->digests.plan = digest;
+    const std::string digest = plan_digest(experiment);
+    Job job = open(std::move(experiment));
+    for (const std::int64_t id : ids_) {
+      if (id >= job.plan.clients) continue;  // the server refuses it
+      const auto& share = job.shares[static_cast<std::size_t>(id)];
+      site_.policy.require_steps(job.plan.train, share.train.size());
+    }
+    job.digests.plan = digest;
+    job_ = std::move(job);
+  }
+  // What is wrong with a file, or that it is not there, is this machine's own affair.
+  Job open(Experiment experiment) const {
+    try {
+      use_site_files(site_, allowed_, experiment);
+      return make_job(std::move(experiment), thread_count(threads_),
+                      {.own_data = !site_.data.path.empty()});
+    } catch (const Error&) {
+      throw net::Declined{kUnfit, std::current_exception()};
+    }
   }
 
+  static constexpr const char* kUnfit =
+      "this client's data or model cannot be used for the plan; its own messages say why";
+
   SiteOptions site_;
+  AllowedPaths allowed_;
+  std::vector<std::int64_t> ids_;
   std::int64_t threads_;
   std::mutex mutex_;
   std::string plan_;
@@ -158,7 +184,9 @@ int join(const ClientOptions& options) {
   allow_connections(options.ids.size(), "--ids");
   Printer printer(options.output.format, options.output.quiet, options.output.verbose);
   const std::int64_t threads = options.threads > 0 ? options.threads : site.threads;
-  SharedJob shared(site, threads);
+  std::vector<std::string> allowed = site.policy.paths;
+  allowed.insert(allowed.end(), options.allowed_paths.begin(), options.allowed_paths.end());
+  SharedJob shared(site, AllowedPaths(allowed), options);
   asio::thread_pool pool(thread_count(threads));
   net::ClientLoop loop;
   std::vector<std::unique_ptr<Guest>> guests;
@@ -178,10 +206,12 @@ int join(const ClientOptions& options) {
     guests.push_back(std::make_unique<Guest>(shared, std::move(guest), loop,
                                              asio::make_strand(pool), options.state_dir, printer));
   }
-  const Signals signals([&] {
-    printer.notice("stopping (press again to end at once)");
-    for (const auto& guest : guests) guest->stop();
-  });
+  const Signals signals(
+      [&] {
+        printer.notice("stopping (press again to end at once)");
+        for (const auto& guest : guests) guest->stop();
+      },
+      kStopGrace);
   for (const auto& guest : guests) guest->start();
   pool.join();
   if (signals.caught() != 0) return 128 + signals.caught();
