@@ -25,7 +25,8 @@ until [[ -s $work/port ]]; do
   read -rt 0.05 <> <(:) || true
 done
 for ((id = 0; id < clients; ++id)); do
-  $fedctl client --id "$id" --server "127.0.0.1:$(<"$work/port")" --threads 1 --quiet &
+  $fedctl client --id "$id" --server "127.0.0.1:$(<"$work/port")" --allow-path runs/backbone \
+    --threads 1 --quiet &
   pids+=($!)
 done
 for pid in "${pids[@]}"; do wait "$pid"; done

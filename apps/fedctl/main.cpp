@@ -35,6 +35,7 @@ int run_client(const po::variables_map& values) {
       net::parse_ids(flag(values, "id") ? values["id"].as<Text>() : values["ids"].as<Text>());
   options.server = get<Text>(values, "server", "127.0.0.1:7143");
   options.site = get<Text>(values, "site", "");
+  options.allowed_paths = get<std::vector<Text>>(values, "allow-path", {});
   options.state_dir = get<Text>(values, "state-dir", "");
   options.threads = get<std::int64_t>(values, "threads", 0);
   options.retry_s = get<double>(values, "retry-s", 0);
@@ -96,6 +97,7 @@ const std::vector<Command>& commands() {
       {"client", "take part in an experiment; the server sends the plan",
        "--id N | --ids A-B [options]",
        "  fedctl client --id 3\n"
+       "  fedctl client --id 3 --allow-path runs/backbone\n"
        "  fedctl client --ids 0-99 --server 127.0.0.1:7143 --threads 2\n"
        "  fedctl client --id 3 --site site.yaml --state-dir state --retry-s 600\n",
        [](po::options_description& options) {
@@ -104,6 +106,8 @@ const std::vector<Command>& commands() {
              "host many clients in one process: 0-7, 0-3,8")(
              "server", po::value<Text>()->value_name("HOST:PORT"), "default 127.0.0.1:7143")(
              "site", po::value<Text>()->value_name("FILE"), "site file: own data and model paths")(
+             "allow-path", po::value<std::vector<Text>>()->value_name("PATH"),
+             "a file or folder of this machine that the server's plan may name; repeatable")(
              "state-dir", po::value<Text>()->value_name("DIR"),
              "keep the client's state here: after a crash it goes on where it was")(
              "retry-s", po::value<double>()->value_name("S"),

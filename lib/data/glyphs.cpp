@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t kSide = 28;
 constexpr std::size_t kPixels = kSide * kSide;
 constexpr std::int64_t kTestHands = 20;
+constexpr std::int64_t kImagesMax = 5'000'000;  // 4 GB of pixels
 
 struct GlyphsOptions final : config::Options {
   std::int64_t classes_from = 0, classes = 10, hands = 100, per_hand = 40, test_per_class = 40;
@@ -144,6 +145,15 @@ class Images final : public Dataset {
   std::vector<std::int32_t> hands_;
 };
 
+void check_glyphs(const config::Options& all) {
+  const auto& options = dynamic_cast<const GlyphsOptions&>(all);
+  if (options.hands * options.per_hand + options.test_per_class * options.classes > kImagesMax) {
+    throw ConfigError("data.hands x data.per_hand, with the test images, is more than " +
+                          std::to_string(kImagesMax) + " images",
+                      "lower one of them");
+  }
+}
+
 Source open_glyphs(const config::Options& given, const Rng& root) {
   const auto& options = dynamic_cast<const GlyphsOptions&>(given);
   if (options.classes_from + options.classes > static_cast<std::int64_t>(kGlyphs)) {
@@ -189,7 +199,8 @@ DatasetEntry glyphs();
 DatasetEntry glyphs() {
   return {{"glyphs", "images of stroked characters; a client is a hand; embedded", "",
            [] { return std::make_unique<GlyphsOptions>(); }},
-          open_glyphs};
+          open_glyphs,
+          check_glyphs};
 }
 
 }  // namespace fedctl::data

@@ -29,14 +29,17 @@ struct TensorsOptions final : config::Options {
   void fields(config::Fields& fields) override {
     fields.text("path", path, {.kind = "a path", .required = true},
                 "the file, or a folder with train.safetensors and test.safetensors");
-    fields.text("features", features, {}, "tensor of the inputs, [n,...], any number type");
-    fields.text("labels", labels, {}, "tensor of the classes, [n], integers from 0");
-    fields.text("client", client, {}, "tensor of the owners, [n], integers; empty: none");
-    fields.text("label_names", label_names, {},
+    fields.text("features", features, {.kind = "a tensor"},
+                "tensor of the inputs, [n,...], any number type");
+    fields.text("labels", labels, {.kind = "a tensor"},
+                "tensor of the classes, [n], integers from 0");
+    fields.text("client", client, {.kind = "a tensor"},
+                "tensor of the owners, [n], integers; empty: none");
+    fields.text("label_names", label_names, {.kind = "a key"},
                 "metadata entry with the class names, a,b,c; empty: the tensor's name and \"s\", "
                 "if there is such an entry");
-    fields.text("client_names", client_names, {}, "the same for the owners");
-    fields.text("test_tensor", test_tensor, {},
+    fields.text("client_names", client_names, {.kind = "a key"}, "the same for the owners");
+    fields.text("test_tensor", test_tensor, {.kind = "a tensor"},
                 "tensor, [n], integers, that marks the test part: rows not 0, or as below");
     fields.integer("test_below", test_below, {kUnset, 1'000'000'000},
                    "rows of test_tensor below this are the test part; -1: not used");

@@ -28,7 +28,7 @@ struct WavOptions final : config::Options {
   double dither = 0;
   void fields(config::Fields& fields) override {
     fields.text("path", path, {.kind = "a folder", .required = true}, "folder of .wav files");
-    fields.text("pattern", pattern, {},
+    fields.text("pattern", pattern, {.kind = "a pattern"},
                 "what a file's path below the folder says, without .wav: {label}, {client}, {take} "
                 "and other words in braces, which are passed over");
     fields.integer("samples", samples, {1, 10'000'000},

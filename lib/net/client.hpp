@@ -32,6 +32,12 @@ class ClientLoop {
   std::thread thread_;
 };
 
+// Thrown to decline a plan for a reason that is not the server's business: it hears `told` alone.
+struct Declined {
+  std::string told;
+  std::exception_ptr cause;  // an Error, for the people here
+};
+
 class TcpClient final : public talk::Endpoint {
  public:
   struct PlanFacts {
@@ -52,7 +58,8 @@ class TcpClient final : public talk::Endpoint {
     double first_retry_s = 1;   // how long to try to connect at first
     double later_retry_s = 60;  // and after having been connected
     // Builds what the plan asks for and returns the "ready" message; runs on `executor`, may take
-    // long. `run` is the number of the server's run, 0 if it has none. Throws Error to decline.
+    // long. `run` is the number of the server's run, 0 if it has none. Throws Error or Declined to
+    // decline.
     std::function<talk::Message(const std::string& plan, std::int64_t run)> prepare;
     // What the plan allows the server; called behind prepare. None: no neighbours.
     std::function<PlanFacts()> facts = {};

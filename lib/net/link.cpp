@@ -153,15 +153,20 @@ talk::Task<void> TcpClient::Link::handshake() {
   const std::int64_t run = numbered ? fields.integer("run", INT64_MIN, INT64_MAX) : 0;
   talk::SharedMessage ready;
   std::exception_ptr declined;
+  std::string reason;
   try {
     ready = co_await asio::co_spawn(
         executor, prepare_elsewhere(shared_from_this(), fields.text("experiment"), run),
         use_awaitable);
+  } catch (const Declined& refusal) {
+    declined = refusal.cause;
+    reason = refusal.told;
   } catch (const Error& error) {
     declined = std::current_exception();
-    connection->queue_control(Message("decline").with("reason", legible(error.what())));
+    reason = legible(error.what());
   }
   if (declined) {
+    connection->queue_control(Message("decline").with("reason", reason));
     co_await connection->flush();
     std::rethrow_exception(declined);
   }

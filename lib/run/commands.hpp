@@ -37,8 +37,9 @@ int simulate(const RunOptions& options);
 struct ClientOptions {
   std::vector<std::int64_t> ids;
   std::string server;
-  std::string site;       // site file or ""
-  std::string state_dir;  // or "": in memory
+  std::string site;                        // site file or ""
+  std::vector<std::string> allowed_paths;  // beside the site file's policy.paths
+  std::string state_dir;                   // or "": in memory
   OutputOptions output;
   std::int64_t threads = 0;
   double retry_s = 0;  // 0: 1 s at first, 60 s once connected

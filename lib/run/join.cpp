@@ -15,6 +15,8 @@
 #include "run/job.hpp"
 #include "run/open_files.hpp"
 #include "run/signals.hpp"
+#include "run/site.hpp"
+#include "run/site_paths.hpp"
 #include "run/vouching.hpp"
 
 namespace fedctl::run {
@@ -22,86 +24,20 @@ namespace {
 
 namespace asio = boost::asio;
 
-// What stays the site's own affair (contract.md, section 2).
-struct PolicyOptions final : config::Options {
-  std::vector<std::string> methods;
-  double min_noise = 0, max_epsilon = 0;
-  std::int64_t max_bytes_per_round = 0, max_bytes = 0, min_cohort = 0;
-  std::string secure_aggregation = "any";
-  bool plaintext = true;
-  void fields(config::Fields& fields) override {
-    fields.texts("methods", methods, "that may be run here; none named: all");
-    fields.real("min_noise", min_noise, {.min = 0},
-                "noise multiplier that the plan must add at least; 0: none needed");
-    fields.real("max_epsilon", max_epsilon, {.min = 0},
-                "privacy loss that the plan may have at most; 0: any");
-    fields.integer("max_bytes_per_round", max_bytes_per_round, {.min = 0},
-                   "of each client, both ways; 0: any number");
-    fields.integer("max_bytes", max_bytes, {.min = 0},
-                   "of each client, both ways, since its state began; 0: any number");
-    fields.text("secure_aggregation", secure_aggregation, {.one_of = {"any", "required"}},
-                "required: the server may learn sums of updates alone");
-    fields.integer("min_cohort", min_cohort, {.min = 0},
-                   "clients whose updates are summed, at least, with secure aggregation; 0: any");
-    fields.boolean("plaintext", plaintext, "whether TLS may be missing");
-  }
-
-  // Throws ProtocolError naming the key that the plan is beyond.
-  void require(const Experiment& plan) const {
-    const std::string& method = plan.method.kind;
-    if (!methods.empty() && std::ranges::find(methods, method) == methods.end()) {
-      throw ProtocolError("policy.methods: " + method + " is not allowed here");
-    }
-    const bool masked = plan.privacy.secure_aggregation.kind != "none";
-    if (!masked && secure_aggregation == "required") {
-      throw ProtocolError("policy.secure_aggregation: required, and the plan has none");
-    }
-    methods::JobPlan sums;
-    sums.per_round = plan.cohort();
-    sums.quorum = plan.clients.quorum;
-    sums.secure.on = masked;
-    const std::int64_t summed = masked ? sums.quorum_count() : 1;
-    if (summed < min_cohort) {
-      throw ProtocolError("policy.min_cohort: " + std::to_string(min_cohort) +
-                          ", and the plan sums " + std::to_string(summed) +
-                          " updates (clients.quorum)");
-    }
-    // There is no privacy section to read yet: no plan adds noise, every epsilon is infinite.
-    if (min_noise > 0) {
-      throw ProtocolError("policy.min_noise: the plan adds no noise");
-    }
-    if (max_epsilon > 0) {
-      throw ProtocolError("policy.max_epsilon: the plan bounds no privacy loss");
-    }
-  }
-};
-
-struct SiteOptions final : config::Options {
-  struct Path final : config::Options {
-    std::string path;
-    void fields(config::Fields& fields) override {
-      fields.text("path", path, {.kind = "a path"}, "used instead of the server's");
-    }
-  };
-  Path data, model;
-  TlsOptions tls;
-  PolicyOptions policy;
-  std::int64_t threads = 0;
-  void fields(config::Fields& fields) override {
-    fields.section("data", data, "this site's own examples; all of them belong to its clients");
-    fields.section("model", model, "where this site keeps the base model");
-    fields.section("tls", tls, "this site's certificate, as fedctl ca issue writes it");
-    fields.section("policy", policy, "what a server may ask of this site");
-    fields.integer("threads", threads, {0, 1024}, "worker threads; 0: one a core");
-  }
-};
+// How long a signal waits for a training or a loading that is under way. Its end at any instant
+// loses nothing: what counts is written whole or not at all (docs/durability.md).
+constexpr std::chrono::seconds kStopGrace{2};
 
 // The job, built from the plan by whichever client gets it first; the others must get the same
 // plan.
 class SharedJob {
  public:
-  SharedJob(SiteOptions site, std::int64_t threads, Printer& printer)
-      : site_(std::move(site)), threads_(threads), printer_(printer) {}
+  SharedJob(SiteOptions site, AllowedPaths allowed, const ClientOptions& options, Printer& printer)
+      : site_(std::move(site)),
+        allowed_(std::move(allowed)),
+        ids_(options.ids),
+        threads_(options.threads > 0 ? options.threads : site_.threads),
+        printer_(printer) {}
 
   net::TcpClient::PlanFacts facts(talk::PeerId id) {
     const std::scoped_lock lock(mutex_);
@@ -136,20 +72,37 @@ class SharedJob {
     return plan_digest(experiment);
   }
   void build(const std::string& plan) {
-    config::Source source = source_of(plan);
-    const std::string digest = digest_of(plan);
-    if (!site_.data.path.empty()) source.overrides.emplace_back("data.path", site_.data.path);
-    if (!site_.model.path.empty()) source.overrides.emplace_back("model.path", site_.model.path);
-    Experiment experiment = read_experiment(source);
+    Experiment experiment = read_experiment(source_of(plan));
     site_.policy.require(experiment);
-    job_ = make_job(std::move(experiment), thread_count(threads_),
-                    {.own_data = !site_.data.path.empty()});
-    job_->digests.plan = digest;
-    const std::string slow = learn::slow_here(job_->experiment.model);
+    const std::string digest = plan_digest(experiment);
+    Job job = open(std::move(experiment));
+    for (const std::int64_t id : ids_) {
+      if (id >= job.plan.clients) continue;  // the server refuses it
+      const auto& share = job.shares[static_cast<std::size_t>(id)];
+      site_.policy.require_steps(job.plan.train, share.train.size());
+    }
+    job.digests.plan = digest;
+    const std::string slow = learn::slow_here(job.experiment.model);
     if (!slow.empty()) printer_.notice("warning: " + slow);
+    job_ = std::move(job);
+  }
+  // What is wrong with a file, or that it is not there, is this machine's own affair.
+  Job open(Experiment experiment) const {
+    try {
+      use_site_files(site_, allowed_, experiment);
+      return make_job(std::move(experiment), thread_count(threads_),
+                      {.own_data = !site_.data.path.empty()});
+    } catch (const Error&) {
+      throw net::Declined{kUnfit, std::current_exception()};
+    }
   }
 
+  static constexpr const char* kUnfit =
+      "this client's data or model cannot be used for the plan; its own messages say why";
+
   SiteOptions site_;
+  AllowedPaths allowed_;
+  std::vector<std::int64_t> ids_;
   std::int64_t threads_;
   Printer& printer_;
   std::mutex mutex_;
@@ -231,12 +184,6 @@ class Guest {
   std::exception_ptr error_;
 };
 
-SiteOptions read_site(const std::string& path) {
-  SiteOptions site;
-  if (!path.empty()) config::read(config::read_source(path), site);
-  return site;
-}
-
 }  // namespace
 
 int join(const ClientOptions& options) {
@@ -256,7 +203,9 @@ int join(const ClientOptions& options) {
   allow_connections(options.ids.size(), "--ids");
   Printer printer(options.output.format, options.output.quiet, options.output.verbose);
   const std::int64_t threads = options.threads > 0 ? options.threads : site.threads;
-  SharedJob shared(site, threads, printer);
+  std::vector<std::string> allowed = site.policy.paths;
+  allowed.insert(allowed.end(), options.allowed_paths.begin(), options.allowed_paths.end());
+  SharedJob shared(site, AllowedPaths(allowed), options, printer);
   asio::thread_pool pool(thread_count(threads));
   net::ClientLoop loop;
   const std::shared_ptr<net::Voucher> voucher = net::Voucher::read(site.tls.files, "tls");
@@ -278,10 +227,12 @@ int join(const ClientOptions& options) {
                                              asio::make_strand(pool), options.state_dir, printer,
                                              voucher));
   }
-  const Signals signals([&] {
-    printer.notice("stopping (press again to end at once)");
-    for (const auto& guest : guests) guest->stop();
-  });
+  const Signals signals(
+      [&] {
+        printer.notice("stopping (press again to end at once)");
+        for (const auto& guest : guests) guest->stop();
+      },
+      kStopGrace);
   for (const auto& guest : guests) guest->start();
   pool.join();
   if (signals.caught() != 0) return 128 + signals.caught();

@@ -16,6 +16,7 @@
 
 #include "base/clock.hpp"
 #include "base/errors.hpp"
+#include "config/paths.hpp"
 #include "run/plan.hpp"
 #include "run/process.hpp"
 #include "run/signals.hpp"
@@ -155,6 +156,24 @@ std::vector<std::string> server_words(const config::Source& source, const Crew& 
   return words;
 }
 
+std::vector<std::string> client_words(const Job& job, std::int64_t first, std::int64_t end,
+                                      std::int64_t port, std::size_t threads) {
+  std::vector<std::string> words = {"client",
+                                    "--ids",
+                                    std::to_string(first) + '-' + std::to_string(end - 1),
+                                    "--server",
+                                    "127.0.0.1:" + std::to_string(port),
+                                    "--retry-s",
+                                    kClientsWait,
+                                    "--threads",
+                                    std::to_string(threads)};
+  Experiment experiment = job.experiment;
+  config::visit_paths(experiment, [&words](const std::string&, std::string& path) {
+    if (!path.empty()) words.insert(words.end(), {"--allow-path", path});
+  });
+  return words;
+}
+
 }  // namespace
 
 Served measure_server(const PlanOptions& options, const Job& job, std::size_t threads) {
@@ -179,9 +198,8 @@ Served measure_server(const PlanOptions& options, const Job& job, std::size_t th
       for (std::int64_t host = 0; host < options.hosts; ++host) {
         const std::int64_t first = job.plan.clients * host / options.hosts;
         const std::int64_t end = job.plan.clients * (host + 1) / options.hosts;
-        crew.start({"client", "--ids", std::to_string(first) + '-' + std::to_string(end - 1),
-                    "--server", "127.0.0.1:" + std::to_string(port), "--retry-s", kClientsWait,
-                    "--threads", std::to_string(std::max<std::size_t>(1, threads / found.hosts))});
+        crew.start(
+            client_words(job, first, end, port, std::max<std::size_t>(1, threads / found.hosts)));
       }
     }
     if (!there) {

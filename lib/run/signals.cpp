@@ -5,7 +5,8 @@
 
 namespace fedctl::run {
 
-Signals::Signals(std::function<void()> on_first) : set_(io_, SIGINT, SIGTERM) {
+Signals::Signals(std::function<void()> on_first, std::chrono::seconds grace)
+    : set_(io_, SIGINT, SIGTERM), grace_(grace) {
   wait(std::move(on_first));
   thread_ = std::thread([this] { io_.run(); });
 }
@@ -15,6 +16,12 @@ void Signals::wait(std::function<void()> on_first) {
     if (error) return;
     if (caught_ != 0) std::_Exit(128 + signal);
     caught_ = signal;
+    if (grace_.count() > 0) {
+      grace_over_.expires_after(grace_);
+      grace_over_.async_wait([signal](auto cancelled) {
+        if (!cancelled) std::_Exit(128 + signal);
+      });
+    }
     on_first();
     wait(on_first);
   });

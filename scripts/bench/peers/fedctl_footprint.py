@@ -33,8 +33,9 @@ def settings(kind, folder):
             "{steps: 2, batch_size: 16, optimizer: {kind: adamw, lr: 0.001}}", backbone)
 
 
-def client_words(number, port):
-    return [options.fedctl, "client", "--ids", number, "--server", f"127.0.0.1:{port}", "--threads", "1", "--quiet"]
+def client_words(number, port, folder="."):
+    return [options.fedctl, "client", "--ids", number, "--server", f"127.0.0.1:{port}", "--threads", "1", "--quiet",
+            "--allow-path", folder, "--allow-path", options.data]
 
 
 def first_frame_s():
@@ -70,11 +71,11 @@ def run(kind, on, folder):
     found = {"server_start_s": time.monotonic() - begin, "server_idle_mib": measure.rss_mib(server.pid),
              "server_torch": loads_torch(server)}
     port = (folder / "port").read_text().strip()
-    first = measure.start(client_words(0, port))
+    first = measure.start(client_words(0, port, folder))
     journal = folder / "run/journal.jsonl"
     measure.wait_for(lambda: '"event":"join"' in journal.read_text(), "the first client")
     found["client_idle_mib"] = measure.rss_mib(first.pid) - backbone  # joined, and waits for the other one
-    second = measure.start(client_words(1, port))
+    second = measure.start(client_words(1, port, folder))
     found["server_peak_mib"] = found["client_peak_mib"] = 0
     while server.poll() is None:
         found["server_peak_mib"] = max(found["server_peak_mib"], measure.peak_mib(server.pid))

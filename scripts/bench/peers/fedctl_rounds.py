@@ -60,7 +60,7 @@ def main(folder):
     listening_s = time.time() - begin
     idle = measure.rss_mib(server.pid)
     address = f"127.0.0.1:{port_file.read_text().strip()}"
-    hosts = [measure.start([options.fedctl, "client", "--ids", ids, "--server", address, "--threads", "1", "--quiet",
+    hosts = [measure.start([options.fedctl, "client", "--ids", ids, "--server", address, "--threads", "1", "--quiet", "--allow-path", folder,
                             *sites.get(ids, [])], measure.CLIENT_CORE, log) for ids in shares()]
     first = measure.wait_for(lambda: len(work.journal_rounds(run)) or server.poll() is not None, "the first round", 300)
     mark_s, peak, hosts_peak = measure.cpu_s(server.pid), 0, 0
