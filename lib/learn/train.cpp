@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ranges>
 
 #include "base/assert.hpp"
 #include "learn/pool.hpp"
@@ -177,8 +176,10 @@ TrainReport train(Learner& learner, const data::Dataset& data, std::span<const s
       optimizer.step(learner.weights(), learner.gradient(), rate);
       report.path += rate;
       ++report.steps;
-      for (const std::size_t index : step | std::views::join) {
-        report.tokens += static_cast<std::int64_t>(data.length(index));
+      for (const std::vector<std::size_t>& batch : step) {
+        for (const std::size_t index : batch) {
+          report.tokens += static_cast<std::int64_t>(data.length(index));
+        }
       }
     }
   }

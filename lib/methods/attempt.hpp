@@ -13,5 +13,6 @@ struct Attempt {
   std::int64_t before;  // tries that failed; at most kAttemptsMax
 };
 inline constexpr std::int64_t kAttemptsMax = 1000;
+inline constexpr std::int64_t kRoundsMax = 10'000'000;
 
 }  // namespace fedctl::methods

@@ -9,15 +9,13 @@
 namespace fedctl::methods {
 namespace {
 
-constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
-
 class AveragingClient final : public RoundClient {
  public:
   explicit AveragingClient(MakeHook make_hook) : make_hook_(std::move(make_hook)) {}
 
   Work work(const Message& task, ClientContext& ctx) override {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const auto size = static_cast<std::int64_t>(ctx.plan.layout.size());
     const std::span<const float> start = expect.f32("weights", {size});
 

@@ -216,7 +216,7 @@ class BufferedClient final : public RoundClient {
 
   Work work(const Message& task, ClientContext& ctx) override {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const auto size = static_cast<std::int64_t>(ctx.plan.layout.size());
     const std::span<const float> start = expect.f32("weights", {size});
     learn::LearnerPool::Lease learner = ctx.learners.acquire();

@@ -94,7 +94,7 @@ class Co2Client final : public RoundClient {
 
   Work work(const Message& task, ClientContext& ctx) override {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const auto weights = expect.f32("weights", {static_cast<std::int64_t>(size_)});
     std::int64_t steps = 0;
     if (!trained_for(round)) {
@@ -134,7 +134,7 @@ class Co2Client final : public RoundClient {
   void load(const Message& state) override {
     if (!state.scalars.contains("round")) return;
     const wire::Expect fields(state, "state");
-    round_ = fields.integer("round", 1, kCountMax);
+    round_ = fields.integer("round", 1, kRoundsMax);
     loss_ = fields.real("loss");
     steps_ = fields.integer("steps", 0, kCountMax);
     next_ = floats_in(state, "next", size_);

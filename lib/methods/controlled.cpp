@@ -83,7 +83,7 @@ class ControlledClient final : public RoundClient {
 
   Work work(const Message& task, ClientContext& ctx) override {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const auto size = static_cast<std::int64_t>(control_.size());
     const std::span<const float> start = expect.f32("weights", {size});
     const std::span<const float> server = expect.f32("control", {size});

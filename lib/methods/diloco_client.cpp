@@ -7,8 +7,6 @@
 namespace fedctl::methods {
 namespace {
 
-constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
-
 class DilocoClient final : public RoundClient {
  public:
   bool rests() const override { return false; }
@@ -68,7 +66,7 @@ class DilocoClient final : public RoundClient {
   void load(const Message& state) override {
     outer_ = floats_in(state, "outer", rota_.weights());
     if (outer_.empty()) return;
-    round_ = wire::Expect(state, "state").integer("round", 1, kCountMax);
+    round_ = wire::Expect(state, "state").integer("round", 1, kRoundsMax);
     const auto ahead = state.scalars.find("ahead");
     ahead_ = ahead != state.scalars.end() && ahead->second == wire::Scalar(true);
     local_.load(state);
@@ -99,7 +97,7 @@ class DilocoClient final : public RoundClient {
   // Takes in what the task brings, once. False if what it builds on is not here.
   bool follow(const Message& task, ClientContext& ctx) {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const std::int64_t from = expect.integer("from", 0, round - 1);
     if (round == round_) return true;
     if (from > round_ || (outer_.empty() && from > 0)) return false;

@@ -148,7 +148,7 @@ class EControlClient final : public RoundClient {
 
   Work work(const Message& task, ClientContext& ctx) override {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const auto size = static_cast<std::int64_t>(now_.estimate.size());
     const std::span<const float> start = expect.f32("weights", {size});
 

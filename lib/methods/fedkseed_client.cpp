@@ -6,8 +6,6 @@
 namespace fedctl::methods {
 namespace {
 
-constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
-
 class FedkseedClient final : public RoundClient {
  public:
   FedkseedClient(const FedkseedOptions& options, const JobPlan& plan)
@@ -67,7 +65,7 @@ class FedkseedClient final : public RoundClient {
   }
   void load(const Message& state) override {
     const wire::Expect fields(state, "state");
-    round_ = fields.integer("round", 0, kCountMax);
+    round_ = fields.integer("round", 0, kRoundsMax);
     const auto sums = fields.f32("sums", {space_.options.candidates});
     sums_.assign(sums.begin(), sums.end());
   }
@@ -76,7 +74,7 @@ class FedkseedClient final : public RoundClient {
   // Brings the sums to the task's. False if those that it builds on are not here.
   bool follow(const Message& task) {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     const ByteView sums = bytes_in(task, "sums");
     if (task.scalars.contains("known")) {
       // What this client has is of the end of the round before round_.

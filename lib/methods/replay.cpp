@@ -10,8 +10,6 @@
 namespace fedctl::methods {
 namespace {
 
-constexpr std::int64_t kCountMax = std::numeric_limits<std::int64_t>::max();
-
 // A mask as bytes: its size in four, then the positions.
 Bytes mask_bytes(std::span<const std::size_t> positions, std::size_t size) {
   Bytes bytes;
@@ -215,7 +213,7 @@ class ReplayClient final : public RoundClient {
     begin();
     take_mask(state, rule_->directions);
     take(state);
-    replica_.round = wire::Expect(state, "state").integer("round", 0, kCountMax);
+    replica_.round = wire::Expect(state, "state").integer("round", 0, kRoundsMax);
   }
 
  private:
@@ -237,7 +235,7 @@ class ReplayClient final : public RoundClient {
   // Brings the replica to the task's. False if what that goes on from is not here.
   bool follow(const Message& task) {
     const wire::Expect expect(task, "train");
-    const std::int64_t round = expect.integer("round", 1, kCountMax);
+    const std::int64_t round = expect.integer("round", 1, kRoundsMax);
     if (!rule_->directions.masked()) take_mask(task, rule_->directions);
     if (rule_->has_mask() && !rule_->directions.masked()) return false;
     if (replica_.round >= round - 1) return true;

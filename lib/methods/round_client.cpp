@@ -42,7 +42,7 @@ std::optional<Message> answer_stage(MaskedClient& masking, const Message& questi
 Message masked(MaskedClient& masking, const Message& task, const Message& update,
                ClientContext& ctx) {
   return *answer_or_refuse([&] {
-    const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, INT64_MAX);
+    const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, kRoundsMax);
     return std::optional(masking.mask(update, ctx.rng.stream("masked", round)));
   });
 }
@@ -73,7 +73,7 @@ std::vector<float> RoundClient::global(const Message& task, ClientContext& ctx) 
 
 std::optional<learn::Scores> RoundClient::score(const Message& task, ClientContext& ctx) {
   if (!ctx.plan.evaluation.on || !task.scalars.contains("round")) return std::nullopt;
-  const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, INT64_MAX);
+  const std::int64_t round = wire::Expect(task, task.kind).integer("round", 1, kRoundsMax);
   if (!ctx.plan.evaluation.due(round, ctx.plan.rounds) || ctx.holdout.empty()) return std::nullopt;
   const std::vector<float> weights = global(task, ctx);
   return weights.empty() ? std::nullopt : score_holdout(weights, ctx);

@@ -27,6 +27,7 @@
 //
 // Unconfirmed: which cut the paper takes, whether phase 1 runs on all examples (`prune_first`),
 // that the largest scores are kept (`score`).
+#include "math/vectors.hpp"
 #include "methods/detail/averaging.hpp"
 #include "methods/detail/conversation.hpp"
 #include "methods/detail/inspection.hpp"
@@ -86,7 +87,7 @@ class SfpromptServer final : public AveragingServer {
       const TensorMap features = cut_.body.forward(*learner, given);
       const Tensor slopes = rows_in(answer, features.at("lengths").i64());
       const TensorMap back = cut_.body.backward(*learner, {{"rows", slopes}});
-      return Message("slopes").with("rows", bytes_of_rows(back.at("rows")));
+      return Message("slopes").with("rows", finite_rows(back));
     }
     if (open) throw ProtocolError('"' + answer.kind + "\", \"slopes\" were asked for");
     if (answer.kind != "rows") return std::nullopt;
@@ -95,12 +96,30 @@ class SfpromptServer final : public AveragingServer {
                              {"lengths", Tensor::of(std::span(lengths), {})}};
     const TensorMap features = cut_.body.forward(*ctx.learners.acquire(), given);
     states_.insert_or_assign(from, given);
-    return Message("features").with("rows", bytes_of_rows(features.at("rows")));
+    return Message("features").with("rows", finite_rows(features));
+  }
+  // What a client could not read is not sent: its rows were too large for the body.
+  static Tensor finite_rows(const TensorMap& state) {
+    const Tensor& rows = state.at("rows");
+    if (math::all_finite(rows.f32())) return bytes_of_rows(rows);
+    throw ProtocolError("what the server's part of the model makes of its rows is not finite");
   }
 
   std::int64_t blocks_;
   Cut cut_;
   std::map<PeerId, TensorMap> states_;  // A of the clients whose dL/dF is awaited
+};
+
+// What a client keeps between the questions of a round.
+struct Round {
+  std::vector<float> start, weights;
+  std::unique_ptr<learn::Optimizer> optimizer;
+  std::vector<std::vector<std::size_t>> batches;  // of phase 2
+  std::size_t at = 0;
+  std::vector<std::int64_t> lengths;  // of this batch's F
+  std::vector<float> gradient;        // so far, of this step
+  std::string awaited;                // the kind of the server's next question
+  learn::TrainReport report;
 };
 
 class SfpromptClient final : public RoundClient {
@@ -121,20 +140,9 @@ class SfpromptClient final : public RoundClient {
   }
 
  private:
-  struct Round {
-    std::vector<float> start, weights;
-    std::unique_ptr<learn::Optimizer> optimizer;
-    std::vector<std::vector<std::size_t>> batches;  // of phase 2
-    std::size_t at = 0;
-    std::vector<std::int64_t> lengths;  // of this batch's F
-    std::vector<float> gradient;        // so far, of this step
-    std::string awaited;                // the kind of the server's next question
-    learn::TrainReport report;
-  };
-
   Work begin(learn::Learner& learner, const Message& task, ClientContext& ctx) {
     const wire::Expect fields(task, "train");
-    const Rng rng = ctx.rng.stream("order", fields.integer("round", 1, INT64_MAX));
+    const Rng rng = ctx.rng.stream("order", fields.integer("round", 1, kRoundsMax));
     const auto start = fields.f32("weights", {static_cast<std::int64_t>(ctx.plan.layout.size())});
     if (cut_.body.parts.empty()) cut(learner, ctx);
     round_.emplace();

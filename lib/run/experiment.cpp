@@ -361,7 +361,7 @@ void Experiment::fields(Fields& fields) {
   fields.text("name", name, {.kind = "[a-z0-9-]", .required = true}, "names the run directory");
   fields.integer("seed", seed, {0, std::numeric_limits<std::int64_t>::max()},
                  "root of every random stream");
-  fields.integer("rounds", rounds, {1, 10'000'000}, "rounds of training");
+  fields.integer("rounds", rounds, {1, methods::kRoundsMax}, "rounds of training");
   fields.plugin("model", model, learn::family_kinds(),
                 "the model; its weights stay frozen unless adapter is full");
   fields.plugin("adapter", adapter, learn::adapter_kinds(), "what is trained and sent");

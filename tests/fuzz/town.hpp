@@ -2,11 +2,13 @@
 // Script change what the server or client 0 sends. Client 1 is honest.
 #pragma once
 
+#include <boost/asio/io_context.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
 
 #include "fuzz/script.hpp"
+#include "math/vectors.hpp"
 #include "methods/detail/averaging.hpp"
 #include "support/parted.hpp"
 
@@ -69,18 +71,18 @@ class Town final : public talk::Endpoint {
  public:
   static constexpr PeerId kClients = 2;
 
-  Town(const Game& game, Script& script, Hostile hostile) : script_(script), hostile_(hostile) {
-    const methods::MethodEntry& entry = methods::method(game.method.kind);
+  Town(const Game& game, Script& script, Hostile hostile)
+      : game_(game), entry_(methods::method(game.method.kind)), script_(script), hostile_(hostile) {
     for (PeerId id = 0; id < kClients; ++id) {
       std::vector<PeerId> peers = {talk::kServer};
-      if (entry.neighbours) {
-        for (const PeerId other : entry.neighbours(*game.method.options, kClients, id)) {
+      if (entry_.neighbours) {
+        for (const PeerId other : entry_.neighbours(*game.method.options, kClients, id)) {
           peers.push_back(other);
         }
       }
       Script* const neighbours = id == 0 && hostile == Hostile::server ? &script : nullptr;
       clients_.push_back(
-          {entry.make_client(*game.method.options, game.plan),
+          {entry_.make_client(*game.method.options, game.plan),
            Line(peers, neighbours),
            {game.plan, id, *game.learners, *game.data, game.shares[static_cast<std::size_t>(id)],
             Rng(1).stream("client", id)}});
@@ -108,7 +110,7 @@ class Town final : public talk::Endpoint {
       client.line.heard.push_back(std::move(question));
       co_await client.method->run(client.line, client.context);
       const wire::Message state = client.method->save();
-      client.method->load(state);
+      if (!state.scalars.empty() || !state.tensors.empty()) client.method->load(state);
     } catch (const RunDirectoryError& error) {
       fault(error.what());
     } catch (const QuorumError& error) {
@@ -143,7 +145,10 @@ class Town final : public talk::Endpoint {
   void arrive(PeerId from, ExchangeId exchange, wire::Message answer) {
     if (from == 0 && hostile_ == Hostile::client) {
       const int how = script_.next() % 16;
-      if (how == 1) arrived_.push_back({0, 0, talk::Joined{}});
+      if (how == 1) {  // as another process
+        clients_[0].method = entry_.make_client(*game_.method.options, game_.plan);
+        arrived_.push_back({0, 0, talk::Joined{}});
+      }
       if (how == 2) arrived_.push_back({0, 0, talk::Lost{"gone"}});
       if (how == 3) exchange += script_.next();
       if (how == 4) {
@@ -161,6 +166,8 @@ class Town final : public talk::Endpoint {
     arrived_.push_back({from, exchange, std::move(answer)});
   }
 
+  const Game& game_;
+  const methods::MethodEntry& entry_;
   Script& script_;
   Hostile hostile_;
   std::vector<Client> clients_;
