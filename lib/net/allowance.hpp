@@ -59,7 +59,7 @@ class Allowance {
         {left(round_max_, in_round), left(run_max_, in_rounds_), left(total_max_, in_all_)});
   }
   // Of a round's question: rounds in their order, and attempts at each; steps and stages are of the
-  // same one (docs/protocol.md, "Exchanges").
+  // same one (methods/detail/exchanges.hpp).
   static std::uint64_t place_of(talk::ExchangeId exchange) {
     constexpr int kAttemptBits = 10;
     const std::uint64_t round = static_cast<std::uint32_t>(exchange);

@@ -26,9 +26,11 @@ void to_server(ByteView bytes) {
     std::iota(others.begin(), others.end(), kNeighbour + 1);
     return others;
   };
-  static Site site(kClients, 30, "", nullptr, 1 << 30, star);
-  static Echoers neighbour(site.server->port(), {kNeighbour}, "right", nullptr,
-                           {.has_neighbours = true, .neighbours = star(kNeighbour)});
+  // Both are there until the process ends: neither is told that the run is over.
+  static Site& site = *new Site(kClients, 30, "", nullptr, 1 << 30, star);
+  [[maybe_unused]] static auto& neighbour =
+      *new Echoers(site.server->port(), {kNeighbour}, "right", nullptr,
+                   {.has_neighbours = true, .neighbours = star(kNeighbour)});
   // Each comes seldom enough to be let in.
   static talk::PeerId turn = kNeighbour;
   turn = turn + 1 < kClients ? turn + 1 : kNeighbour + 1;

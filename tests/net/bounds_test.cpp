@@ -1,6 +1,6 @@
 // What one peer may cost the other side, in memory, on disk and in descriptors.
 #include <catch2/catch.hpp>
-#include <thread>
+#include <set>
 
 #include "net/allowance.hpp"
 #include "net/site.hpp"
@@ -42,6 +42,23 @@ class Peer {
         if (message.kind == kind) return message;
       }
     }
+  }
+  // The exchanges of the data frames, in chunks or not, up to this one; without it if the server
+  // hangs up before.
+  std::set<talk::ExchangeId> questions_until(talk::ExchangeId last) {
+    std::set<talk::ExchangeId> heard;
+    while (!heard.contains(last)) {
+      boost::system::error_code error;
+      std::array<std::byte, wire::kHeaderBytes> raw{};
+      asio::read(socket_, asio::buffer(raw), error);
+      if (error) break;
+      const wire::Header header = wire::decode_header(raw, 1 << 20);
+      Bytes body(header.body_bytes);
+      asio::read(socket_, asio::buffer(body), error);
+      if (error) break;
+      if (header.type != wire::FrameType::control) heard.insert(header.exchange);
+    }
+    return heard;
   }
   bool joined() { return hear({"welcome", "refuse"}).value_or(Message("")).kind == "welcome"; }
 
@@ -100,6 +117,27 @@ TEST_CASE("to a peer that does not read only the newest waits", "[net][hostile]"
   CHECK(connection->queued() == 2);
   connection->close("enough");
   io.run();
+}
+
+TEST_CASE("a client that does not read gets the question of now", "[net][hostile]") {
+  Site site(1, 30, "");
+  Peer peer(site.server->port(), 0);
+  CHECK(peer.joined());
+  constexpr talk::ExchangeId kQuestions =
+      60;  // 240 MB; the kernel's buffers hold less than a tenth
+  const talk::SharedMessage question =
+      wire::share(Message("say").with("w", Tensor::zeros(DType::f32, {1 << 20})));
+  const auto ask = [&question](TcpServer& server) -> Task<bool> {
+    for (talk::ExchangeId exchange = 1; exchange <= kQuestions; ++exchange) {
+      co_await server.send(0, exchange, question);
+    }
+    co_return true;
+  };
+  CHECK(site.run(ask(*site.server)));
+  const std::set<talk::ExchangeId> heard = peer.questions_until(kQuestions);
+  CHECK(heard.contains(kQuestions));
+  CHECK(heard.size() < kQuestions / 4);
+  site.server->finish("done");
 }
 
 TEST_CASE("a peer's words are cut, and harmless to a terminal", "[net][hostile]") {
