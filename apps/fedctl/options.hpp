@@ -104,6 +104,7 @@ inline run::RunOptions run_of(const po::variables_map& values) {
   options.threads = get<std::int64_t>(values, "threads", 0);
   options.port_file = get<Text>(values, "port-file", "");
   options.insecure = flag(values, "insecure");
+  options.version = FEDCTL_VERSION;
   options.save_updates = get<Text>(values, "save-updates", "");
   options.output = output_of(values);
   return options;
@@ -111,6 +112,7 @@ inline run::RunOptions run_of(const po::variables_map& values) {
 
 inline run::PlanOptions plan_of(const po::variables_map& values) {
   run::PlanOptions options;
+  options.version = FEDCTL_VERSION;
   options.source = source_of(values);
   options.up_mbit = get<double>(values, "up-mbit", options.up_mbit);
   options.down_mbit = get<double>(values, "down-mbit", options.down_mbit);

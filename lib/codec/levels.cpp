@@ -14,11 +14,12 @@ namespace {
 
 constexpr float kRounding = 0.45F;
 constexpr std::size_t kSampleSegments = 128;
-constexpr double kNear = 0.01;       // of the wanted bits
-constexpr double kNearBits = 16;     // a word of rans
-constexpr int kFits = 16;            // messages that are tried
-constexpr double kLastLevel = 1.8;   // below 1 / 0.55: the largest value has level 1
-constexpr int kSteps = 18;  // of the search: 2^-18 of its range of 24 octaves is 0.01 %
+constexpr double kNear = 0.003;   // of the wanted bits
+constexpr double kNearBits = 16;  // a word of rans
+constexpr int kFits = 16;         // messages that are tried
+constexpr double kFirstFactor = 1.01;
+constexpr double kLastLevel = 1.8;  // below 1 / 0.55: the largest value has level 1
+constexpr int kSteps = 18;          // of the search: 2^-18 of its range of 24 octaves is 0.01 %
 
 using Histogram = std::array<std::uint32_t, 2 * kHighMax + 2>;  // level -kHighMax - 1 first
 
@@ -177,12 +178,24 @@ float fit_step(float step, float largest, double bits,
   const double first = bits_at(static_cast<float>(high));
   if (first >= bits - slack && first <= bits * (1 + kNear)) return static_cast<float>(high);
   double low = std::max(0x1p-22 * largest, kLeast);
-  if (first > bits) low = std::exchange(high, coarsest);
+  const bool coarser = first > bits;
+  if (coarser) low = std::exchange(high, coarsest);
+  double bits_low = coarser ? first : 0, bits_high = coarser ? 0 : first;  // 0: not tried
+  // Near the answer first, twice as far each time, until it lies between two tries.
+  double factor = kFirstFactor;
   for (int i = 0; i < kFits && low < high; ++i) {
-    const auto middle = static_cast<float>(std::sqrt(low * high));
-    const double found = bits_at(middle);
+    double middle = coarser ? low * factor : high / factor;
+    factor *= factor;
+    if (bits_low > 0 && bits_high > 0 && high < 2 * low) {
+      const double share = (bits - slack / 2 - bits_high) / (bits_low - bits_high);
+      middle = high - (high - low) * std::clamp(share, 0.05, 0.95);
+    } else if ((bits_low > 0 && bits_high > 0) || middle <= low || middle >= high) {
+      middle = std::sqrt(low * high);
+    }
+    const double found = bits_at(static_cast<float>(middle));
+    if (found <= bits && found >= bits - slack) return static_cast<float>(middle);
     (found > bits ? low : high) = middle;
-    if (found <= bits && found >= bits - slack) break;
+    (found > bits ? bits_low : bits_high) = found;
   }
   return static_cast<float>(high);
 }

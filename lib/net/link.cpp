@@ -8,6 +8,7 @@
 
 #include "base/legible.hpp"
 #include "base/limits.hpp"
+#include "net/greeting.hpp"
 
 namespace fedctl::net {
 namespace {
@@ -128,8 +129,7 @@ talk::Task<talk::SharedMessage> TcpClient::Link::prepare_elsewhere(std::shared_p
 }
 
 talk::Task<void> TcpClient::Link::handshake() {
-  connection->queue_control(
-      Message("hello").with("client", options.id).with("version", options.version));
+  connection->queue_control(hello_of(options.id, options.version));
   const auto check = [](const Received& received, const char* expected) {
     if (received.message.kind == "refuse") {
       const wire::Expect refuse(received.message, "refuse");
@@ -175,7 +175,7 @@ talk::Task<void> TcpClient::Link::handshake() {
     allowance->expect(facts.rounds);
   }
   Message answer = question.chunks() > 0 ? with_progress(*ready, question) : *ready;
-  if (const auto port = listen()) answer.scalars["listen"] = std::int64_t{*port};
+  if (const auto port = listen()) answer = listening(std::move(answer), *port);
   connection->queue_control(answer);
   const Received welcome = co_await connection->read(limits::kHandshakeFrameBytesMax);
   check(welcome, "welcome");

@@ -10,6 +10,7 @@
 #include "base/limits.hpp"
 #include "net/address.hpp"
 #include "net/detail/session.hpp"
+#include "net/greeting.hpp"
 
 namespace fedctl::net {
 namespace {
@@ -172,10 +173,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   strangers_.remove(session);
   preparing_.insert(id);
   session->peer = id;
-  connection.queue_control(Message("plan")
-                               .with("experiment", options_.plan)
-                               .with("idle_s", options_.idle_s)
-                               .with("run", options_.run));
+  connection.queue_control(plan_of(options_.plan, options_.idle_s, options_.run));
   connection.deadline(in_ms(limits::kHandshakeReadyMs), "not ready in time");
   const Received ready = co_await connection.read(limits::kHandshakeFrameBytesMax);
   if (ready.message.kind == "decline") {
@@ -195,8 +193,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   preparing_.erase(id);
   connection.grant_ticket();
   const wire::Transfer& answer = answer_of(id);
-  connection.queue_control(answer.whole() ? Message("welcome")
-                                          : with_progress(Message("welcome"), answer));
+  connection.queue_control(answer.whole() ? welcome() : with_progress(welcome(), answer));
   session->joined = true;
   sessions_.emplace(id, session);
   note(journal::Event("join").about(id).set("from", connection.remote()));
@@ -276,7 +273,7 @@ talk::Task<std::optional<talk::Envelope>> TcpServer::receive(TimePoint until) {
 void TcpServer::interrupt() { mailbox_->push({talk::kServer, 0, talk::Closed{}}); }
 
 void TcpServer::dismiss(Connection& connection) {
-  connection.queue_control(Message("end").with("status", *goodbye_));
+  connection.queue_control(end_of(*goodbye_));
   connection.deadline(std::chrono::steady_clock::now() + detail::kGoodbye, "the run is over");
 }
 

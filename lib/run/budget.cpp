@@ -29,16 +29,21 @@ void BudgetOptions::fields(config::Fields& fields) {
 }
 
 void Budget::add(const std::map<talk::PeerId, talk::Crossing>& by_peer, double round_s) {
-  std::int64_t round = 0;
+  // Handshakes cross before the first round, and no later one is like it in that.
+  const bool first = total_ == 0;
+  std::int64_t round = 0, once = 0;
   for (const auto& [peer, crossing] : by_peer) {
     const auto bytes = static_cast<std::int64_t>(crossing.up.sum() + crossing.down.sum());
+    const auto begin =
+        static_cast<std::int64_t>(first ? crossing.up.control + crossing.down.control : 0);
     round += bytes;
+    once += begin;
     if (peer < 0) continue;  // of strangers
     by_client_[peer] += bytes;
-    most_of_one_ = std::max(most_of_one_, bytes);
+    most_of_one_ = std::max(most_of_one_, bytes - begin);
   }
   total_ += round;
-  most_ = std::max(most_, round);
+  most_ = std::max(most_, round - once);
   wall_s_ += round_s;
   longest_s_ = std::max(longest_s_, round_s);
 }

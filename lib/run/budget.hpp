@@ -18,8 +18,8 @@ struct BudgetOptions final : config::Options {
   void fields(config::Fields& fields) override;
 };
 
-// The next round is expected to cost as much as the most expensive one so far. The first is run
-// without a forecast.
+// The next round is expected to cost as much as the most expensive one so far, without the control
+// bytes of the first, the handshakes. The first is run without a forecast.
 class Budget {
  public:
   explicit Budget(const BudgetOptions& options) : options_(options) {}

@@ -27,11 +27,7 @@ constexpr double kOuterLr = 0.3, kOuterBeta = 0.5;
 constexpr const char* kDenseLora = "dense_lora";
 constexpr double kDenseKeep = 0.3, kDenseBitsDown = 2;
 
-constexpr double kBitsMin = 0.02, kBitsMax = 12;
-
-// What a budget is spent on beside codes: bytes of a client's handshakes, of a message's frame; and
-// the share that is planned with.
-constexpr double kHandshakeBytes = 6000, kFramingBytes = 120, kSpreadShare = 0.98;
+constexpr double kBitsMin = 0.02;
 
 // Replaces one plugin of an options struct.
 class PluginSetter final : public Fields {
@@ -230,30 +226,6 @@ void complete_codec(Experiment& experiment, const Places& places) {
   if (experiment.codec.profile == kDenseLora) use_dense_lora(experiment, places);
   if (experiment.codec.bits_per_parameter > 0) use_bits_per_parameter(experiment.codec, places);
   if (experiment.budget.spread) prepare_spread(experiment, places);
-}
-
-void spread_budget(Experiment& experiment, std::size_t parameters) {
-  CodecOptions& codec = experiment.codec;
-  if (!experiment.budget.spread) return;
-  experiment.budget.spread = false;  // whoever reads the plan finds the bits in it
-  const auto messages = static_cast<double>(experiment.rounds * experiment.cohort());
-  const auto total = static_cast<double>(experiment.budget.total_bytes);
-  const double beside = static_cast<double>(experiment.clients.count) * kHandshakeBytes +
-                        messages * 2 * kFramingBytes;
-  double bits = kSpreadShare * (total - beside) * 8 / (messages * static_cast<double>(parameters));
-  if (!codec.spread_up) bits -= codec.up.empty() ? 32 : measure(codec.up).bits;
-  if (!codec.spread_down) bits -= codec.down.empty() ? 32 : measure(codec.down).bits;
-  bits /= (codec.spread_up ? 1 : 0) + (codec.spread_down ? 1 : 0);
-  if (bits < kBitsMin) {
-    throw ConfigError("budget.total_bytes is " + std::to_string(experiment.budget.total_bytes) +
-                          ": too few for " + std::to_string(experiment.rounds) + " rounds of " +
-                          std::to_string(experiment.cohort()) + " clients and " +
-                          std::to_string(parameters) + " parameters",
-                      "auto needs 0.02 bit a parameter; fewer rounds, a smaller cohort or adapter");
-  }
-  bits = std::min(bits, kBitsMax);
-  if (codec.spread_up) set_bits(codec.up[0], bits);
-  if (codec.spread_down) set_bits(codec.down[0], bits);
 }
 
 void check_codec(const CodecOptions& codec, const Places& places) {

@@ -29,6 +29,7 @@ struct RunOptions {
   std::int64_t threads = 0;
   std::string port_file;  // server
   bool insecure = false;
+  std::string version;
   std::string save_updates;  // simulate: folder for what clients send, or ""
 };
 int serve(const RunOptions& options);
@@ -104,6 +105,7 @@ struct PlanOptions {
   double up_mbit = 20, down_mbit = 100, latency_ms = 30;  // of a client's link; 0 Mbit/s: unlimited
   std::string write_partition, svg;                       // files, or ""
   std::int64_t hosts = 0;  // processes of clients of a server that is tried; 0: none is
+  std::string version;
   OutputOptions output;
   std::int64_t threads = 0;
 };

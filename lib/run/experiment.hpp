@@ -124,9 +124,6 @@ std::string place_of(const Places& places, const std::string& key);
 
 // Sets what codec.profile and codec.bits_per_parameter stand for.
 void complete_codec(Experiment& experiment, const Places& places);
-// Sets the bits that budget.spread asks for, for updates of so many parameters. Throws ConfigError
-// if the budget is too small.
-void spread_budget(Experiment& experiment, std::size_t parameters);
 // Throws ConfigError on chains and error feedback that do not go together.
 void check_codec(const CodecOptions& codec, const Places& places);
 // What is allowed, but seldom meant: one line each, naming the keys. `parameters`: of an update, 0

@@ -7,6 +7,7 @@
 #include "codec/error_feedback.hpp"
 #include "run/describe.hpp"
 #include "run/quality.hpp"
+#include "run/spread.hpp"
 #include "secure/masks.hpp"
 
 namespace fedctl::run {
@@ -238,15 +239,15 @@ Job make_job(Experiment experiment, std::size_t threads, const JobUse& use) {
     job.digests.base = learner->base_digest();
     job.adapter_files = [&pool = *job.learners] { return pool.acquire()->adapter_files(); };
   }
-  spread_budget(experiment, layout.size());
   job.plan = plan_of(experiment, std::move(layout), std::move(initial));
   job.plan.common = root.stream("common");
-  job.digests.plan = plan_digest(experiment);
   job.digests.layout = job.plan.layout.digest();
   job.digests.vocabulary = job.data.train->info().vocabulary_digest;
-  job.digests.codec = codec_digest(experiment);
   job.experiment = std::move(experiment);
   if (!use.own_data) bound_examples(job, !use.server_folder.empty(), job.plan);
+  if (job.experiment.budget.spread) spread_budget(job);
+  job.digests.plan = plan_digest(job.experiment);
+  job.digests.codec = codec_digest(job.experiment);
   return job;
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/clock.hpp"
 #include "base/limits.hpp"
+#include "run/greeting.hpp"
 #include "run/trial.hpp"
 
 namespace fedctl::run {
@@ -163,7 +164,7 @@ double Forecast::transfer_s() const {
 
 double Forecast::train_s() const { return static_cast<double>(steps) * step_ms * 1e-3; }
 
-Forecast forecast(Job& job, std::size_t workers) {
+Forecast forecast(Job& job, std::size_t workers, const std::string& version) {
   Forecast found;
   found.resident = resident_bytes();
   found.workers = workers;
@@ -186,6 +187,7 @@ Forecast forecast(Job& job, std::size_t workers) {
   found.framing_down = bytes.framing_down;
   found.payload_peers = bytes.payload_peers;
   found.framing_peers = bytes.framing_peers;
+  found.handshake = handshake_of(job, version);
   return found;
 }
 
@@ -211,7 +213,7 @@ int plan(const PlanOptions& options) {
     throw ConfigError("--hosts is " + std::to_string(options.hosts) + ", but clients.count is " +
                       std::to_string(job.plan.clients));
   }
-  Forecast found = forecast(job, workers);
+  Forecast found = forecast(job, workers, options.version);
   found.simulation = measure_simulation(job, start_s);
   if (options.hosts > 0) {
     found.served = measure_server(options, job, workers);

@@ -64,6 +64,7 @@ struct Forecast {
   Histogram histogram;
   double payload_up = 0, framing_up = 0, payload_down = 0, framing_down = 0;  // bytes
   double payload_peers = 0, framing_peers = 0;  // sent to other clients
+  talk::Crossing handshake = {};                // once
   std::uint64_t resident = 0;                   // bytes, data and model open
   std::size_t workers = 1;
   double step_ms = 0;      // one real training step here
@@ -78,6 +79,12 @@ struct Forecast {
   double peers() const { return payload_peers + framing_peers; }
   double round_peers() const { return peers() * static_cast<double>(cohort); }
   double round_down() const { return down() * static_cast<double>(cohort); }
+  double once_up() const {
+    return static_cast<double>(handshake.up.sum()) * static_cast<double>(clients);
+  }
+  double once_down() const {
+    return static_cast<double>(handshake.down.sum()) * static_cast<double>(clients);
+  }
   std::uint64_t peak_memory() const;  // resident, and three copies of the update a worker
   // Of `fedctl server` without LibTorch: what is resident, the weights in the forms that a round
   // needs at once, and a connection for each client (docs/scale.md).
@@ -89,7 +96,7 @@ struct Forecast {
 // Runs one round of the real method on real frames with a few clients, one training step each
 // where the number of steps does not change the messages; some rounds with all clients where the
 // messages are numbers.
-Forecast forecast(Job& job, std::size_t workers);
+Forecast forecast(Job& job, std::size_t workers, const std::string& version);
 
 // Plays a part of a round on all workers, and some batches of the test set. `start_s`: how long the
 // job took to open.

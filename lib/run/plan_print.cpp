@@ -138,8 +138,12 @@ std::string forecast_text(const Forecast& plan, const Experiment& experiment) {
   }
   text += print("bytes a round      %s up, %s down\n", bytes(plan.round_up()).c_str(),
                 bytes(plan.round_down()).c_str());
-  text += print("bytes in all       %s up, %s down, handshakes not counted\n",
-                bytes(plan.round_up() * rounds).c_str(), bytes(plan.round_down() * rounds).c_str());
+  text += print("handshake          %llu bytes a client up, %llu down, once\n",
+                static_cast<unsigned long long>(plan.handshake.up.sum()),
+                static_cast<unsigned long long>(plan.handshake.down.sum()));
+  text += print("bytes in all       %s up, %s down, handshakes included\n",
+                bytes(plan.round_up() * rounds + plan.once_up()).c_str(),
+                bytes(plan.round_down() * rounds + plan.once_down()).c_str());
   text +=
       print("peak memory        %s (%s now, %zu workers)\n", bytes_text(plan.peak_memory()).c_str(),
             bytes_text(plan.resident).c_str(), plan.workers);
@@ -170,12 +174,11 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
   const Spread examples = spread_of(plan.histogram.totals());
   const auto rounds = static_cast<double>(plan.rounds);
   const double round_s = plan.transfer_s() + plan.train_s();
-  const auto way = [&](double payload, double framing, double round) {
-    return Json{{"payload", whole(payload)},
-                {"framing", whole(framing)},
-                {"sum", whole(payload + framing)},
-                {"round", whole(round)},
-                {"total", whole(round * rounds)}};
+  // `once`: handshakes of all clients.
+  const auto way = [&](double payload, double framing, double round, double once) {
+    return Json{{"payload", whole(payload)},       {"framing", whole(framing)},
+                {"sum", whole(payload + framing)}, {"round", whole(round)},
+                {"handshakes", whole(once)},       {"total", whole(round * rounds + once)}};
   };
   Json out{{"name", experiment.name},        {"method", experiment.method.kind},
            {"model", experiment.model.kind}, {"data", experiment.data.kind},
@@ -191,10 +194,11 @@ std::string forecast_json(const Forecast& plan, const Experiment& experiment) {
   const bool printed = plan.histogram.counts.size() * plan.histogram.columns() <= kNumbersMax;
   out["labels"] = printed ? Json(plan.histogram.counts) : Json(nullptr);
   out["parameters"] = {{"trainable", plan.trainable}, {"base", plan.base}};
-  out["bytes"] = {{"up", way(plan.payload_up, plan.framing_up, plan.round_up())},
-                  {"down", way(plan.payload_down, plan.framing_down, plan.round_down())}};
+  out["bytes"] = {
+      {"up", way(plan.payload_up, plan.framing_up, plan.round_up(), plan.once_up())},
+      {"down", way(plan.payload_down, plan.framing_down, plan.round_down(), plan.once_down())}};
   if (plan.peers() > 0) {
-    out["bytes"]["peers"] = way(plan.payload_peers, plan.framing_peers, plan.round_peers());
+    out["bytes"]["peers"] = way(plan.payload_peers, plan.framing_peers, plan.round_peers(), 0);
   }
   out["memory"] = {{"resident", plan.resident},
                    {"workers", plan.workers},

@@ -5,6 +5,7 @@
 #include "run/client_memory.hpp"
 #include "run/commands.hpp"
 #include "run/core_use.hpp"
+#include "run/greeting.hpp"
 #include "run/keeper.hpp"
 #include "run/simulated_clients.hpp"
 
@@ -43,7 +44,13 @@ int simulate(const RunOptions& options) {
                        },
                        {}});
   run.on_interrupt([&network] { network.interrupt(); });
-  return run.finish(network.play(run.conversation(network.server())));
+  // As over TCP, where bytes before the first round count in it: once, also in a run that goes on.
+  if (run.keeper().round() == 0) {
+    count_for_all(job, handshake_of(job, options.version), run.ledger());
+  }
+  const std::exception_ptr error = network.play(run.conversation(network.server()));
+  count_for_all(job, farewell_of(run.status(error)), run.ledger());
+  return run.finish(error);
 }
 
 }  // namespace fedctl::run

@@ -64,8 +64,8 @@ TEST_CASE("a message of auto has the bits it promises, header and tables include
         const double wanted = bits * static_cast<double>(count) / 8;
         const Outcome outcome = run("bits_per_parameter", bits, values);
         const double bytes = outcome.bits * static_cast<double>(count) / 8;
-        CHECK(bytes <= std::max(1.01 * wanted, kLeastBytes));
-        CHECK(bytes >= std::min(0.99 * wanted, wanted - 3));
+        CHECK(bytes <= std::max(1.003 * wanted, kLeastBytes));
+        CHECK(bytes >= std::min(0.995 * wanted, wanted - 3));
         CHECK(outcome.error < 1);  // something is said
       }
     }

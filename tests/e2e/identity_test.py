@@ -99,6 +99,34 @@ class Identity(Case):
             self.assertEqual(end[f"bytes_{way}_total"], sum(len(pair[way == "down"]) for pair in proxy.streams))
             self.assertEqual(lines[0][f"bytes_{way}"], 0)
 
+    def test_a_simulation_counts_handshakes_and_the_end_as_tcp_does(self):
+        neighbours = TOY + "method: {kind: dpsgd, graph: ring}\n"
+        for name, text, ids in (("toy", TOY, 6), ("glyphs", GLYPHS.replace("rounds: 3", "rounds: 2"), 8), ("ring", neighbours, 6)):
+            with self.subTest(name):
+                config = self.write(f"{name}.yaml", text)
+                expected = self.simulated(config, f"{name}-simulated")
+                directory = self.over_tcp(config, f"{name}-tcp", [f"0-{ids // 2}", f"{ids // 2 + 1}-{ids - 1}"])
+                for mine, theirs in zip(rounds(directory), rounds(expected)):
+                    for way in ("up", "down"):
+                        found = theirs["bytes"][way]
+                        self.assertEqual(found["control"] > 0, mine["round"] == 1)
+                        self.assertEqual(found["tls"] + found["resent"], 0)
+                        self.assertEqual(sum(found.values()), theirs[f"bytes_{way}"])
+                        if name != "ring":  # where the server also says who is whose neighbour
+                            self.assertEqual(mine["bytes"][way], found)
+                            self.assertEqual(mine[f"bytes_{way}_total"], theirs[f"bytes_{way}_total"])
+                end, simulated_end = journal(directory)[-1], journal(expected)[-1]
+                if name != "ring":
+                    for way in ("up", "down"):
+                        self.assertEqual(end[f"bytes_{way}_total"], simulated_end[f"bytes_{way}_total"])
+                # Once in a run, also in one that stopped and went on.
+                first = rounds(expected)[1]["bytes_up_total"] + rounds(expected)[1]["bytes_down_total"]
+                self.simulated(config, f"{name}-half", "--set", f"budget.total_bytes={first + 10}")
+                half = rounds(self.simulated(config, f"{name}-half", "--resume"))
+                self.assertEqual([line["digest"] for line in half], digests(expected))
+                self.assertEqual([line["bytes"]["up"]["control"] for line in half],
+                                 [line["bytes"]["up"]["control"] for line in rounds(expected)])
+
     def test_a_backbone_is_the_same_file_every_time(self):
         config = self.write("exp.yaml", GLYPHS.replace("{kind: lora, rank: 2, alpha: 4, targets: [query, value]}", "{kind: full}"))
         files = []

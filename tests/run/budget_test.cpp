@@ -13,7 +13,7 @@ std::map<talk::PeerId, talk::Crossing> round_of(std::map<talk::PeerId, std::uint
   std::map<talk::PeerId, talk::Crossing> crossings;
   for (const auto& [peer, count] : bytes) {
     crossings[peer].up.payload = count / 2;
-    crossings[peer].down.control = count - count / 2;
+    crossings[peer].down.framing = count - count / 2;
   }
   return crossings;
 }
@@ -40,6 +40,28 @@ TEST_CASE("a budget of bytes leaves room for a round like the largest", "[run][b
   CHECK(budget.next_exceeds()->text ==
         "budget.total_bytes is 100, 66 are spent, and the next round may take 35");
   CHECK(!budget.next_exceeds()->time);
+}
+
+TEST_CASE("handshakes are spent, but not forecast", "[run][budget]") {
+  Budget budget = budget_of(100, 60, 0);
+  auto first = round_of({{0, 10}, {1, 10}});
+  first[0].down.control = first[1].down.control = 20;
+  budget.add(first, 1);  // 60 so far
+  CHECK(!budget.next_exceeds());
+  budget.add(round_of({{0, 10}, {1, 10}}), 1);
+  CHECK(!budget.next_exceeds());  // 80 and 20 are 100
+  budget.add(round_of({{0, 11}}), 1);
+  REQUIRE(budget.next_exceeds());
+  CHECK_THAT(budget.next_exceeds()->text, Catch::Contains("91 are spent"));
+  // Later control bytes may come again.
+  auto later = round_of({});
+  later[0].up.control = 30;
+  Budget other = budget_of(99, 0, 0);
+  other.add(round_of({{0, 10}}), 1);
+  other.add(later, 1);
+  CHECK(!other.next_exceeds());  // 40 and 30
+  other.add(later, 1);
+  CHECK(other.next_exceeds());
 }
 
 TEST_CASE("a client's budget is that of the one that spent most", "[run][budget]") {

@@ -28,7 +28,7 @@ Histogram two_clients() { return {{"a<b", "c"}, {{3, 0}, {1, 4}}}; }
 
 TEST_CASE("a forecast counts the frames that are sent", "[run][plan]") {
   Job job = job_of("clients: {count: 12, per_round: 6, quorum: 1.0}\n");
-  const Forecast found = forecast(job, 3);
+  const Forecast found = forecast(job, 3, "0.1.0");
   const Tensor vector = Tensor::of(std::vector<float>(20), {20});
   const auto task = wire::encode_frame(
       wire::FrameType::data, 1,
@@ -52,7 +52,7 @@ TEST_CASE("a forecast counts the frames that are sent", "[run][plan]") {
 TEST_CASE("a forecast counts what the codecs make of it", "[run][plan]") {
   Job plain = job_of("clients: {count: 12}\n");
   Job coded = job_of("clients: {count: 12}\ncodec: {up: [{kind: float16}]}\n");
-  const Forecast before = forecast(plain, 1), after = forecast(coded, 1);
+  const Forecast before = forecast(plain, 1, ""), after = forecast(coded, 1, "");
   CHECK(after.down() == before.down());
   CHECK(after.payload_up < before.payload_up);
   CHECK(after.payload_up >= 40);

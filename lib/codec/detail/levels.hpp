@@ -55,8 +55,8 @@ struct Target {
 float find_step(std::span<const float> values, float largest, const Target& target);
 
 // find_step() guesses what a message takes beside its levels, which is most of a short one. This
-// asks `bits_at`, the bits of the real message at a step: `step` itself if that is within 1 % of
-// `bits`, else the finest step that was found with at most `bits`; if there is none the coarsest
+// asks `bits_at`, the bits of the real message at a step: `step` itself if that is within 0.3 %
+// of `bits`, else the finest step that was found with at most `bits`; if there is none the coarsest
 // that leaves one level that is not 0. The last call of bits_at is not always that of the result.
 float fit_step(float step, float largest, double bits,
                const std::function<double(float step)>& bits_at);
