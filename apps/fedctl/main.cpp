@@ -1,5 +1,10 @@
 // The command line: a table of sub-commands, their options, exit codes. No logic.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <boost/program_options.hpp>
+#include <csignal>
 #include <cstdio>
 #include <functional>
 #include <iostream>
@@ -24,6 +29,8 @@ struct Command {
   std::function<void(po::options_description&)> options;
   std::function<int(const po::variables_map&)> run;
   const char* positional = nullptr;  // the option a bare word sets
+  // What it writes is its user's own, and goes on when nobody reads its output any more.
+  bool keeps = false;
 };
 
 int run_client(const po::variables_map& values) {
@@ -93,7 +100,7 @@ const std::vector<Command>& commands() {
              "write the port here once listening")(
              "insecure", "allow plaintext on an address that is not loopback");
        },
-       [](const po::variables_map& values) { return run::serve(run_of(values)); }},
+       [](const po::variables_map& values) { return run::serve(run_of(values)); }, nullptr, true},
       {"client", "take part in an experiment; the server sends the plan",
        "--id N | --ids A-B [options]",
        "  fedctl client --id 3\n"
@@ -117,7 +124,7 @@ const std::vector<Command>& commands() {
              "insecure", "allow plaintext to an address that is not loopback");
          output_options(options);
        },
-       run_client},
+       run_client, nullptr, true},
       {"simulate", "server and all clients in one process, on virtual time",
        "--config FILE [options]",
        "  fedctl simulate --config configs/quickstart.yaml --format text\n"
@@ -128,7 +135,8 @@ const std::vector<Command>& commands() {
          options.add_options()("save-updates", po::value<Text>()->value_name("DIR"),
                                "keep every message of every client, before codecs, as safetensors");
        },
-       [](const po::variables_map& values) { return run::simulate(run_of(values)); }},
+       [](const po::variables_map& values) { return run::simulate(run_of(values)); }, nullptr,
+       true},
       {"check", "validate an experiment file", "--config FILE [--explain]",
        "  fedctl check --config exp.yaml\n"
        "  fedctl check --config exp.yaml --explain --set codec.error_feedback=ef14\n"
@@ -163,7 +171,7 @@ const std::vector<Command>& commands() {
        "  fedctl sweep sweep.yaml --executor slurm --run-dir /shared/sweep\n"
        "  fedctl sweep sweep.yaml --table --format text\n",
        sweep_options, [](const po::variables_map& values) { return run::sweep(sweep_of(values)); },
-       "file"},
+       "file", true},
       {"list", "what the engine has: methods, codecs, models, ...", "[REGISTRY] [--format json]",
        "  fedctl list methods\n  fedctl list --format json\n",
        [](po::options_description& options) {
@@ -247,7 +255,8 @@ void print_help() {
       "command line or "
       "configuration, 3 cannot connect or refused,\n4 quorum not reached, 5 data or model file "
       "unusable, 6 run "
-      "directory damaged or locked,\n130 SIGINT, 143 SIGTERM\n\nexamples:\n"
+      "directory damaged or locked, or a file\nthat cannot be written, 129 SIGHUP, 130 SIGINT, 138 "
+      "SIGUSR1, 143 SIGTERM\n\nexamples:\n"
       "  fedctl server --config configs/quickstart.yaml\n  fedctl client --id 3\n"
       "  fedctl simulate --config configs/quickstart.yaml --format text\n");
 }
@@ -284,7 +293,19 @@ int run_command(const Command& command, const std::vector<std::string>& argument
     std::cout << options << "\nexamples:\n" << command.examples;
     return run::kDone;
   }
+  if (command.keeps) {
+    ::umask(::umask(0) | 077);
+    std::signal(SIGPIPE, SIG_IGN);
+  }
   return command.run(values);
+}
+
+// Else the next file that is opened, a journal or a connection, would be a standard one.
+void open_standard_files() {
+  int file = 0;
+  do file = ::open("/dev/null", O_RDWR);
+  while (file >= 0 && file <= STDERR_FILENO);
+  if (file > STDERR_FILENO) ::close(file);
 }
 
 int dispatch(const std::vector<std::string>& words) {
@@ -314,6 +335,7 @@ int complain(const std::exception& error, int status) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_files();
   try {
     return dispatch({argv + 1, argv + argc});
   } catch (const ConfigError& error) {

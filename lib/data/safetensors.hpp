@@ -54,8 +54,8 @@ class Safetensors {
 enum class Storage { f32, f16, bf16 };
 
 // Writes f32, f64, i32, i64 and u8 tensors, in name order, atomically (temporary file, fsync,
-// rename). Throws DataError if the file cannot be written or a value is beyond what `storage`
-// holds.
+// rename). Throws RunDirectoryError if the file cannot be written, DataError if a value is beyond
+// what `storage` holds.
 void write_safetensors(const std::string& path, const TensorMap& tensors,
                        const std::map<std::string, std::string>& metadata,
                        Storage storage = Storage::f32);

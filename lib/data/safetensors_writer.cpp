@@ -1,13 +1,10 @@
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/assert.hpp"
 #include "base/errors.hpp"
+#include "base/new_file.hpp"
 #include "data/detail/narrow.hpp"
 #include "data/detail/widen.hpp"
 #include "data/safetensors.hpp"
@@ -15,48 +12,10 @@
 namespace fedctl::data {
 namespace {
 
-// A file that is written beside the one it replaces.
-class Output {
- public:
-  explicit Output(const std::string& path)
-      : path_(path),
-        temporary_(path + ".tmp"),
-        file_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
-    if (file_ < 0) fail();
-  }
-  ~Output() {
-    if (file_ < 0) return;
-    ::close(file_);
-    ::unlink(temporary_.c_str());
-  }
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
-
-  void put(const void* data, std::size_t size) {
-    const auto* bytes = static_cast<const char*>(data);
-    while (size > 0) {
-      const ssize_t count = ::write(file_, bytes, size);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0) fail();
-      bytes += count;
-      size -= static_cast<std::size_t>(count);
-    }
-  }
-  void commit() {
-    if (::fsync(file_) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) fail();
-    ::close(std::exchange(file_, -1));
-  }
-
- private:
-  [[noreturn]] void fail() const {
-    throw DataError(path_ + ": cannot be written: " + std::strerror(errno),
-                    "check permissions and free space");
-  }
-
-  const std::string& path_;
-  std::string temporary_;
-  int file_;
-};
+// The values of a file, in order.
+void put(NewFile& file, const void* data, std::size_t size) {
+  file.put({static_cast<const std::byte*>(data), size});
+}
 
 Bytes narrowed(std::span<const float> values, Storage storage, const std::string& place) {
   Bytes bytes(values.size() * 2);
@@ -102,16 +61,16 @@ void write_safetensors(const std::string& path, const TensorMap& tensors,
   // exception.
   std::string text = header.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   while (text.size() % 8 != 0) text += ' ';
-  Output out(path);
+  NewFile out(path);
   const std::uint64_t length = text.size();
-  out.put(&length, sizeof length);
-  out.put(text.data(), text.size());
+  put(out, &length, sizeof length);
+  put(out, text.data(), text.size());
   for (const auto& [name, tensor] : tensors) {
     if (is_narrowed(tensor)) {
       const Bytes half = narrowed(tensor.f32(), storage, path + ": tensor \"" + name + "\": ");
-      out.put(half.data(), half.size());
+      out.put(half);
     } else {
-      out.put(tensor.bytes.data(), tensor.bytes.size());
+      out.put(tensor.bytes);
     }
   }
   out.commit();

@@ -68,7 +68,7 @@ std::string chain_path(const std::string& journal) {
 
 Chain::Chain(const std::string& journal) : path_(chain_path(journal)) {
   const Checked checked = check(journal);
-  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (file_ < 0) fail(path_, "open");
   // 64 digits and a newline each; a torn one goes.
   const auto whole = static_cast<off_t>(checked.present * (2 * Digest::kBytes + 1));

@@ -103,7 +103,7 @@ Object& Object::set(std::string_view key, Value value) {
 Journal::Journal(std::string path, Identity identity, std::function<std::int64_t()> now_ms)
     : path_(std::move(path)), identity_(std::move(identity)), now_ms_(std::move(now_ms)) {
   if (path_.empty()) return;
-  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  file_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (file_ < 0) fail(path_, "open");
   repair_tail(path_, file_);
   chain_ = std::make_unique<Chain>(path_);

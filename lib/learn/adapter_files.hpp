@@ -21,8 +21,8 @@ struct AdapterFiles {
 };
 
 // Writes the folder with these trained values (layout.size() floats); `provenance` goes beside the
-// metadata. Files replace older ones atomically. Throws DataError if it cannot be written, or a
-// value does not fit `storage`.
+// metadata. Files replace older ones atomically. Throws RunDirectoryError if one cannot be written,
+// DataError if a value does not fit `storage`.
 void save_adapter(AdapterFiles files, const Layout& layout, std::span<const float> weights,
                   const std::string& folder, const std::map<std::string, std::string>& provenance,
                   data::Storage storage = data::Storage::f32);

@@ -94,7 +94,7 @@ class Learner {
 
   // What files people load elsewhere need beside the trained parameters. Always the same.
   virtual AdapterFiles adapter_files() = 0;
-  // Those files, with the weights there are now. Throws DataError if they cannot be written.
+  // Those files, with the weights there are now. Throws RunDirectoryError if that fails.
   void save_adapter(const std::string& folder,
                     const std::map<std::string, std::string>& provenance) {
     learn::save_adapter(adapter_files(), layout(), weights(), folder, provenance);

@@ -4,7 +4,11 @@
 //   revoked.pem     a revocation list of each               the server needs it
 //   authority.key   signs new certificates                  stays here
 //   previous.key    signs revocations of the one before     stays here, until finish_rotation()
+//   next.key        of an authority that is being made      gone when rotate() returns
 //   issued/         a copy of every certificate
+//
+// authority.pem says what is so: a command that is killed at any point leaves a folder from which
+// servers and clients read what is true, and the next command first finishes or undoes the rest.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +29,11 @@ class Authority {
   struct Issued {
     std::string certificate, key;  // files
   };
-  // For the clients `ids` ("3", "0-7"), to OUT/client-IDS.pem and .key. All functions throw
-  // ConfigError on what cannot be written or is there already.
+  // Where the certificate of the clients `ids` ("3", "0-7") will be: OUT/client-IDS.pem and .key.
+  static Issued client_files(const std::string& ids, const std::string& out);
+  // Makes it. All functions throw ConfigError on what is there already, RunDirectoryError on what
+  // cannot be written. A key without its certificate is one that a killed command has left, and is
+  // used.
   Issued issue_client(const std::string& ids, const std::string& out, KeyKind kind,
                       std::int64_t days) const;
   // For a server under these names or addresses, to OUT/server.pem and .key.
@@ -47,6 +54,23 @@ class Authority {
 
  private:
   std::string file(const char* name) const { return folder_ + '/' + name; }
+  // One command at a time: holds the folder until destruction.
+  class Lock {
+   public:
+    explicit Lock(const std::string& folder);
+    // And what an interrupted command has left half done is done, or undone.
+    explicit Lock(const Authority& authority);
+    ~Lock();
+    Lock(const Lock&) = delete;
+
+   private:
+    int file_;
+  };
+  void settle() const;
+  void drop_previous() const;
+  // Revocation lists of authorities that are trusted no more, or not yet.
+  void drop_lists_of_strangers() const;
+  std::vector<std::string> revoke(const std::string& certificate) const;
 
   std::string folder_;
 };

@@ -1,5 +1,6 @@
 // The certificates of mutual TLS (docs/security.md).
 #include <cstdio>
+#include <filesystem>
 
 #include "net/authority.hpp"
 #include "run/commands.hpp"
@@ -7,6 +8,8 @@
 
 namespace fedctl::run {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr std::int64_t kAuthorityDays = 3650, kLeafDays = 365, kDaysMax = 36'500;
 
@@ -16,16 +19,35 @@ net::KeyKind kind_of(const std::string& name) {
   throw ConfigError("--algorithm is \"" + name + "\", must be ed25519 or p256");
 }
 
-// Absolute, since the file may be used from anywhere.
-std::string tls_lines(const net::Authority& authority, const net::Authority::Issued& issued,
-                      const std::string& indent, bool server) {
+// For a server's experiment. Absolute, since it may be used from anywhere.
+std::string server_lines(const net::Authority& authority, const net::Authority::Issued& issued) {
   const auto line = [&](const char* key, const std::string& path) {
-    return indent + key + ": " + absolute_path(path) + '\n';
+    return std::string("    ") + key + ": " + absolute_path(path) + '\n';
   };
-  std::string lines = line("certificate", issued.certificate) + line("key", issued.key) +
-                      line("authority", authority.trusted());
-  if (server) lines += line("revoked", authority.revoked());
-  return lines;
+  return "server:\n  tls:\n" + line("certificate", issued.certificate) + line("key", issued.key) +
+         line("authority", authority.trusted()) + line("revoked", authority.revoked());
+}
+
+// The folder is all that a client's machine needs: the site file names what lies beside it.
+std::string prepare_folder(const CaOptions& options, const net::Authority& authority,
+                           const std::string& out) {
+  const net::Authority::Issued files = net::Authority::client_files(options.ids, out);
+  create_folder(out);
+  if (!fs::equivalent(out, options.folder)) {
+    if (fs::exists(out + "/authority.key")) {
+      throw ConfigError(out + ": holds another authority", "choose another --out");
+    }
+    write_atomically(out + "/authority.pem", read_file(authority.trusted()));
+  }
+  const std::string site = out + "/client-" + options.ids + ".yaml";
+  if (fs::exists(site)) return site;  // with what its owner has added
+  const auto line = [](const char* key, const fs::path& path) {
+    return std::string("  ") + key + ": " + path.filename().string() + '\n';
+  };
+  const std::string text = "tls:\n" + line("certificate", files.certificate) +
+                           line("key", files.key) + line("authority", authority.trusted());
+  write_atomically(site, as_bytes_of(std::string_view(text)));
+  return site;
 }
 
 void issue(const CaOptions& options, const net::Authority& authority, net::KeyKind kind) {
@@ -33,13 +55,11 @@ void issue(const CaOptions& options, const net::Authority& authority, net::KeyKi
   const std::string out = options.out.empty() ? options.folder : options.out;
   if (!options.hosts.empty()) {
     const auto issued = authority.issue_server(options.hosts, out, kind, days);
-    std::printf("server:\n  tls:\n%s", tls_lines(authority, issued, "    ", true).c_str());
+    std::printf("%s", server_lines(authority, issued).c_str());
     return;
   }
-  const auto issued = authority.issue_client(options.ids, out, kind, days);
-  const std::string site = out + "/client-" + options.ids + ".yaml";
-  const std::string text = "tls:\n" + tls_lines(authority, issued, "  ", false);
-  write_atomically(site, as_bytes_of(std::string_view(text)));
+  const std::string site = prepare_folder(options, authority, out);
+  authority.issue_client(options.ids, out, kind, days);
   std::printf("%s\n", site.c_str());
 }
 

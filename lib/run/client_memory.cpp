@@ -1,7 +1,10 @@
 #include "run/client_memory.hpp"
 
+#include <cerrno>
 #include <filesystem>
 #include <random>
+
+#include "base/limits.hpp"
 
 namespace fedctl::run {
 
@@ -22,14 +25,15 @@ std::int64_t random_number() {
   return static_cast<std::int64_t>(std::max<std::uint64_t>(1, word >> 1));
 }
 
-ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
+ClientMemory::ClientMemory(std::string folder, talk::PeerId id) : id_(id) {
   if (folder.empty()) return;
   path_ = folder + "/client-" + std::to_string(id);
   std::error_code failure;
   fs::create_directories(folder, failure);
   lock_.emplace(path_ + ".lock");
   if (failure || !lock_->open()) {
-    throw RunDirectoryError(folder + ": cannot be written",
+    if (!failure) failure = {errno, std::system_category()};
+    throw RunDirectoryError(folder + ": cannot be written: " + failure.message(),
                             "--state-dir is the folder in which a client keeps its state");
   }
   if (!lock_->held()) {
@@ -40,6 +44,12 @@ ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
   try {
     const wire::Message state = decode_parts(read_file(path_), parts_);
     const wire::Expect fields(state, "client");
+    if (const auto owner = fields.integer("client", 0, limits::kClientsMax); owner != id_) {
+      throw RunDirectoryError(
+          path_ + ": is the state of client " + std::to_string(owner) + ", not of client " +
+              std::to_string(id_),
+          "put back its own, or remove it: the client begins anew, as one that was never there");
+    }
     run_ = fields.integer("run", 0, INT64_MAX);
     session_ = fields.integer("session", 1, INT64_MAX);
     exchange_ = static_cast<talk::ExchangeId>(fields.integer("exchange", 1, INT64_MAX));
@@ -47,6 +57,8 @@ ClientMemory::ClientMemory(std::string folder, talk::PeerId id) {
     auto answer = parts_.extract(kAnswer);
     if (answer.empty()) throw WireError("no answer is in it");
     answer_ = wire::share(std::move(answer.mapped()));
+  } catch (const RunDirectoryError&) {
+    throw;
   } catch (const Error& error) {
     throw RunDirectoryError(path_ + ": damaged: " + error.what(),
                             "remove it: the client begins anew, as one that was never there");
@@ -77,6 +89,7 @@ void ClientMemory::keep(talk::ExchangeId exchange, talk::SharedMessage answer,
   Parts parts = gather();
   parts.emplace(kAnswer, *answer_);
   const wire::Message state = wire::Message("client")
+                                  .with("client", id_)
                                   .with("run", run_)
                                   .with("session", session_)
                                   .with("exchange", static_cast<std::int64_t>(exchange))

@@ -19,8 +19,8 @@ std::int64_t random_number();
 // What stands in DIR/client-ID, or in memory alone if `folder` is "".
 class ClientMemory {
  public:
-  // Reads the file, if there is one. Throws RunDirectoryError if it is damaged or in use by another
-  // process.
+  // Reads the file, if there is one. Throws RunDirectoryError if it is damaged, another client's,
+  // or in use by another process.
   ClientMemory(std::string folder, talk::PeerId id);
 
   // The session's number in this run; a memory of another run is dropped. Throws ProtocolError if
@@ -44,6 +44,7 @@ class ClientMemory {
   void count_bytes(std::function<std::uint64_t()> spent) { spent_ = std::move(spent); }
 
  private:
+  talk::PeerId id_;
   std::string path_;
   std::optional<FileLock> lock_;
   std::int64_t run_ = 0, session_ = 0;

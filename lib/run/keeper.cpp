@@ -15,7 +15,8 @@ using methods::RoundReport;
 using talk::Message;
 
 bool is_finite(double value) { return std::isfinite(value); }
-double ms_since(Clock::time_point start) { return to_ms(Clock::now() - start); }
+// A machine that was put to sleep may wake up with an earlier clock.
+double ms_since(Clock::time_point start) { return std::max(0.0, to_ms(Clock::now() - start)); }
 
 // The method's own state beside the keeper's, under a prefix.
 constexpr const char* kMethodPrefix = "method/";

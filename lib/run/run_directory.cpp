@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/limits.hpp"
+#include "journal/journal.hpp"
 #include "wire/frame.hpp"
 
 namespace fedctl::run {
@@ -23,14 +24,6 @@ namespace fs = std::filesystem;
 [[noreturn]] void fail(const std::string& path, const char* what) {
   throw RunDirectoryError(path + ": cannot " + what + ": " + std::strerror(errno),
                           "check permissions and free space, or choose another --run-dir");
-}
-
-void sync_path(const std::string& path, int flags) {
-  const int file = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (file < 0) fail(path, "open");
-  const bool synced = ::fsync(file) == 0;
-  ::close(file);
-  if (!synced) fail(path, "sync");
 }
 
 std::vector<fs::path> checkpoints(const std::string& folder) {
@@ -84,26 +77,7 @@ void read_all(int file, const std::string& path, std::uint64_t at, std::span<std
   }
 }
 
-void write_atomically(const std::string& path, ByteView bytes) {
-  write_atomically(path, std::span(&bytes, 1));
-}
-
-void write_atomically(const std::string& path, std::span<const ByteView> pieces) {
-  const std::string temporary = path + ".tmp";
-  const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) fail(temporary, "create");
-  try {
-    for (const ByteView piece : pieces) write_all(file, temporary, piece);
-  } catch (...) {
-    ::close(file);
-    throw;
-  }
-  const bool synced = ::fsync(file) == 0;
-  ::close(file);
-  if (!synced) fail(temporary, "sync");
-  if (::rename(temporary.c_str(), path.c_str()) != 0) fail(path, "rename into place");
-  sync_folder_of(path);
-}
+void write_atomically(const std::string& path, ByteView bytes) { replace_file(path, bytes); }
 
 std::vector<std::string> files_of(const std::string& folder) {
   std::vector<std::string> names;
@@ -118,6 +92,10 @@ std::vector<std::string> files_of(const std::string& folder) {
 }
 
 Bytes read_file(const std::string& path) {
+  std::error_code unknown;
+  if (fs::exists(path, unknown) && !fs::is_regular_file(path, unknown)) {
+    throw RunDirectoryError(path + ": is no plain file", "what is it doing there?");
+  }
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) fail(path, "open");
   Bytes bytes(static_cast<std::size_t>(in.tellg()));
@@ -203,11 +181,6 @@ std::map<std::int64_t, std::int64_t> pairs_of(const wire::Message& message,
   return pairs;
 }
 
-void sync_folder_of(const std::string& path) {
-  const std::string folder = fs::path(path).parent_path().string();
-  sync_path(folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY);
-}
-
 RunDirectory::RunDirectory(std::string path, Start start)
     : path_(std::move(path)), lock_(lock_path(path_)) {
   if (!lock_.open()) fail(file("lock"), "create");
@@ -220,18 +193,19 @@ RunDirectory::RunDirectory(std::string path, Start start)
     throw ConfigError(path_ + ": holds a run already",
                       "--resume goes on with it, --fresh discards it, --run-dir goes elsewhere");
   }
-  if (!present && start == Start::resume) {
+  if (start == Start::resume && !present && !fs::exists(file("checkpoint"))) {
     throw ConfigError(path_ + ": no run to resume", "leave out --resume to start one");
   }
-  if (present && start == Start::discard) discard();
-  if (start != Start::resume) fs::remove(file("journal.chain"));  // a journal gone by itself
-  resumed_ = start == Start::resume;
-  fs::create_directories(file("checkpoint"));
-  fs::create_directories(file("spool"));
+  // A run that was killed before round 0 was evaluated has nothing to go on from, nor to lose.
+  resumed_ = start == Start::resume && holds_rounds();
+  if (present && !resumed_) discard();
+  if (!resumed_) fs::remove(file("journal.chain"));  // a journal gone by itself
+  create_folder(file("checkpoint"));
+  create_folder(file("spool"));
 }
 
 FileLock::FileLock(const std::string& path)
-    : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)),
+    : file_(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)),
       held_(file_ >= 0 && ::flock(file_, LOCK_EX | LOCK_NB) == 0) {}
 
 FileLock::~FileLock() {
@@ -239,6 +213,11 @@ FileLock::~FileLock() {
 }
 
 bool RunDirectory::holds_run() const { return fs::exists(file("journal.jsonl")); }
+
+bool RunDirectory::holds_rounds() const {
+  return !checkpoints(file("checkpoint")).empty() ||
+         (holds_run() && journal::last_round(file("journal.jsonl")).has_value());
+}
 
 void RunDirectory::discard() const {
   for (const char* name : {"experiment.yaml", "journal.jsonl", "journal.chain", "checkpoint",
@@ -255,7 +234,7 @@ void RunDirectory::save_checkpoint(std::int64_t round, const wire::Message& stat
                                    const Parts& parts) const {
   const Bytes head = wire::encode_frame(wire::FrameType::control, 0, state);
   const Bytes rest = encode_parts(parts);
-  write_atomically(file("checkpoint/" + round_name(round)), std::array<ByteView, 2>{head, rest});
+  replace_file(file("checkpoint/" + round_name(round)), std::array<ByteView, 2>{head, rest});
   std::vector<fs::path> files = checkpoints(file("checkpoint"));
   for (std::size_t i = 0; i + kGenerations < files.size(); ++i) fs::remove(files[i]);
 }

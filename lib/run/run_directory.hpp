@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/new_file.hpp"
 #include "wire/message.hpp"
 
 namespace fedctl::run {
@@ -38,7 +39,8 @@ class RunDirectory {
  public:
   // Makes or opens the directory and locks it until destruction. Throws RunDirectoryError if
   // another process holds the lock or nothing can be written; ConfigError if a run is there and
-  // neither --resume nor --fresh was given, or there is none to resume.
+  // neither --resume nor --fresh was given, or there is none to resume. One that was killed before
+  // its round 0 was committed begins anew with --resume.
   RunDirectory(std::string path, Start start);
 
   const std::string& path() const { return path_; }
@@ -58,6 +60,7 @@ class RunDirectory {
 
  private:
   bool holds_run() const;
+  bool holds_rounds() const;
   void discard() const;
 
   std::string path_;
@@ -73,9 +76,8 @@ std::vector<std::string> files_of(const std::string& folder);
 std::string absolute_path(const std::string& path);
 // With those above it. Throws RunDirectoryError.
 void create_folder(const std::string& path);
-// The same atomic write for any file.
+// The same atomic write for any file (base/new_file.hpp).
 void write_atomically(const std::string& path, ByteView bytes);
-void write_atomically(const std::string& path, std::span<const ByteView> pieces);
 // All of it to an open file. Throws RunDirectoryError naming `path`.
 void write_all(int file, const std::string& path, ByteView bytes);
 // Fills `out` from that place of an open file. Throws RunDirectoryError naming `path`.
@@ -91,7 +93,5 @@ std::string round_name(std::int64_t round);
 Tensor tensor_of(const std::map<std::int64_t, std::int64_t>& pairs);
 std::map<std::int64_t, std::int64_t> pairs_of(const wire::Message& message,
                                               const std::string& name);
-// Makes the file's name, or its absence, last. Throws RunDirectoryError.
-void sync_folder_of(const std::string& path);
 
 }  // namespace fedctl::run

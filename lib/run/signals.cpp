@@ -6,7 +6,10 @@
 namespace fedctl::run {
 
 Signals::Signals(std::function<void()> on_first, std::chrono::seconds grace)
-    : set_(io_, SIGINT, SIGTERM), grace_(grace) {
+    : set_(io_, SIGINT, SIGTERM, SIGUSR1), grace_(grace) {
+  struct sigaction hang_up = {};
+  ::sigaction(SIGHUP, nullptr, &hang_up);
+  if (hang_up.sa_handler != SIG_IGN) set_.add(SIGHUP);  // else nohup has started us
   wait(std::move(on_first));
   thread_ = std::thread([this] { io_.run(); });
 }

@@ -1,5 +1,5 @@
-// Signals: the first SIGINT or SIGTERM asks the run to stop cleanly, the second ends the process at
-// once.
+// Signals: the first SIGINT, SIGTERM, SIGHUP (a closed terminal) or SIGUSR1 (Slurm, whose time is
+// nearly up) asks the run to stop cleanly, the second ends the process at once.
 #pragma once
 
 #include <atomic>

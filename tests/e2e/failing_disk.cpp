@@ -2,8 +2,8 @@
 //   FAILING_DISK_FOLDER   only files below it
 //   FAILING_DISK_AT       the first call that fails, from 1
 //   FAILING_DISK_KIND     full: it and all after it, ENOSPC; once: it alone, EIO; short: a write
-//   takes half of its bytes FAILING_DISK_COUNT    a file that gets the number of calls seen, at
-//   exit
+//                         takes half of its bytes; kill: the process is killed before it
+//   FAILING_DISK_COUNT    a file that gets the number of calls seen, at exit
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/types.h>
@@ -13,6 +13,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -63,6 +64,7 @@ bool fails() {
     errno = ENOSPC;
     return true;
   }
+  if (plan().kind == "kill" && now == plan().at) ::raise(SIGKILL);
   if (plan().kind == "once" && now == plan().at) {
     errno = EIO;
     return true;
@@ -112,6 +114,13 @@ int ftruncate(int file, off_t size) noexcept {
 int rename(const char* from, const char* to) noexcept {
   static auto* const next = real<int(const char*, const char*)>("rename");
   return below(to) && fails() ? -1 : next(from, to);
+}
+
+// Only to be killed before it: that a file is still there is no fault that is waited for.
+int unlink(const char* path) noexcept {
+  static auto* const next = real<int(const char*)>("unlink");
+  if (plan().kind == "kill" && below(path)) fails();
+  return next(path);
 }
 
 }  // extern "C"

@@ -348,6 +348,8 @@ TEST_CASE("a client's memory outlives its process and no other run", "[run][dura
     CHECK(memory.exchange() == 0);
     CHECK(memory.parts().empty());
   }
+  std::filesystem::copy_file(folder.path + "/client-3", folder.path + "/client-4");
+  CHECK_THROWS_WITH(ClientMemory(folder.path, 4), Catch::EndsWith("/client-4: is the state of client 3, not of client 4"));
   std::fstream(folder.path + "/client-3", std::ios::in | std::ios::out | std::ios::binary)
       .seekp(25)
       .put('!');

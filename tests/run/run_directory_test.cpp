@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/errors.hpp"
+#include "journal/journal.hpp"
 #include "net/client_ids.hpp"
 
 using namespace fedctl;
@@ -42,6 +43,7 @@ TEST_CASE("a run directory is locked, and says both ways out when it holds a run
     const RunDirectory first(folder.path, Start::create);
     CHECK_THROWS_AS(RunDirectory(folder.path, Start::create), RunDirectoryError);
     first.write("journal.jsonl", "{}\n");
+    first.save_checkpoint(0, state(0), {});
   }
   try {
     const RunDirectory second(folder.path, Start::create);
@@ -52,6 +54,53 @@ TEST_CASE("a run directory is locked, and says both ways out when it holds a run
   CHECK(RunDirectory(folder.path, Start::resume).resumed());
   const RunDirectory fresh(folder.path, Start::discard);
   CHECK_FALSE(fs::exists(fresh.file("journal.jsonl")));
+}
+
+TEST_CASE("a run that was killed before it committed anything begins anew with --resume", "[run]") {
+  const Folder folder;
+  { const RunDirectory made(folder.path, Start::create); }
+  CHECK_FALSE(RunDirectory(folder.path, Start::resume).resumed());
+  {
+    const RunDirectory begun(folder.path, Start::create);
+    begun.write("journal.jsonl", R"({"t_ms":1,"round":null,"event":"start"})" "\n");
+    begun.write("journal.chain", "of it\n");
+  }
+  CHECK_THROWS_AS(RunDirectory(folder.path, Start::create), ConfigError);
+  const RunDirectory again(folder.path, Start::resume);
+  CHECK_FALSE(again.resumed());
+  CHECK_FALSE(fs::exists(again.file("journal.jsonl")));
+  CHECK_FALSE(fs::exists(again.file("journal.chain")));
+}
+
+TEST_CASE("a run whose checkpoints are gone is not thrown away by --resume", "[run]") {
+  const Folder folder;
+  {
+    const RunDirectory begun(folder.path, Start::create);
+    begun.write("journal.jsonl", R"({"t_ms":1,"round":0,"event":"round"})" "\n");
+  }
+  const RunDirectory again(folder.path, Start::resume);
+  CHECK(again.resumed());
+  CHECK(fs::exists(again.file("journal.jsonl")));
+}
+
+TEST_CASE("no file is opened through a link that somebody has planted", "[run]") {
+  const Folder folder;
+  fs::create_directories(folder.path);
+  const std::string victim = folder.path + ".victim";
+  std::ofstream(victim) << "mine";
+  for (const char* name : {"lock", "journal.jsonl", "journal.chain", "experiment.yaml.tmp"}) {
+    fs::create_symlink(victim, folder.path + '/' + name);
+  }
+  CHECK_THROWS_AS(RunDirectory(folder.path, Start::create), RunDirectoryError);
+  fs::remove(folder.path + "/lock");
+  CHECK_THROWS_AS(journal::Journal(folder.path + "/journal.jsonl", {"run", "server", std::nullopt}, [] { return 0; }),
+                  RunDirectoryError);
+  fs::remove(folder.path + "/journal.jsonl");
+  const RunDirectory directory(folder.path, Start::create);
+  directory.write("experiment.yaml", "text");
+  CHECK_FALSE(fs::is_symlink(directory.file("experiment.yaml")));
+  CHECK(fs::file_size(victim) == 4);
+  fs::remove(victim);
 }
 
 TEST_CASE("there is nothing to resume in a new directory", "[run]") {
