@@ -101,7 +101,7 @@ class Bounds(Case):
         server, port, directory = self.server(config, "run", "--set", "server.max_update_norm=0.001")
         client = self.client("0-5", port)
         _, err = self.finish(server, 4)
-        self.finish(client)
+        self.finish(client, 4)
         self.assertIn("quorum not reached", err)
         self.assertIn("server.max_update_norm is 0.001", about(directory, "reject", 0)[0]["reason"])
         self.assertEqual(len(events(directory, "reject")), 6)
@@ -111,8 +111,8 @@ class Bounds(Case):
         server, port, directory = self.server(config, "run", "--set", "server.max_examples=3")
         client = self.client("0-7", port)
         self.finish(server, 4)
-        self.finish(client)
-        self.assertIn("is not in [1, 3]", about(directory, "reject", 0)[0]["reason"])
+        self.finish(client, 4)
+        self.assertIn("at most 3 (server.max_examples)", about(directory, "reject", 0)[0]["reason"])
 
 
 if __name__ == "__main__":
