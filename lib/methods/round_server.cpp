@@ -12,8 +12,8 @@ namespace fedctl::methods {
 namespace {
 
 // Waits until enough clients are there whose answers can be used. At the start of a job all are
-// awaited until the deadline, so that the first cohort does not depend on who was faster; later only
-// as many as the quorum needs. Throws QuorumError when plan.wait_s have passed.
+// awaited until the deadline, so that the first cohort does not depend on who was faster; later
+// only as many as the quorum needs. Throws QuorumError when plan.wait_s have passed.
 Task<void> await_clients(Endpoint& net, const ServerContext& ctx,
                          const std::map<PeerId, std::string>& unusable, bool at_start) {
   const JobPlan& plan = ctx.plan;
@@ -21,8 +21,8 @@ Task<void> await_clients(Endpoint& net, const ServerContext& ctx,
   const auto present = [&] {
     auto count = static_cast<std::int64_t>(net.peer_count());
     if (unusable.empty()) return count;
-    return count - std::ranges::count_if(
-                       net.peers(), [&](PeerId peer) { return unusable.contains(peer); });
+    return count -
+           std::ranges::count_if(net.peers(), [&](PeerId peer) { return unusable.contains(peer); });
   };
   const auto await_until = [&](std::int64_t wanted, TimePoint until) -> Task<void> {
     while (present() < wanted) {
@@ -35,7 +35,8 @@ Task<void> await_clients(Endpoint& net, const ServerContext& ctx,
     }
   };
   const double all_s = plan.deadline_s > 0 ? plan.deadline_s : limits::kGatheringMaxS;
-  if (at_start) co_await await_until(plan.clients - std::ssize(unusable), net.now() + seconds(all_s));
+  if (at_start)
+    co_await await_until(plan.clients - std::ssize(unusable), net.now() + seconds(all_s));
   // Waits that have ended earlier processes pass by.
   for (std::int64_t waits = 0; present() < needed; ++waits) {
     if (waits > ctx.endings) {
@@ -43,8 +44,9 @@ Task<void> await_clients(Endpoint& net, const ServerContext& ctx,
                               " clients connected, " + std::to_string(needed) +
                               " needed, clients.wait_s is " + std::to_string(plan.wait_s);
       ctx.sink.lacking({{}, why, waits, true});
-      throw QuorumError(why, "start more clients, lower clients.quorum, or raise clients.wait_s; "
-                             "--resume goes on");
+      throw QuorumError(why,
+                        "start more clients, lower clients.quorum, or raise clients.wait_s; "
+                        "--resume goes on");
     }
     const TimePoint until = plan.wait_s > 0 ? net.now() + seconds(plan.wait_s) : kForever;
     co_await await_until(needed, until);
@@ -155,7 +157,7 @@ Task<void> RoundServer::run(Endpoint& net, ServerContext& ctx) {
     attempt.before = std::min(attempt.before + 1, kAttemptsMax);
     const bool ends = tried.in_vain || ++tries >= ctx.plan.attempts_max;
     ctx.sink.retry({tried.report, tried.failed, attempt.before, ends}, *this);
-    if (ends) throw QuorumError(tried.failed, tried.hint);
+    if (ends) throw QuorumError(tried.failed, tried.hint + "; --resume asks for the round again");
   }
 }
 
@@ -189,10 +191,11 @@ void RoundServer::judge(Tried& tried, const talk::Answers& answers, const Server
   tried.failed.clear();
   const std::int64_t needed = ctx.plan.quorum_count();
   if (report.replied >= needed) return;
-  tried.failed = "round " + std::to_string(report.round) + ": quorum not reached: " +
-                 std::to_string(report.replied) + " of " + std::to_string(report.clients) +
-                 " usable answers, " + std::to_string(needed) + " needed";
-  tried.hint = "lower clients.quorum or raise clients.deadline_s; --resume goes on with this round";
+  tried.failed = "round " + std::to_string(report.round) +
+                 ": quorum not reached: " + std::to_string(report.replied) + " of " +
+                 std::to_string(report.clients) + " usable answers, " + std::to_string(needed) +
+                 " needed";
+  tried.hint = "lower clients.quorum or raise clients.deadline_s";
   if (unusable_.empty()) return;
   const auto& [peer, reason] = *unusable_.begin();
   tried.failed += "; client " + std::to_string(peer) + ": " + reason;
@@ -223,8 +226,8 @@ Task<void> RoundServer::wait_for_quorum(Endpoint& net, ServerContext& ctx, Asked
         answers.silent, [&](PeerId peer) { return std::ranges::binary_search(present, peer); });
     const std::int64_t wanted =
         std::max<std::int64_t>(0, ctx.plan.per_round - std::ssize(answers.replies) - open);
-    for (const PeerId peer : sample_cohort(
-             ctx.plan, wanted, ctx.rng.stream("sampling", tried.report.round), fresh)) {
+    for (const PeerId peer :
+         sample_cohort(ctx.plan, wanted, ctx.rng.stream("sampling", tried.report.round), fresh)) {
       asked.requests.emplace(peer, question(peer, ctx, asked.attempt));
       answers.silent.push_back(peer);
       to_ask.push_back(peer);
@@ -249,9 +252,8 @@ Task<void> RoundServer::ask_round(Endpoint& net, ServerContext& ctx, Asked& aske
   talk::Answers& answers = asked.answers;
   if (plan.secure.on) {
     const Message like = *blank(ctx);
-    asked.masked =
-        co_await ask_masked(net, plan, asked.attempt, asked.requests, asked.limit_s, like,
-                            ctx.vouching);
+    asked.masked = co_await ask_masked(net, plan, asked.attempt, asked.requests, asked.limit_s,
+                                       like, ctx.vouching);
     answers = std::move(asked.masked->answers);
     for (const auto& [peer, task] : asked.requests) {
       if (answers.replies.contains(peer) || answers.rejected.contains(peer)) continue;
@@ -329,9 +331,8 @@ Task<RoundServer::Tried> RoundServer::conduct(Endpoint& net, ServerContext& ctx,
     co_await wait_for_quorum(net, ctx, asked, tried);
   }
   if (asked.masked && !asked.masked->mean) {
-    tried.failed =
-        "round " + std::to_string(round) + ": secure aggregation: " + asked.masked->why;
-    tried.hint = "nothing of the updates is known; --resume asks for the round again";
+    tried.failed = "round " + std::to_string(round) + ": secure aggregation: " + asked.masked->why;
+    tried.hint = "nothing of the updates is known";
     tried.spent = asked.masked->spent;
   }
   const TimePoint answered = net.now();

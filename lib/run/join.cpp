@@ -240,7 +240,8 @@ int join(const ClientOptions& options) {
     if (const std::exception_ptr error = guest->error()) std::rethrow_exception(error);
   }
   const auto ended = [&guests](const char* how) {
-    return std::ranges::any_of(guests, [how](const auto& guest) { return guest->end_status() == how; });
+    return std::ranges::any_of(guests,
+                               [how](const auto& guest) { return guest->end_status() == how; });
   };
   if (ended("failed")) {
     printer.notice("the run failed at the server, which says why");

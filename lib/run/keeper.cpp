@@ -342,8 +342,9 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
   if (fields.text("plan") != job_.digests.plan) {
     throw ConfigError(directory_.path() + ": holds a run of another experiment: " +
                           differences(read_experiment(config::read_source(file)), job_.experiment),
-                      "--resume --config " + file + " goes on with that one, --fresh discards it, "
-                      "--run-dir goes elsewhere");
+                      "--resume --config " + file +
+                          " goes on with that one, --fresh discards it, "
+                          "--run-dir goes elsewhere");
   }
   directory_.write("experiment.yaml", config::write(job_.experiment));
   round_ = fields.integer("round", 0, kMax);

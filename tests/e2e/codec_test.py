@@ -40,7 +40,8 @@ class Wire(Case):
         self.assertEqual(status, 0, err)
         for line in rounds(directory)[1:]:
             for way in ("up", "down"):
-                bits = 8 * line[f"bytes_{way}"] / 2 / (rows * cols)
+                frames = line["bytes"][way]["payload"] + line["bytes"][way]["framing"]
+                bits = 8 * frames / 2 / (rows * cols)
                 self.assertLessEqual(bits, 0.134, f"{way}, round {line['round']}")
                 self.assertGreater(bits, 0.1307 if line["round"] > 1 or way == "up" else 0, "below the entropy")
 

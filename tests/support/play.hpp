@@ -240,7 +240,8 @@ inline Played play(const Game& game) {
     auto memory = std::make_unique<detail::Repeating>(mesh.attach(id, seats.back()));
     talk::Endpoint& below = *memory;
     clients.emplace_back(  // made in its place: an endpoint does not move
-        new Client{std::move(memory), entry.make_client(*game.method.options, plan),
+        new Client{std::move(memory),
+                   entry.make_client(*game.method.options, plan),
                    talk::CodecEndpoint(below, std::move(codecs)),
                    {plan, id, *game.learners, *game.data, game.shares[number],
                     Rng(game.seed).stream("client", id)}});
