@@ -8,7 +8,7 @@ import struct
 import time
 import unittest
 
-from attack_test import frame, read_frame, text, varint
+from frames import frame, read_frame, text, varint
 from fedctl import TOY, Case
 
 UNFIT = "this client's data or model cannot be used for the plan; its own messages say why"

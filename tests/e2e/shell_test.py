@@ -57,6 +57,8 @@ class Shell(Case):
             self.assertEqual((found.returncode, found.stderr), (0, ""))
 
     def test_a_closed_terminal_ends_a_run_in_order(self):
+        # As in a terminal, whatever runs the tests.
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
         for number in (signal.SIGHUP, signal.SIGUSR1):
             with self.subTest(number):
                 directory = self.folder / str(int(number))

@@ -125,7 +125,8 @@ class Tls(Case):
         strange = (foreign / "client-3.yaml").read_text().replace("authority.pem", "own.pem")
         self.run_fedctl("ca", "init", "--dir", self.folder / "third")
         shutil.copy(self.folder / "third" / "authority.pem", foreign / "own.pem")
-        refused(self.secure("3", port, site=self.write("strange.yaml", strange)), "self-signed certificate")
+        (foreign / "strange.yaml").write_text(strange)
+        refused(self.secure("3", port, site=foreign / "strange.yaml"), "self-signed certificate")
         status, _, err = self.run_fedctl("client", "--id", "3", "--server", f"127.0.0.2:{port}", "--site", self.site("3"))
         self.assertEqual(status, 3)
 
