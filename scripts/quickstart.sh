@@ -34,11 +34,13 @@ pids=()
 
 python3 - runs/quickstart/journal.jsonl runs/backbone/model.safetensors $clients <<'PY'
 import json, os, sys
-rounds = [r for r in map(json.loads, open(sys.argv[1])) if r["event"] == "round"]
+lines = list(map(json.loads, open(sys.argv[1])))
+rounds = [r for r in lines if r["event"] == "round"]
+update = 4 * lines[0]["parameters"]
 model, clients = os.path.getsize(sys.argv[2]), int(sys.argv[3])
 first, last = rounds[0], rounds[-1]
 per_client = (last["bytes_up"] + last["bytes_down"]) / clients
 print(f"accuracy {100 * first['accuracy']:.1f} % -> {100 * last['accuracy']:.1f} % in {last['round']} rounds")
-print(f"{per_client / 1000:.1f} kB a round and client, both ways; the float32 model both ways is {2 * model / 1000:.1f} kB: "
-      f"{2 * model / per_client:.0f} times more")
+print(f"{per_client / 1000:.1f} kB a round and client, both ways: the same LoRA in float32 is {2 * update / 1000:.1f} kB, "
+      f"{2 * update / per_client:.1f} times more, the whole model {2 * model / 1000:.1f} kB, {2 * model / per_client:.0f} times more")
 PY

@@ -5,8 +5,8 @@
 //
 //   x <- x + lr_server * sum_i p_i (w_i - x),   p_i = n_i / sum n
 //
-// Messages: methods/detail/averaging.hpp. Bytes a round and client: 4 d down, 4 d + 8 (n_i) up,
-// before codecs.
+// Messages: methods/detail/averaging.hpp. Bytes a round and client: 4 d each way before
+// codecs.
 #include "methods/detail/averaging.hpp"
 
 namespace fedctl::methods {
