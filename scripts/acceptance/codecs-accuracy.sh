@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Accuracy against bytes, by codec: LoRA and head on banking77 (MiniLM with a bfloat16 backbone; a minute or two a run) or LoRA and
-# output layer on Shakespeare's roles. Prints accuracy, loss and MB up and down of every codec and seed. THREADS: worker threads.
+# output layer on Shakespeare's roles. Prints accuracy, loss, MB of messages up and down and of handshakes of every codec and seed. THREADS: worker threads.
 #   scripts/acceptance/codecs-accuracy.sh [banking77|shakespeare] [SEED,SEED...] [CODEC ...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -38,9 +38,12 @@ for seed in ${seeds//,/ }; do
     build/release/bin/fedctl simulate "${config[@]}" --set "seed=$seed" --set evaluate.every=100 ${THREADS:+--threads "$THREADS"} --run-dir "$work/run" --quiet --format json "${options[@]}" >"$work/lines"
     python3 - "$set" "$codec" "$seed" "$work/lines" <<'PY'
 import json, sys
-last = [json.loads(line) for line in open(sys.argv[4])][-1]
+lines = [json.loads(line) for line in open(sys.argv[4])]
+last = lines[-1]
+messages = {way: sum(line["bytes"][way]["payload"] + line["bytes"][way]["framing"] for line in lines) / 1e6 for way in ("up", "down")}
+rest = (last["bytes_up_total"] + last["bytes_down_total"]) / 1e6 - sum(messages.values())  # handshakes
 print(f"| {sys.argv[1]} | {sys.argv[2]} | {sys.argv[3]} | {100 * last['accuracy']:.1f} % | {last['loss']:.3f} | "
-      f"{last['bytes_up_total'] / 1e6:.3f} | {last['bytes_down_total'] / 1e6:.3f} |", flush=True)
+      f"{messages['up']:.3f} | {messages['down']:.3f} | {rest:.3f} |", flush=True)
 PY
   done
 done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Low-rank and entropy-coded uplinks for every weight of fashion-mnist's fully connected model, 60 rounds: accuracy after the last one and
-# MB up of every codec and seed, a row each (intervals.py makes the table). Seconds a run. THREADS: worker threads.
+# MB of messages and handshakes of every codec and seed, a row each (intervals.py makes the table). Seconds a run. THREADS: worker threads.
 #   scripts/acceptance/fashion-codecs.sh [SEED,SEED...] [CODEC ...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -27,9 +27,12 @@ for seed in ${seeds//,/ }; do
       --set "codec.error_feedback=$feedback" ${THREADS:+--threads "$THREADS"} --run-dir "$work/run" --quiet --format json >"$work/lines"
     python3 - "$codec" "$seed" "$work/lines" <<'PY'
 import json, sys
-last = [json.loads(line) for line in open(sys.argv[3])][-1]
+lines = [json.loads(line) for line in open(sys.argv[3])]
+last = lines[-1]
+messages = {way: sum(line["bytes"][way]["payload"] + line["bytes"][way]["framing"] for line in lines) / 1e6 for way in ("up", "down")}
+rest = (last["bytes_up_total"] + last["bytes_down_total"]) / 1e6 - sum(messages.values())  # handshakes
 print(f"| fashion-mnist | {sys.argv[1]} | {sys.argv[2]} | {100 * last['accuracy']:.1f} % | {last['loss']:.3f} | "
-      f"{last['bytes_up_total'] / 1e6:.3f} | {last['bytes_down_total'] / 1e6:.3f} |", flush=True)
+      f"{messages['up']:.3f} | {messages['down']:.3f} | {rest:.3f} |", flush=True)
 PY
   done
 done

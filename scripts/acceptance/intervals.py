@@ -26,12 +26,12 @@ def cells_of(line):
 
 
 def of_runs(lines):
-    """Runs are | task | ... | setting | seed | accuracy % | loss | MB up | MB down |; the first setting of a task is what others are compared with."""
+    """Runs are | task | ... | setting | seed | accuracy % | loss | MB up | MB down | MB of handshakes |; the first setting of a task is what others are compared with."""
     groups = {}
     for line in lines:
         if not line.startswith("|"):
             continue
-        *key, seed, accuracy, loss, up, down = cells_of(line)
+        *key, seed, accuracy, loss, up, down, _ = cells_of(line)
         groups.setdefault(tuple(key), {})[int(seed)] = (float(accuracy.split()[0]), float(loss), float(up), float(down))
     first = {}
     for key, runs in groups.items():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the profile sparse_lora and its neighbours cost in accuracy: LoRA, 10 of 50 clients a round, on the built-in glyphs (ViT, 60
-# rounds) or snips (MiniLM with a bfloat16 backbone, 30 rounds). Prints accuracy, loss and MB up and down. THREADS: worker threads.
+# rounds) or snips (MiniLM with a bfloat16 backbone, 30 rounds). Prints accuracy, loss, MB of messages up and down and of handshakes. THREADS: worker threads.
 #   scripts/acceptance/sparse-lora.sh [glyphs|snips] [ALPHA,ALPHA...] [SEED,SEED...] [SETTING ...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -44,9 +44,12 @@ for alpha in ${alphas//,/ }; do
         ${THREADS:+--threads "$THREADS"} --run-dir "$work/run" --quiet --format json "${options[@]}" >"$work/lines"
       python3 - "$task" "$alpha" "$setting" "$seed" "$work/lines" <<'PY'
 import json, sys
-last = [json.loads(line) for line in open(sys.argv[5])][-1]
+lines = [json.loads(line) for line in open(sys.argv[5])]
+last = lines[-1]
+messages = {way: sum(line["bytes"][way]["payload"] + line["bytes"][way]["framing"] for line in lines) / 1e6 for way in ("up", "down")}
+rest = (last["bytes_up_total"] + last["bytes_down_total"]) / 1e6 - sum(messages.values())  # handshakes
 print(f"| {sys.argv[1]} | {sys.argv[2]} | {sys.argv[3]} | {sys.argv[4]} | {100 * last['accuracy']:.1f} % | {last['loss']:.3f} | "
-      f"{last['bytes_up_total'] / 1e6:.3f} | {last['bytes_down_total'] / 1e6:.3f} |", flush=True)
+      f"{messages['up']:.3f} | {messages['down']:.3f} | {rest:.3f} |", flush=True)
 PY
     done
   done
