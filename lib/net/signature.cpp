@@ -11,12 +11,6 @@ using namespace detail;
 
 namespace {
 
-using Context = Handle<EVP_MD_CTX, EVP_MD_CTX_free>;
-
-const unsigned char* raw(ByteView bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-
 void require_issued(X509& certificate, const std::string& authority) {
   const Handle<X509_STORE, X509_STORE_free> store(X509_STORE_new());
   trust(*store, authority, "--authority");
@@ -29,7 +23,7 @@ void require_issued(X509& certificate, const std::string& authority) {
 
 std::string sign(const std::string& key_file, ByteView bytes) {
   const Key key = read_private_key(key_file, "server.tls.key");
-  const Context context(EVP_MD_CTX_new());
+  const SigningContext context(EVP_MD_CTX_new());
   std::size_t size = 0;
   std::vector<unsigned char> signature;
   bool done =
@@ -53,7 +47,7 @@ void check_signature(const std::string& certificate, const std::string& authorit
   long size = 0;
   const Handle<unsigned char, free_bytes> signature(OPENSSL_hexstr2buf(hex.c_str(), &size));
   EVP_PKEY* key = X509_get0_pubkey(signer.get());
-  const Context context(EVP_MD_CTX_new());
+  const SigningContext context(EVP_MD_CTX_new());
   const bool good =
       signature && key != nullptr &&
       EVP_DigestVerifyInit(context.get(), nullptr, digest_for(*key), nullptr, key) == 1 &&

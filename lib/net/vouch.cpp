@@ -12,12 +12,6 @@ using namespace detail;
 
 namespace {
 
-using Digest = Handle<EVP_MD_CTX, EVP_MD_CTX_free>;
-
-const unsigned char* raw(ByteView bytes) {
-  return reinterpret_cast<const unsigned char*>(bytes.data());
-}
-
 // Of no TLS handshake and no journal.
 Bytes marked(ByteView statement) {
   Bytes bytes;
@@ -91,7 +85,7 @@ Bytes Voucher::sign(ByteView statement) {
 
   EVP_PKEY* const key = SSL_CTX_get0_privatekey(context->get());
   const Bytes bytes = marked(statement);
-  const Digest digest(EVP_MD_CTX_new());
+  const SigningContext digest(EVP_MD_CTX_new());
   std::size_t size = 0;
   std::vector<unsigned char> signature;
   bool done = EVP_DigestSignInit(digest.get(), nullptr, digest_for(*key), nullptr, key) == 1 &&
@@ -131,7 +125,7 @@ void Voucher::check(std::int64_t client, ByteView statement, ByteView proof) {
     const ByteView signature = reader.raw(reader.left());
     const Bytes bytes = marked(statement);
     EVP_PKEY* const key = X509_get0_pubkey(signer.get());
-    const Digest digest(EVP_MD_CTX_new());
+    const SigningContext digest(EVP_MD_CTX_new());
     const bool good =
         key != nullptr &&
         EVP_DigestVerifyInit(digest.get(), nullptr, digest_for(*key), nullptr, key) == 1 &&

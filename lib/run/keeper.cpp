@@ -6,6 +6,7 @@
 #include "base/digest.hpp"
 #include "base/floats.hpp"
 #include "run/client_memory.hpp"
+#include "run/crossings.hpp"
 
 namespace fedctl::run {
 namespace {
@@ -24,43 +25,6 @@ constexpr const char* kMethodPrefix = "method/";
 constexpr const char* kBudget = "budget";
 constexpr const char* kStragglers = "stragglers";
 constexpr const char* kAttempted = "attempted";
-
-// Rows of a client and its parts, up and down.
-using Part = std::uint64_t talk::Traffic::*;
-constexpr Part kTrafficParts[] = {&talk::Traffic::payload, &talk::Traffic::framing,
-                                  &talk::Traffic::tls, &talk::Traffic::resent,
-                                  &talk::Traffic::control};
-constexpr std::size_t kColumns = 1 + 2 * std::size(kTrafficParts);
-
-Message message_of(const std::map<talk::PeerId, talk::Crossing>& bytes) {
-  std::vector<std::int64_t> rows;
-  for (const auto& [peer, crossing] : bytes) {
-    rows.push_back(peer);
-    for (const talk::Traffic* way : {&crossing.up, &crossing.down}) {
-      for (const Part part : kTrafficParts) rows.push_back(static_cast<std::int64_t>(way->*part));
-    }
-  }
-  const auto count = static_cast<std::int64_t>(bytes.size());
-  return Message("bytes").with("rows",
-                               Tensor::of(rows, {count, static_cast<std::int64_t>(kColumns)}));
-}
-
-std::map<talk::PeerId, talk::Crossing> bytes_in(const Message& saved) {
-  const auto found = saved.tensors.find("rows");
-  if (found == saved.tensors.end() || found->second.dtype != DType::i64 ||
-      found->second.i64().size() % kColumns != 0) {
-    throw WireError("\"" + saved.kind + "\" has no rows");
-  }
-  std::map<talk::PeerId, talk::Crossing> bytes;
-  const std::span<const std::int64_t> rows = found->second.i64();
-  for (std::size_t at = 0; at < rows.size();) {
-    talk::Crossing& crossing = bytes[rows[at++]];
-    for (talk::Traffic* way : {&crossing.up, &crossing.down}) {
-      for (const Part part : kTrafficParts) way->*part = static_cast<std::uint64_t>(rows[at++]);
-    }
-  }
-  return bytes;
-}
 
 // A checkpoint that cannot be read back is none.
 void require_readable(const Message& state) {
@@ -318,7 +282,7 @@ void Keeper::save_checkpoint(const methods::ServerMethod& method) {
   Parts parts = hooks_.parts ? hooks_.parts() : Parts{};
   parts.emplace(kBudget, budget_.save());
   parts.emplace(kStragglers, stragglers_.save());
-  if (!attempted_.empty()) parts.emplace(kAttempted, message_of(attempted_));
+  if (!attempted_.empty()) parts.emplace(kAttempted, saved_crossings(attempted_));
   directory_.save_checkpoint(round_, state, parts);
 }
 
@@ -334,7 +298,7 @@ void Keeper::load_checkpoint(methods::ServerMethod& method) {
     budget_.load(budget->second);
   }
   if (const auto bytes = parts_.find(kAttempted); bytes != parts_.end()) {
-    attempted_ = bytes_in(bytes->second);
+    attempted_ = crossings_in(bytes->second);
   }
   constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
   const wire::Expect fields(*state, "checkpoint");

@@ -12,9 +12,9 @@ def about(directory, event, peer):
 
 
 class Policy(Case):
-    def one_with(self, policy, run="run"):
+    def one_with(self, policy, run="run", experiment=FIVE):
         """A run in which client 5 has this policy: (its exit status, its message, the run)."""
-        config = self.write("exp.yaml", FIVE)
+        config = self.write("exp.yaml", experiment)
         site = self.write("site.yaml", "policy: {" + policy + "}\n")
         server, port, directory = self.server(config, run)
         strict = self.client("5", port, "--site", site)
@@ -41,15 +41,8 @@ class Policy(Case):
         masked = FIVE + "privacy: {secure_aggregation: {kind: secagg, clip: 2, levels: 65535, examples_max: 1}}\n"
         for run, least, status in (("enough", 5, 0), ("few", 6, 3)):
             with self.subTest(run):
-                config = self.write("exp.yaml", masked)
-                site = self.write("site.yaml", "policy: {secure_aggregation: required, min_cohort: %d}\n" % least)
-                server, port, directory = self.server(config, run)
-                strict = self.client("5", port, "--site", site)
-                others = self.client("0-4", port)
-                self.finish(server)
-                self.finish(others)
-                _, err = strict.communicate(timeout=60)
-                self.assertEqual(strict.returncode, status, err)
+                code, err, directory = self.one_with(f"secure_aggregation: required, min_cohort: {least}", run, masked)
+                self.assertEqual(code, status, err)
                 self.assertEqual(rounds(directory)[-1]["replied"], 5 if status else 6)
                 if status:
                     self.assertIn("policy.min_cohort: 6, and the plan sums 5", err)

@@ -97,15 +97,24 @@ struct Sink final : methods::RoundSink {
   std::int64_t stop_after;
 };
 
-// Shows what arrives to the game's spy.
-class Watched final : public talk::Endpoint {
+// Hands everything but messages on.
+class Decorator : public talk::Endpoint {
  public:
-  Watched(talk::Endpoint& inner, PeerId id, const Game& game)
-      : inner_(inner), id_(id), game_(game) {}
+  explicit Decorator(talk::Endpoint& inner) : inner_(inner) {}
   std::vector<PeerId> peers() const override { return inner_.peers(); }
   TimePoint now() const override { return inner_.now(); }
   void spend(Duration modelled) override { inner_.spend(modelled); }
   talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
+
+ protected:
+  talk::Endpoint& inner_;
+};
+
+// Shows what arrives to the game's spy.
+class Watched final : public Decorator {
+ public:
+  Watched(talk::Endpoint& inner, PeerId id, const Game& game)
+      : Decorator(inner), id_(id), game_(game) {}
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
     return inner_.send(to, exchange, passed(to, std::move(message)));
@@ -131,20 +140,15 @@ class Watched final : public talk::Endpoint {
     return wire::share(std::move(changed));
   }
 
-  talk::Endpoint& inner_;
   PeerId id_;
   const Game& game_;
 };
 
 // A question that was answered is answered again with the same message, as real clients do
 // (run/client_memory.hpp).
-class Repeating final : public talk::Endpoint {
+class Repeating final : public Decorator {
  public:
-  explicit Repeating(talk::Endpoint& inner) : inner_(inner) {}
-  std::vector<PeerId> peers() const override { return inner_.peers(); }
-  TimePoint now() const override { return inner_.now(); }
-  void spend(Duration modelled) override { inner_.spend(modelled); }
-  talk::Traffic take_sent_between() override { return inner_.take_sent_between(); }
+  using Decorator::Decorator;
   talk::Task<void> send(PeerId to, talk::ExchangeId exchange,
                         talk::SharedMessage message) override {
     if (to == talk::kServer) {
@@ -165,7 +169,6 @@ class Repeating final : public talk::Endpoint {
   }
 
  private:
-  talk::Endpoint& inner_;
   talk::ExchangeId exchange_ = 0;
   talk::SharedMessage answer_;
 };

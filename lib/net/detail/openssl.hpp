@@ -14,6 +14,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.hpp"
+
 namespace fedctl::net::detail {
 
 template <auto release>
@@ -30,6 +32,11 @@ using Certificate = Handle<X509, X509_free>;
 using RevocationList = Handle<X509_CRL, X509_CRL_free>;
 using Key = Handle<EVP_PKEY, EVP_PKEY_free>;
 using Bio = Handle<BIO, BIO_free_all>;
+using SigningContext = Handle<EVP_MD_CTX, EVP_MD_CTX_free>;
+
+inline const unsigned char* raw(ByteView bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
 
 inline void free_bytes(unsigned char* bytes) { OPENSSL_free(bytes); }
 
