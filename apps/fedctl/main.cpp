@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/errors.hpp"
+#include "base/legible.hpp"
 #include "net/client_ids.hpp"
 #include "options.hpp"
 #include "run/commands.hpp"
@@ -325,10 +326,10 @@ int dispatch(const std::vector<std::string>& words) {
 }
 
 int complain(const std::exception& error, int status) {
-  std::fprintf(stderr, "fedctl: error: %s\n", error.what());
+  std::fprintf(stderr, "fedctl: error: %s\n", printable(error.what()).c_str());
   const auto* ours = dynamic_cast<const Error*>(&error);
   if (ours != nullptr && !ours->hint().empty())
-    std::fprintf(stderr, "hint: %s\n", ours->hint().c_str());
+    std::fprintf(stderr, "hint: %s\n", printable(ours->hint()).c_str());
   return status;
 }
 

@@ -56,4 +56,15 @@ std::string legible(std::string_view text, std::size_t bytes_max) {
   return line;
 }
 
+std::string printable(std::string_view text) {
+  std::string shown;
+  while (true) {
+    const std::size_t end = text.find('\n');
+    shown += legible(text.substr(0, end), std::string::npos);
+    if (end == std::string_view::npos) return shown;
+    shown += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
 }  // namespace fedctl

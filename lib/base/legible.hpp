@@ -17,4 +17,7 @@ std::size_t sequence_bytes(std::string_view text);
 // moves a cursor, turns the direction of writing or is no UTF-8 is '?'.
 std::string legible(std::string_view text, std::size_t bytes_max = limits::kWordsBytesMax);
 
+// All lines of the text, in each of which nothing moves the cursor: for a terminal.
+std::string printable(std::string_view text);
+
 }  // namespace fedctl

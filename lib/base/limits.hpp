@@ -70,6 +70,7 @@ inline constexpr long kTlsSessionsMax = 8192;             // that a short handsh
 inline constexpr long kCertificatesBytesMax = 16L << 10;  // that a peer shows
 inline constexpr int kReconnectFirstMs = 100;
 inline constexpr int kReconnectLongestMs = 5'000;
+inline constexpr int kGoodbyeMissedMs = 7'000;  // after a line broke; the client has tried 6 times
 
 // Files.
 inline constexpr std::size_t kYamlBytesMax = std::size_t{1} << 20;

@@ -94,6 +94,12 @@ class Fields {
   // A list of such maps, at most `count_max` long.
   virtual void plugins(std::string_view key, std::vector<Plugin>& value, const Kinds& kinds,
                        std::size_t count_max, std::string_view meaning) = 0;
+  // The same, of files that the server alone opens.
+  virtual void plugins_of_server(std::string_view key, std::vector<Plugin>& value,
+                                 const Kinds& kinds, std::size_t count_max,
+                                 std::string_view meaning) {
+    plugins(key, value, kinds, count_max, meaning);
+  }
 };
 
 }  // namespace fedctl::config

@@ -14,14 +14,14 @@ constexpr const char* kHarmless[] = {"a column",  "a column or a template",
 
 class PathVisitor final : public Fields {
  public:
-  using Visit = std::function<void(const std::string&, std::string&)>;
-  PathVisitor(std::string prefix, const Visit& visit) : prefix_(std::move(prefix)), visit_(visit) {}
+  PathVisitor(std::string prefix, bool server_alone, const PathVisit& visit)
+      : prefix_(std::move(prefix)), server_alone_(server_alone), visit_(visit) {}
 
   void integer(std::string_view, std::int64_t&, Whole, std::string_view) override {}
   void real(std::string_view, double&, Range, std::string_view) override {}
   void boolean(std::string_view, bool&, std::string_view) override {}
   void text(std::string_view key, std::string& value, Text rule, std::string_view) override {
-    if (names_path(rule)) visit_(prefix_ + std::string(key), value);
+    if (names_path(rule)) visit_(prefix_ + std::string(key), value, server_alone_);
   }
   void texts(std::string_view, std::vector<std::string>&, std::string_view) override {}
   void section(std::string_view key, Options& value, std::string_view) override {
@@ -37,15 +37,20 @@ class PathVisitor final : public Fields {
       inside(std::string(key) + '[' + std::to_string(i) + ']', *value[i].options);
     }
   }
+  void plugins_of_server(std::string_view key, std::vector<Plugin>& value, const Kinds& kinds,
+                         std::size_t count_max, std::string_view meaning) override {
+    PathVisitor(prefix_, true, visit_).plugins(key, value, kinds, count_max, meaning);
+  }
 
  private:
   void inside(const std::string& key, Options& options) {
-    PathVisitor below(prefix_ + key + '.', visit_);
+    PathVisitor below(prefix_ + key + '.', server_alone_, visit_);
     options.fields(below);
   }
 
   std::string prefix_;
-  const Visit& visit_;
+  bool server_alone_;
+  const PathVisit& visit_;
 };
 
 }  // namespace
@@ -54,9 +59,8 @@ bool names_path(const Text& rule) {
   return rule.one_of.empty() && std::ranges::find(kHarmless, rule.kind) == std::end(kHarmless);
 }
 
-void visit_paths(Options& root,
-                 const std::function<void(const std::string& key, std::string& path)>& visit) {
-  PathVisitor visitor("", visit);
+void visit_paths(Options& root, const PathVisit& visit) {
+  PathVisitor visitor("", false, visit);
   root.fields(visitor);
 }
 

@@ -12,9 +12,11 @@ namespace fedctl::config {
 // else: a kind that nobody has thought of is rather asked for than opened.
 bool names_path(const Text& rule);
 
-// Calls `visit` with the full dotted key and the value of every text that names a path, the empty
-// ones included: "data.partition.path", "method.public_data[0].path".
-void visit_paths(Options& root,
-                 const std::function<void(const std::string& key, std::string& path)>& visit);
+// `key`: the full dotted one, as "data.partition.path" or "method.public[0].path"; `server_alone`:
+// no client opens it.
+using PathVisit = std::function<void(const std::string& key, std::string& path, bool server_alone)>;
+
+// Calls `visit` for every text that names a path, the empty ones included.
+void visit_paths(Options& root, const PathVisit& visit);
 
 }  // namespace fedctl::config

@@ -39,8 +39,8 @@ struct MeerkatOptions final : config::Options {
     fields.real("ratio", ratio, {.above = 0, .max = 1}, "share of the weights that move");
     fields.text("mask", mask, {.one_of = {"gradient", "magnitude", "random"}},
                 "which: largest squared gradient on public data, largest at the start, or any");
-    fields.plugins("public", public_data, data::dataset_kinds(), 4,
-                   "data sets that the server alone reads, for the mask and vp");
+    fields.plugins_of_server("public", public_data, data::dataset_kinds(), 4,
+                             "data sets that the server alone reads, for the mask and vp");
     fields.integer("public_examples", public_examples, {1, 1'000'000}, "of each of them");
     fields.real("probe", probe, {.above = 0}, "distance of the two losses of a slope");
     ScalarCode::field(fields, scalars);

@@ -23,6 +23,8 @@ inline talk::Message listening(talk::Message ready, std::uint16_t port) {
   return std::move(ready).with("listen", std::int64_t{port});
 }
 inline talk::Message welcome() { return talk::Message("welcome"); }
+// The status of a run that may go on: its clients come back.
+inline constexpr const char* kInterrupted = "interrupted";
 inline talk::Message end_of(const std::string& status) {
   return talk::Message("end").with("status", status);
 }

@@ -19,8 +19,6 @@ using asio::ip::tcp;
 using talk::Message;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kInterrupted = "interrupted";
-
 // The server cannot have us now, but perhaps soon.
 struct RetryLater : ProtocolError {
   using ProtocolError::ProtocolError;

@@ -23,6 +23,8 @@ using detail::TryAgain;
 using talk::Message;
 using talk::PeerId;
 
+constexpr const char* kRunIsOver = "the run is over";
+
 TimePoint in_ms(int count) {
   return std::chrono::steady_clock::now() + std::chrono::milliseconds(count);
 }
@@ -145,6 +147,8 @@ talk::Task<void> TcpServer::serve(std::shared_ptr<Session> session) {
   }
   connection.close(reason);
   sessions_.erase(session->peer);
+  const bool told = session->left || (goodbye_ && reason != kRunIsOver);
+  if (!told) missed_[session->peer] = in_ms(limits::kGoodbyeMissedMs);
   introduce(*session, false);
   left_.cancel();
   note(journal::Event("leave").about(session->peer).set("reason", reason));
@@ -196,6 +200,7 @@ talk::Task<void> TcpServer::handshake(std::shared_ptr<Session> session) {
   connection.queue_control(answer.whole() ? welcome() : with_progress(welcome(), answer));
   session->joined = true;
   sessions_.emplace(id, session);
+  missed_.erase(id);
   note(journal::Event("join").about(id).set("from", connection.remote()));
   mailbox_->push({id, 0, talk::Joined{number}});
   introduce(*session, true);
@@ -274,18 +279,33 @@ void TcpServer::interrupt() { mailbox_->push({talk::kServer, 0, talk::Closed{}})
 
 void TcpServer::dismiss(Connection& connection) {
   connection.queue_control(end_of(*goodbye_));
-  connection.deadline(std::chrono::steady_clock::now() + detail::kGoodbye, "the run is over");
+  connection.deadline(std::chrono::steady_clock::now() + detail::kGoodbye, kRunIsOver);
 }
 
+TimePoint TcpServer::missed_until() const {
+  TimePoint until = TimePoint::min();
+  for (const auto& [peer, back] : missed_) until = std::max(until, back);
+  return until;
+}
+
+// Clients hang up when they have read it; dismiss()'s deadline ends the wait for one that does not.
+// One whose line broke a moment ago is on its way back, and would knock in vain for long.
 talk::Task<void> TcpServer::say_goodbye(std::string status) {
-  acceptor_.close();
   goodbye_ = status;
   for (const auto& [peer, session] : sessions_) dismiss(*session->connection);
-  // Clients hang up when they have read it; the deadlines above end the wait for those that do not.
-  while (!sessions_.empty()) {
-    left_.expires_at(TimePoint::max());
+  const bool comes_back_anyway = status == kInterrupted;
+  if (comes_back_anyway) acceptor_.close();
+  if (!comes_back_anyway && missed_until() > std::chrono::steady_clock::now()) {
+    options_.notice("clients whose line broke in the last seconds may come back to hear that the run "
+                    "is over; the server waits for them for 7 s at most");
+  }
+  while (true) {
+    const TimePoint until = comes_back_anyway ? TimePoint::min() : missed_until();
+    if (sessions_.empty() && until <= std::chrono::steady_clock::now()) break;
+    left_.expires_at(sessions_.empty() ? until : TimePoint::max());
     co_await left_.async_wait(asio::as_tuple(use_awaitable));
   }
+  acceptor_.close();
 }
 
 void TcpServer::finish(const std::string& status) {

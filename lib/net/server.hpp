@@ -71,8 +71,8 @@ class TcpServer final : public talk::Endpoint {
   void interrupt();
   // What the network thread failed with, if it did: the coroutine has seen Closed then.
   std::exception_ptr failure() const;
-  // Tells every client that the run is over, waits until they have heard it (at most two seconds),
-  // stops.
+  // Tells every client that the run is over, waits until they have heard it (at most two seconds; a
+  // client whose line broke in the last seven may come back to hear it), stops.
   void finish(const std::string& status);
 
  private:
@@ -94,6 +94,7 @@ class TcpServer final : public talk::Endpoint {
   talk::Task<void> forget_answer(talk::PeerId peer);
   talk::Task<void> say_goodbye(std::string status);
   void dismiss(Connection& connection);
+  TimePoint missed_until() const;
   void refuse(Session& session, const std::string& reason);
   talk::Task<void> send_away(std::shared_ptr<Session> session, std::string reason, bool put_out);
   // Throws TryAgain if it cannot be let in now.
@@ -126,6 +127,7 @@ class TcpServer final : public talk::Endpoint {
   std::map<talk::PeerId, std::shared_ptr<Session>> sessions_;  // network thread
   std::list<std::shared_ptr<Session>> strangers_;  // have not said who they are, oldest first
   std::set<talk::PeerId> preparing_;               // have, and are not ready yet
+  std::map<talk::PeerId, TimePoint> missed_;       // lost, and until when it may be on its way back
   std::size_t sent_away_ = 0;                      // are being told why
   Bucket refusals_{limits::kRefusalsAtOnce, limits::kRefusalsPerSecond};  // into the journal
   std::optional<std::string> goodbye_;  // the run is over; network thread

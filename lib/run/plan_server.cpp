@@ -168,7 +168,7 @@ std::vector<std::string> client_words(const Job& job, std::int64_t first, std::i
                                     "--threads",
                                     std::to_string(threads)};
   Experiment experiment = job.experiment;
-  config::visit_paths(experiment, [&words](const std::string&, std::string& path) {
+  config::visit_paths(experiment, [&words](const std::string&, std::string& path, bool) {
     if (!path.empty()) words.insert(words.end(), {"--allow-path", path});
   });
   return words;

@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "base/legible.hpp"
+
 namespace fedctl::run {
 namespace {
 
@@ -78,7 +80,7 @@ void Printer::progress(const std::string& text) {
 
 void Printer::notice(const std::string& text) {
   clear_progress();
-  if (!quiet_) std::fprintf(stderr, "fedctl: %s\n", text.c_str());
+  if (!quiet_) std::fprintf(stderr, "fedctl: %s\n", printable(text).c_str());
 }
 
 void Printer::detail(const std::string& text) {

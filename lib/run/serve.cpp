@@ -117,8 +117,9 @@ int serve(const RunOptions& options) {
                         [&error](std::exception_ptr failed) { error = failed; });
   work.run();
   if (const std::exception_ptr failure = server.failure()) error = failure;
-  server.finish(run.status(error));
-  return run.finish(error);
+  const std::string how = run.status(error);
+  server.finish(how);
+  return run.finish(how, error);
 }
 
 }  // namespace fedctl::run

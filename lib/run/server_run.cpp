@@ -87,7 +87,7 @@ std::string ServerRun::status(std::exception_ptr error) const {
   }
 }
 
-int ServerRun::finish(std::exception_ptr error) {
+int ServerRun::finish(const std::string& how, std::exception_ptr error) {
   on_interrupt({});
   std::string reason;
   if (error) {
@@ -97,7 +97,6 @@ int ServerRun::finish(std::exception_ptr error) {
       reason = exception.what();
     }
   }
-  const std::string how = status(error);
   const std::optional<Budget::Reason> spent =
       how == "budget" ? keeper_.over_budget() : std::nullopt;
   keeper_.end(how, spent ? spent->text : how == "interrupted" ? "" : reason);

@@ -53,11 +53,11 @@ class ServerRun {
   void vouch(methods::Vouching vouching) { context_.vouching = std::move(vouching); }
   // The server's side of the method; run it once, then finish().
   talk::Task<void> conversation(talk::Endpoint& net);
+  // The status of the end event: what clients are told, and finish() after them.
+  std::string status(std::exception_ptr error) const;
   // Writes the end of the run and returns the exit status; rethrows `error` unless a signal
   // explains it.
-  int finish(std::exception_ptr error);
-  // The status of the end event, for the clients.
-  std::string status(std::exception_ptr error) const;
+  int finish(const std::string& how, std::exception_ptr error);
 
  private:
   Printer printer_;

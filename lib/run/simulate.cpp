@@ -49,8 +49,9 @@ int simulate(const RunOptions& options) {
     count_for_all(job, handshake_of(job, options.version), run.ledger());
   }
   const std::exception_ptr error = network.play(run.conversation(network.server()));
-  count_for_all(job, farewell_of(run.status(error)), run.ledger());
-  return run.finish(error);
+  const std::string how = run.status(error);
+  count_for_all(job, farewell_of(how), run.ledger());
+  return run.finish(how, error);
 }
 
 }  // namespace fedctl::run

@@ -97,7 +97,7 @@ SiteOptions read_site(const std::string& path) {
   const auto from_folder = [&](std::string& file) {
     if (!file.empty()) file = (folder / file).string();
   };
-  config::visit_paths(site, [&](const std::string&, std::string& file) { from_folder(file); });
+  config::visit_paths(site, [&](const std::string&, std::string& file, bool) { from_folder(file); });
   std::ranges::for_each(site.policy.paths, from_folder);
   return site;
 }

@@ -72,8 +72,10 @@ bool AllowedPaths::hold(const std::string& path) const {
 
 void use_site_files(const SiteOptions& site, const AllowedPaths& allowed, Experiment& plan) {
   std::map<std::string, std::string> own = files_of(site);
-  config::visit_paths(plan, [&](const std::string& key, std::string& path) {
-    if (const auto found = own.find(key); found != own.end()) {
+  config::visit_paths(plan, [&](const std::string& key, std::string& path, bool server_alone) {
+    if (server_alone) {
+      path.clear();
+    } else if (const auto found = own.find(key); found != own.end()) {
       path = found->second;
       own.erase(found);
     } else if (!site.data.path.empty() &&

@@ -21,3 +21,9 @@ TEST_CASE("a legible text is cut between characters", "[base]") {
   CHECK(legible("\xc3\xa9\xc3\xa9", 3) == "\xc3\xa9...");
   CHECK(legible("") == "");
 }
+
+TEST_CASE("what goes to a terminal keeps its lines, whatever their length", "[base][hostile]") {
+  CHECK(printable("one\n\xc2\x9b" "2J\ttwo\n") == "one\n?2J two\n");
+  CHECK(printable(std::string(1 << 12, 'x')) == std::string(1 << 12, 'x'));
+  CHECK(printable("").empty());
+}

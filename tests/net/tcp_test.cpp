@@ -71,6 +71,28 @@ TEST_CASE("the server hears a client go and come back", "[net]") {
   again.join();
 }
 
+TEST_CASE("a client whose line broke before the end comes back to hear it", "[net]") {
+  Site site(1);
+  {
+    Echoers clients(site.server->port(), {0});
+    CHECK(site.run(await_events<talk::Joined>(*site.server, 1)) == 1);
+    clients.clients[0]->stop();
+    clients.join();
+  }
+  CHECK(site.run(await_events<talk::Lost>(*site.server, 1)) == 1);
+  const auto begun = std::chrono::steady_clock::now();
+  if (GENERATE(true, false)) {
+    const auto ended = std::async(std::launch::async, [&] { site.server->finish("done"); });
+    Echoers again(site.server->port(), {0});
+    again.join();
+    CHECK(again.clients[0]->end_status() == "done");
+  } else {
+    site.server->finish("interrupted");  // it tries for long by itself
+  }
+  const double waited_ms = to_ms(std::chrono::steady_clock::now() - begun);
+  CHECK(waited_ms < limits::kGoodbyeMissedMs - 1'000);
+}
+
 TEST_CASE("garbage at the port is refused and disturbs nobody", "[net][hostile]") {
   Site site(1);
   const std::uint16_t port = site.server->port();

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "config/paths.hpp"
+#include "data/registry.hpp"
 #include "run/site_paths.hpp"
 
 namespace fedctl::run {
@@ -98,15 +99,35 @@ TEST_CASE("paths are found at every depth, and can be changed there") {
        {}},
       plan);
   std::map<std::string, std::string> found;
-  config::visit_paths(plan, [&](const std::string& key, std::string& path) {
-    if (!path.empty()) found[key] = path;
+  std::vector<std::string> servers;
+  config::visit_paths(plan, [&](const std::string& key, std::string& path, bool server_alone) {
+    if (!path.empty()) {
+      found[key] = path;
+      if (server_alone) servers.push_back(key);
+    }
     path = "other";
   });
+  CHECK(servers == std::vector<std::string>{"method.public[0].path"});
   CHECK(found == std::map<std::string, std::string>{{"model.path", "m"},
                                                     {"data.path", "d"},
                                                     {"data.partition.path", "p"},
                                                     {"method.public[0].path", "q"}});
   CHECK(config::write(plan).find("path: other") != std::string::npos);
+}
+
+TEST_CASE("a client needs no leave for a file that the server alone opens") {
+  Experiment plan;
+  plan.method = config::make_plugin(methods::method_kinds(), "meerkat");
+  config::read({"name: a\nmethod: {kind: meerkat, public: [{kind: csv, path: /q, features: ['0'], "
+                "label: x}]}\n",
+                "plan",
+                {}},
+               plan);
+  use_site_files({}, AllowedPaths({}), plan);
+  CHECK(config::write(plan).find("/q") == std::string::npos);
+  plan.data = config::make_plugin(data::dataset_kinds(), "csv");
+  config::visit_paths(plan, [](const std::string&, std::string& path, bool) { path = "/q"; });
+  CHECK_THROWS_WITH(use_site_files({}, AllowedPaths({}), plan), Catch::Contains("/q"));
 }
 
 TEST_CASE("an allowed path holds what is in it, and nothing that a link or dots lead to") {
